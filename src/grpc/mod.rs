@@ -1,0 +1,3 @@
+//! The gRPC surface: translates, and decides nothing.
+
+pub mod proto;

@@ -1,0 +1,116 @@
+//! Identifiers: opaque text, each kind a type of its own.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::secret;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// From text as a caller or the store gives it; `None` where the shape is wrong.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let shaped = text.len() == 2 * $bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                shaped.then(|| Self(text.to_owned()))
+            }
+
+            /// The text form, lower-case hexadecimal.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A user: 24 hexadecimal digits in the layout of a MongoDB ObjectId, so that LibreChat can look them up.
+    UserId,
+    12
+);
+id!(
+    /// A session (`sid`): 128 random bits.
+    SessionId,
+    16
+);
+id!(
+    /// A link between a user and an account at a provider.
+    IdentityId,
+    16
+);
+id!(
+    /// A ban. Ids sort by creation.
+    BanId,
+    16
+);
+
+impl UserId {
+    /// A new id: seconds since the epoch, then 64 random bits.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        let seconds = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        Self(hex::encode(seconds.to_be_bytes()) + &hex::encode(secret::random::<8>()))
+    }
+}
+
+impl SessionId {
+    /// A new random id.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(hex::encode(secret::random::<16>()))
+    }
+
+    /// From its 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    /// Its 16 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        // The constructors let nothing but 32 hexadecimal digits in.
+        hex::decode_to_slice(&self.0, &mut bytes).unwrap_or_default();
+        bytes
+    }
+}
+
+impl Default for SessionId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl IdentityId {
+    /// A new random id.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(hex::encode(secret::random::<16>()))
+    }
+}
+
+impl Default for IdentityId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BanId {
+    /// A new id: milliseconds since the epoch, then 64 random bits.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self(hex::encode(now.millis().to_be_bytes()) + &hex::encode(secret::random::<8>()))
+    }
+}

@@ -1,0 +1,8 @@
+//! Countersign: a gRPC identity service for chat and agent platforms.
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod grpc;
+pub mod id;
+pub mod secret;
