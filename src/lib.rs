@@ -6,3 +6,4 @@ pub mod error;
 pub mod grpc;
 pub mod id;
 pub mod secret;
+pub mod store;

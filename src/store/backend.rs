@@ -1,0 +1,183 @@
+//! The two engines, and the few macros that let one SQL text run on both.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction};
+
+use super::StoreError;
+
+/// How long a call waits for a connection before the store counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A PostgreSQL connection that lay idle for longer is tried before it is used.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+const POSTGRES_CONNECTIONS: u32 = 20;
+const SQLITE_READERS: u32 = 4;
+
+/// Connections to one of the engines.
+#[derive(Clone, Debug)]
+pub(super) enum Pools {
+    /// SQLite has one writer; readers do not wait for it (WAL).
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
+    Postgres(PgPool),
+}
+
+/// A transaction on one of the engines; it never leaves the store.
+pub(super) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Pools {
+    /// Opens a database file, which is made where it is missing.
+    pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // An acknowledged write survives power loss.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
+        let write = pool(1).connect_with(options.clone()).await?;
+        let read = pool(SQLITE_READERS).connect_with(options).await?;
+        Ok(Self::Sqlite { read, write })
+    }
+
+    /// Connects to a PostgreSQL server.
+    pub(super) async fn postgres(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > PING_AFTER_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
+        Ok(Self::Postgres(pool.connect_with(options).await?))
+    }
+
+    /// Brings the tables to this version; on PostgreSQL under a lock, so that replicas may start together.
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        let migrations = vec![Migration::new(
+            1,
+            "main job".into(),
+            MigrationType::Simple,
+            include_str!("migrations/0001_main_job.sql").into_sql_str(),
+            false,
+        )];
+        let migrator = Migrator::with_migrations(migrations);
+        match self {
+            Self::Sqlite { write, .. } => migrator.run(write).await?,
+            Self::Postgres(pool) => migrator.run(pool).await?,
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction; on SQLite with the write lock from the start.
+    pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Closes all connections once they are free.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// Runs a reading statement on either engine: `reading!(store, |db| query(SQL).fetch_one(db).await)`.
+macro_rules! reading {
+    ($store:expr, |$db:ident| $body:expr) => {
+        match &$store.pools {
+            $crate::store::backend::Pools::Sqlite { read: $db, .. } => $body,
+            $crate::store::backend::Pools::Postgres($db) => $body,
+        }
+    };
+}
+
+/// Runs one writing statement, a transaction of its own, on either engine.
+macro_rules! writing {
+    ($store:expr, |$db:ident| $body:expr) => {
+        match &$store.pools {
+            $crate::store::backend::Pools::Sqlite { write: $db, .. } => $body,
+            $crate::store::backend::Pools::Postgres($db) => $body,
+        }
+    };
+}
+
+/// Runs a statement within a transaction.
+macro_rules! within {
+    ($tx:expr, |$db:ident| $body:expr) => {
+        match &mut $tx {
+            $crate::store::backend::Tx::Sqlite(tx) => {
+                let $db = &mut **tx;
+                $body
+            }
+            $crate::store::backend::Tx::Postgres(tx) => {
+                let $db = &mut **tx;
+                $body
+            }
+        }
+    };
+}
+
+/// A row that both engines give, its columns by the fields' names.
+macro_rules! row {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type,)*
+        }
+        $crate::store::backend::row!(@impl $name sqlx::sqlite::SqliteRow { $($field)* });
+        $crate::store::backend::row!(@impl $name sqlx::postgres::PgRow { $($field)* });
+    };
+    (@impl $name:ident $row:ty { $($field:ident)* }) => {
+        impl sqlx::FromRow<'_, $row> for $name {
+            fn from_row(row: &$row) -> sqlx::Result<Self> {
+                use sqlx::Row as _;
+                Ok(Self { $($field: row.try_get(stringify!($field))?,)* })
+            }
+        }
+    };
+}
+
+/// Names a file's statements and lists them, so that a test can prepare each on both engines.
+macro_rules! statements {
+    ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$meta])* const $name: &str = $sql;)*
+        pub(super) const STATEMENTS: &[&str] = &[$($name,)*];
+    };
+}
+
+pub(super) use {reading, row, statements, within, writing};

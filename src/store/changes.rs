@@ -1,0 +1,41 @@
+//! Tells the rest of this process what a commit changed, before the call that made it is answered.
+
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use crate::id::{SessionId, UserId};
+
+/// What a commit changed that others may hold in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A session was ended.
+    SessionRevoked(SessionId),
+    /// All sessions of a user may have been ended, or the user's fields or bans changed.
+    UserChanged(UserId),
+}
+
+type Listener = Box<dyn Fn(&Change) + Send + Sync>;
+
+/// Those who want to know.
+#[derive(Clone, Default)]
+pub struct Changes(Arc<RwLock<Vec<Listener>>>);
+
+impl Changes {
+    /// Calls `listener` at every change from now on; it has to be quick and must not call the store.
+    pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(Box::new(listener));
+    }
+
+    /// Called by store functions after their commit.
+    pub(super) fn publish(&self, change: &Change) {
+        for listener in self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            listener(change);
+        }
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! Facts about the store itself.
+
+use sqlx::query;
+
+use super::backend::{Tx, statements, within, writing};
+use super::{Store, StoreError};
+use crate::secret;
+
+statements! {
+    CLAIM = "INSERT INTO markers (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+}
+
+/// What happens once in a store's life.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Marker {
+    /// The random name of this store's line of history.
+    Epoch,
+    /// An account was made.
+    FirstAccount,
+    /// An account became administrator by the bootstrap token.
+    Bootstrap,
+}
+
+impl Marker {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Epoch => "epoch",
+            Self::FirstAccount => "first_account",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+}
+
+/// Whether this transaction is the one that sets the marker; another one that would set it waits for this one's end.
+pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
+    let claimed = within!(*tx, |db| query(CLAIM).bind(marker.name()).bind(value).execute(db).await.map(|done| done.rows_affected()))?;
+    Ok(claimed == 1)
+}
+
+impl Store {
+    /// Gives a new store its epoch.
+    pub(super) async fn ensure_epoch(&self) -> Result<(), StoreError> {
+        let epoch = hex::encode(secret::random::<16>());
+        writing!(self, |db| query(CLAIM).bind(Marker::Epoch.name()).bind(epoch).execute(db).await.map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! Sessions: one row each, whose generation says which refresh token is current.
+
+use std::net::IpAddr;
+
+use sqlx::{query, query_as};
+
+use super::backend::{Tx, reading, row, statements, within, writing};
+use super::changes::Change;
+use super::users::User;
+use super::{Store, StoreError, time};
+use crate::clock::Timestamp;
+use crate::id::{SessionId, UserId};
+
+statements! {
+    INSERT = "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT (caller, request_id) DO NOTHING";
+    /// The session with its user and the user's longest ban in force.
+    FIND = "SELECT s.id, s.user_id, s.caller, s.provider, s.amr, s.salt, s.generation, s.ip_address, s.user_agent, s.device_name,
+            s.auth_time, s.create_time, s.refresh_time, s.expire_time, s.revoke_time,
+            u.email, u.email_verified, u.name, u.username, u.role, u.provider AS user_provider, u.avatar_url,
+            u.create_time AS user_create_time, u.update_time AS user_update_time,
+            (SELECT MAX(COALESCE(b.expire_time, 9223372036854775807)) FROM bans b
+                WHERE b.user_id = s.user_id AND b.lift_time IS NULL AND (b.expire_time IS NULL OR b.expire_time > $2)) AS ban_until
+        FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
+    FIND_BY_REQUEST = "SELECT id FROM sessions WHERE caller = $1 AND request_id = $2";
+    /// The live session of a user whose tokens were renewed last.
+    FIND_LATEST = "SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 ORDER BY refresh_time DESC, id LIMIT 1";
+    ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
+        WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
+    REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
+    REVOKE_OWN = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE id = $1 AND user_id = $2 AND revoke_time IS NULL";
+    REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
+    DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
+    DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
+    LIST = "SELECT id, user_id, caller, provider, ip_address, user_agent, device_name, create_time, refresh_time, expire_time FROM sessions
+        WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time < $3 OR (create_time = $3 AND id < $4))
+        ORDER BY create_time DESC, id DESC LIMIT $5";
+}
+
+/// The end user's connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    pub ip_address: Option<IpAddr>,
+    pub user_agent: String,
+    pub device_name: String,
+}
+
+/// A session to be opened.
+#[derive(Debug)]
+pub struct NewSession {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub caller: String,
+    /// `local`, `caller` or a provider's id.
+    pub provider: String,
+    /// RFC 8176 names.
+    pub amr: String,
+    pub salt: [u8; 16],
+    pub client: Client,
+    pub request_id: Option<String>,
+    pub auth_time: Timestamp,
+    pub create_time: Timestamp,
+    pub expire_time: Timestamp,
+}
+
+/// A session with its user and whether the user is banned.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    pub id: SessionId,
+    pub user: User,
+    pub caller: String,
+    pub provider: String,
+    pub amr: String,
+    pub salt: Vec<u8>,
+    pub generation: i64,
+    pub client: Client,
+    pub auth_time: Timestamp,
+    pub create_time: Timestamp,
+    pub refresh_time: Timestamp,
+    pub expire_time: Timestamp,
+    pub revoked: bool,
+    pub ban: Option<UserBan>,
+}
+
+/// A user's longest ban in force when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserBan {
+    /// `None` for a ban until lifted.
+    pub until: Option<Timestamp>,
+}
+
+impl UserBan {
+    /// Whether it is still in force.
+    #[must_use]
+    pub fn in_force(self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// A session as listed.
+#[derive(Clone, Debug)]
+pub struct SessionSummary {
+    pub id: SessionId,
+    pub user_id: String,
+    pub caller: String,
+    pub provider: String,
+    pub ip_address: String,
+    pub user_agent: String,
+    pub device_name: String,
+    pub create_time: Timestamp,
+    pub refresh_time: Timestamp,
+    pub expire_time: Timestamp,
+}
+
+row! {
+    struct StateRow {
+        id: String,
+        user_id: String,
+        caller: String,
+        provider: String,
+        amr: String,
+        salt: Vec<u8>,
+        generation: i64,
+        ip_address: String,
+        user_agent: String,
+        device_name: String,
+        auth_time: i64,
+        create_time: i64,
+        refresh_time: i64,
+        expire_time: i64,
+        revoke_time: Option<i64>,
+        email: Option<String>,
+        email_verified: bool,
+        name: String,
+        username: String,
+        role: String,
+        user_provider: String,
+        avatar_url: String,
+        user_create_time: i64,
+        user_update_time: i64,
+        ban_until: Option<i64>,
+    }
+}
+
+row! {
+    struct SummaryRow {
+        id: String,
+        user_id: String,
+        caller: String,
+        provider: String,
+        ip_address: String,
+        user_agent: String,
+        device_name: String,
+        create_time: i64,
+        refresh_time: i64,
+        expire_time: i64,
+    }
+}
+
+row! {
+    struct IdRow {
+        id: String,
+    }
+}
+
+impl TryFrom<StateRow> for SessionState {
+    type Error = StoreError;
+
+    fn try_from(row: StateRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: session_id(&row.id)?,
+            user: User {
+                id: UserId::parse(&row.user_id).ok_or_else(|| StoreError::corrupt("sessions", "user_id", &row.id))?,
+                email: row.email,
+                email_verified: row.email_verified,
+                name: row.name,
+                username: row.username,
+                role: row.role,
+                provider: row.user_provider,
+                avatar_url: row.avatar_url,
+                create_time: time(row.user_create_time),
+                update_time: time(row.user_update_time),
+            },
+            caller: row.caller,
+            provider: row.provider,
+            amr: row.amr,
+            salt: row.salt,
+            generation: row.generation,
+            client: Client { ip_address: row.ip_address.parse().ok(), user_agent: row.user_agent, device_name: row.device_name },
+            auth_time: time(row.auth_time),
+            create_time: time(row.create_time),
+            refresh_time: time(row.refresh_time),
+            expire_time: time(row.expire_time),
+            revoked: row.revoke_time.is_some(),
+            ban: row.ban_until.map(|until| UserBan { until: (until != i64::MAX).then(|| time(until)) }),
+        })
+    }
+}
+
+impl TryFrom<SummaryRow> for SessionSummary {
+    type Error = StoreError;
+
+    fn try_from(row: SummaryRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: session_id(&row.id)?,
+            user_id: row.user_id,
+            caller: row.caller,
+            provider: row.provider,
+            ip_address: row.ip_address,
+            user_agent: row.user_agent,
+            device_name: row.device_name,
+            create_time: time(row.create_time),
+            refresh_time: time(row.refresh_time),
+            expire_time: time(row.expire_time),
+        })
+    }
+}
+
+fn session_id(text: &str) -> Result<SessionId, StoreError> {
+    SessionId::parse(text).ok_or_else(|| StoreError::corrupt("sessions", "id", text))
+}
+
+/// The address as stored: empty where none was given.
+fn address(client: &Client) -> String {
+    client.ip_address.map(|ip| ip.to_string()).unwrap_or_default()
+}
+
+impl Store {
+    /// Opens a session; `false` where the caller's request id has opened one before.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn insert_session(&self, session: &NewSession) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let inserted = insert(&mut tx, session).await?;
+        tx.commit().await?;
+        Ok(inserted)
+    }
+
+    /// A session with its user, live or not; bans are those in force at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_session(&self, id: &SessionId, now: Timestamp) -> Result<Option<SessionState>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, StateRow>(FIND).bind(id.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+        row.map(SessionState::try_from).transpose()
+    }
+
+    /// The session that a caller's request id opened.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_session_by_request(&self, caller: &str, request_id: &str) -> Result<Option<SessionId>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_BY_REQUEST).bind(caller).bind(request_id).fetch_optional(db).await)?;
+        row.map(|row| session_id(&row.id)).transpose()
+    }
+
+    /// The user's live session whose tokens were renewed last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_latest_session(&self, user: &UserId, now: Timestamp) -> Result<Option<SessionId>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_LATEST).bind(user.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+        row.map(|row| session_id(&row.id)).transpose()
+    }
+
+    /// Moves a live session from `generation` to the next; `false` where it is no longer at that generation, or not live.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn rotate_session(&self, id: &SessionId, generation: i64, client: &Client, now: Timestamp) -> Result<bool, StoreError> {
+        let rotated = writing!(self, |db| query(ROTATE)
+            .bind(id.as_str())
+            .bind(generation)
+            .bind(now.millis())
+            .bind(address(client))
+            .bind(&client.user_agent)
+            .bind(&client.device_name)
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(rotated == 1)
+    }
+
+    /// Ends a session and forgets its provider tokens; with `owner`, only that user's. An unknown one is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn revoke_session(&self, id: &SessionId, owner: Option<&UserId>, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        within!(tx, |db| match owner {
+            Some(owner) =>
+                query(REVOKE_OWN).bind(id.as_str()).bind(owner.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+            None => query(REVOKE).bind(id.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+        })?;
+        within!(tx, |db| query(DELETE_TOKENS).bind(id.as_str()).execute(db).await.map(drop))?;
+        tx.commit().await?;
+        self.publish(&Change::SessionRevoked(id.clone()));
+        Ok(())
+    }
+
+    /// Ends all live sessions of a user but `except`, forgets their provider tokens, and says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn revoke_user_sessions(
+        &self,
+        user: &UserId,
+        except: Option<&SessionId>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let revoked = revoke_all(&mut tx, user, except, reason, now).await?;
+        tx.commit().await?;
+        self.publish(&Change::UserChanged(user.clone()));
+        Ok(revoked)
+    }
+
+    /// A user's live sessions made before (`create_time`, `id`), newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_sessions(
+        &self,
+        user: &UserId,
+        before: (i64, &str),
+        limit: i64,
+        now: Timestamp,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, SummaryRow>(LIST)
+            .bind(user.as_str())
+            .bind(now.millis())
+            .bind(before.0)
+            .bind(before.1)
+            .bind(limit)
+            .fetch_all(db)
+            .await)?;
+        rows.into_iter().map(SessionSummary::try_from).collect()
+    }
+}
+
+/// Opens a session within a transaction; `false` where its request id has opened one before.
+pub(super) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<bool, StoreError> {
+    let inserted = within!(*tx, |db| query(INSERT)
+        .bind(session.id.as_str())
+        .bind(session.user_id.as_str())
+        .bind(&session.caller)
+        .bind(&session.provider)
+        .bind(&session.amr)
+        .bind(session.salt.as_slice())
+        .bind(address(&session.client))
+        .bind(&session.client.user_agent)
+        .bind(&session.client.device_name)
+        .bind(session.request_id.as_deref())
+        .bind(session.auth_time.millis())
+        .bind(session.create_time.millis())
+        .bind(session.expire_time.millis())
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(inserted == 1)
+}
+
+/// Ends all live sessions of a user but `except`, and forgets their provider tokens.
+pub(super) async fn revoke_all(
+    tx: &mut Tx,
+    user: &UserId,
+    except: Option<&SessionId>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let except = except.map_or("", SessionId::as_str);
+    let revoked = within!(*tx, |db| query(REVOKE_ALL)
+        .bind(user.as_str())
+        .bind(except)
+        .bind(now.millis())
+        .bind(reason)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    within!(*tx, |db| query(DELETE_TOKENS_OF_USER).bind(user.as_str()).execute(db).await.map(drop))?;
+    Ok(revoked)
+}

@@ -1,0 +1,214 @@
+//! Accounts and their passwords.
+
+use sqlx::{query, query_as, query_scalar};
+
+use super::backend::{Tx, reading, row, statements, within, writing};
+use super::markers::{self, Marker};
+use super::{Store, StoreError, time};
+use crate::clock::Timestamp;
+use crate::id::UserId;
+
+/// The role of an account that no rule gives another one.
+pub const ROLE_USER: &str = "USER";
+/// The role of the first administrator.
+pub const ROLE_ADMIN: &str = "ADMIN";
+
+statements! {
+    INSERT = "INSERT INTO users (id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING";
+    INSERT_PASSWORD = "INSERT INTO passwords (user_id, hash, update_time) VALUES ($1, $2, $3)";
+    REPLACE_PASSWORD = "UPDATE passwords SET hash = $3, update_time = $4 WHERE user_id = $1 AND hash = $2";
+    FIND = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE id = $1";
+    FIND_BY_EMAIL = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE email = $1";
+    FIND_HASH = "SELECT p.hash FROM passwords p JOIN users u ON u.id = p.user_id WHERE u.email = $1";
+    LIST = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users
+        WHERE create_time > $1 OR (create_time = $1 AND id > $2) ORDER BY create_time, id LIMIT $3";
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub id: UserId,
+    /// Canonical; absent where a provider gave none.
+    pub email: Option<String>,
+    pub email_verified: bool,
+    pub name: String,
+    pub username: String,
+    pub role: String,
+    /// `local` or a provider's id.
+    pub provider: String,
+    pub avatar_url: String,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+row! {
+    pub(super) struct UserRow {
+        pub(super) id: String,
+        pub(super) email: Option<String>,
+        pub(super) email_verified: bool,
+        pub(super) name: String,
+        pub(super) username: String,
+        pub(super) role: String,
+        pub(super) provider: String,
+        pub(super) avatar_url: String,
+        pub(super) create_time: i64,
+        pub(super) update_time: i64,
+    }
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: UserId::parse(&row.id).ok_or_else(|| StoreError::corrupt("users", "id", &row.id))?,
+            email: row.email,
+            email_verified: row.email_verified,
+            name: row.name,
+            username: row.username,
+            role: row.role,
+            provider: row.provider,
+            avatar_url: row.avatar_url,
+            create_time: time(row.create_time),
+            update_time: time(row.update_time),
+        })
+    }
+}
+
+/// An account to be made.
+#[derive(Debug)]
+pub struct NewUser {
+    pub id: UserId,
+    pub email: Option<String>,
+    pub email_verified: bool,
+    pub name: String,
+    pub username: String,
+    pub provider: String,
+    pub avatar_url: String,
+    pub create_time: Timestamp,
+}
+
+/// How a new local account may become the administrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminClaim {
+    /// It may not.
+    None,
+    /// By being the first account of the store.
+    First,
+    /// By the bootstrap token, once in the store's life.
+    Bootstrap,
+}
+
+impl Store {
+    /// Makes a local account; `None` where another one holds the address.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_local_user(&self, user: NewUser, hash: &str, claim: AdminClaim) -> Result<Option<User>, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(user) = insert(&mut tx, user, claim).await? else { return Ok(None) };
+        within!(tx, |db| query(INSERT_PASSWORD)
+            .bind(user.id.as_str())
+            .bind(hash)
+            .bind(user.create_time.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
+        tx.commit().await?;
+        Ok(Some(user))
+    }
+
+    /// Replaces a password's hash by one of the same password, unless it changed meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn rehash_password(&self, user: &UserId, old: &str, new: &str, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, |db| query(REPLACE_PASSWORD)
+            .bind(user.as_str())
+            .bind(old)
+            .bind(new)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The user of an id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, UserRow>(FIND).bind(id.as_str()).fetch_optional(db).await)?;
+        row.map(User::try_from).transpose()
+    }
+
+    /// The user of a canonical address.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, UserRow>(FIND_BY_EMAIL).bind(email).fetch_optional(db).await)?;
+        row.map(User::try_from).transpose()
+    }
+
+    /// The password hash of the account with a canonical address.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn find_password_hash(&self, email: &str) -> Result<Option<String>, StoreError> {
+        Ok(reading!(self, |db| query_scalar(FIND_HASH).bind(email).fetch_optional(db).await)?)
+    }
+
+    /// Users made after (`after_time`, `after_id`), oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_users(&self, after: (i64, &str), limit: i64) -> Result<Vec<User>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, UserRow>(LIST).bind(after.0).bind(after.1).bind(limit).fetch_all(db).await)?;
+        rows.into_iter().map(User::try_from).collect()
+    }
+}
+
+/// Inserts an account; `None` where another one holds the address.
+pub(super) async fn insert(tx: &mut Tx, new: NewUser, claim: AdminClaim) -> Result<Option<User>, StoreError> {
+    let first = markers::claim(tx, Marker::FirstAccount, new.id.as_str()).await?;
+    let admin = match claim {
+        AdminClaim::None => false,
+        AdminClaim::First => first,
+        AdminClaim::Bootstrap => markers::claim(tx, Marker::Bootstrap, new.id.as_str()).await?,
+    };
+    let role = if admin { ROLE_ADMIN } else { ROLE_USER };
+    let inserted = within!(*tx, |db| query(INSERT)
+        .bind(new.id.as_str())
+        .bind(new.email.as_deref())
+        .bind(new.email_verified)
+        .bind(&new.name)
+        .bind(&new.username)
+        .bind(role)
+        .bind(&new.provider)
+        .bind(&new.avatar_url)
+        .bind(new.create_time.millis())
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok((inserted == 1).then(|| new.with_role(role)))
+}
+
+impl NewUser {
+    fn with_role(self, role: &str) -> User {
+        User {
+            id: self.id,
+            email: self.email,
+            email_verified: self.email_verified,
+            name: self.name,
+            username: self.username,
+            role: role.to_owned(),
+            provider: self.provider,
+            avatar_url: self.avatar_url,
+            create_time: self.create_time,
+            update_time: self.create_time,
+        }
+    }
+}
