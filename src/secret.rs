@@ -183,18 +183,6 @@ impl Keyring {
         buffer.truncate(length);
         Ok(buffer)
     }
-
-    /// A MAC key of the writer for a purpose.
-    #[must_use]
-    pub fn mac_key(&self, purpose: Purpose) -> MacKey {
-        MacKey::derive(&self.writer, purpose)
-    }
-
-    /// The MAC keys of all root keys for a purpose, the writer's first.
-    #[must_use]
-    pub fn mac_keys(&self, purpose: Purpose) -> Vec<MacKey> {
-        self.keys().map(|key| MacKey::derive(key, purpose)).collect()
-    }
 }
 
 fn seal_with(root: &RootKey, purpose: Purpose, context: &[&str], plaintext: &[u8]) -> Vec<u8> {
@@ -253,7 +241,9 @@ pub struct MacKey {
 }
 
 impl MacKey {
-    fn derive(root: &RootKey, purpose: Purpose) -> Self {
+    /// The key of a root key for a purpose.
+    #[must_use]
+    pub fn derive(root: &RootKey, purpose: Purpose) -> Self {
         let bytes = root.derive::<32>(purpose, &[]);
         let mut id = [0; 4];
         id.copy_from_slice(&sha256(root.id.as_bytes())[..4]);

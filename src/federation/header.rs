@@ -1,0 +1,260 @@
+//! Header names and values.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::sink::Line;
+use super::vocabulary::Status;
+
+/// The longest finished header value, in bytes.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+
+const ENCODED: &str = "b64:";
+
+/// Names that belong to the connection, whoever makes it.
+const RESERVED: [&str; 8] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+/// Checks a header's name: a token (RFC 9110, section 5.1) that does not steer the connection.
+///
+/// # Errors
+/// What is wrong with the name, as a sentence without the name.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
+        Err("a header's name is a token of RFC 9110")
+    } else if RESERVED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        Err("this header belongs to the connection and cannot be set")
+    } else {
+        Ok(())
+    }
+}
+
+fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// Writes a value as `LibreChat` does (`encodeHeaderValue`): Latin-1 as it is, anything else as `b64:`
+/// and the standard base64 of its UTF-8 bytes; a genuine `b64:` is encoded too, so that none is forged.
+#[must_use]
+pub fn encode_value(value: &str) -> Option<String> {
+    (is_beyond_latin1(value) || value.trim_start_matches(' ').starts_with(ENCODED))
+        .then(|| encode(value))
+}
+
+fn encode(value: &str) -> String {
+    format!("{ENCODED}{}", STANDARD.encode(value))
+}
+
+fn is_beyond_latin1(text: &str) -> bool {
+    text.chars().any(|c| c > '\u{ff}')
+}
+
+/// A header value under construction.
+///
+/// Control characters (C0 with the tab, DEL, C1) are refused anywhere, spaces around the finished value are
+/// cut. Where the template's own text is beyond Latin-1, the whole value is encoded once instead of its parts.
+#[derive(Default)]
+pub(super) struct HeaderLine {
+    line: String,
+    /// The same without any encoding.
+    raw: String,
+    refused: bool,
+    whole: bool,
+    /// Whether the first visible text may begin `b64:`.
+    prefix_is_ours: Option<bool>,
+}
+
+impl HeaderLine {
+    fn push(&mut self, text: &str, raw: &str, ours: bool) {
+        self.line.push_str(text);
+        self.raw.push_str(raw);
+        if !text.trim_matches(' ').is_empty() {
+            self.prefix_is_ours.get_or_insert(ours);
+        }
+    }
+}
+
+impl Line for HeaderLine {
+    fn operator(&mut self, text: &str) {
+        self.refused |= text.contains(char::is_control);
+        self.whole |= is_beyond_latin1(text);
+        self.push(
+            text,
+            text,
+            text.trim_start_matches(' ').starts_with(ENCODED),
+        );
+    }
+
+    fn value(&mut self, value: &str) -> Result<(), Status> {
+        if value.contains(char::is_control) {
+            return Err(Status::UnsafeValue);
+        }
+        match encode_value(value) {
+            Some(encoded) => self.push(&encoded, value, true),
+            None => self.push(value, value, false),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        let trimmed = self.line.trim_matches(' ');
+        let forged = trimmed.starts_with(ENCODED) && self.prefix_is_ours == Some(false);
+        let value = if self.whole || forged {
+            encode(self.raw.trim_matches(' '))
+        } else {
+            trimmed.to_owned()
+        };
+        if self.refused || value.len() > MAX_VALUE_BYTES {
+            Err(Status::UnsafeValue)
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(parts: &[(&str, bool)]) -> Result<String, Status> {
+        let mut line = Box::new(HeaderLine::default());
+        for (text, operator) in parts {
+            if *operator {
+                line.operator(text);
+            } else {
+                line.value(text)?;
+            }
+        }
+        line.finish()
+    }
+
+    #[test]
+    fn a_header_that_steers_the_connection_cannot_be_set() {
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Proxy-Authorization",
+            "proxy-x",
+            ":authority",
+            "",
+            "X Y",
+            "X\r\nY",
+            "X:Y",
+            "Ü",
+            "{{X}}",
+        ] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        for name in [
+            "Authorization",
+            "X-Api-Key",
+            "x_y",
+            "Hostess",
+            "anthropic-beta",
+        ] {
+            assert_eq!(check_name(name), Ok(()));
+        }
+    }
+
+    #[test]
+    fn values_are_encoded_as_librechat_does() {
+        assert_eq!(encode_value("José"), None);
+        assert_eq!(encode_value("Marić").as_deref(), Some("b64:TWFyacSH"));
+        assert_eq!(encode_value("Đorđe").as_deref(), Some("b64:xJBvcsSRZQ=="));
+        assert_eq!(encode_value("山田").as_deref(), Some("b64:5bGx55Sw"));
+        assert_eq!(
+            line(&[("Hi ", true), ("山田", false)]).as_deref(),
+            Ok("Hi b64:5bGx55Sw")
+        );
+    }
+
+    #[test]
+    fn a_value_that_looks_encoded_is_encoded() {
+        assert_eq!(
+            line(&[("b64:QQ==", false)]).as_deref(),
+            Ok("b64:YjY0OlFRPT0=")
+        );
+        assert_eq!(
+            line(&[("b6", false), ("4:QQ==", false)]).as_deref(),
+            Ok("b64:YjY0OlFRPT0=")
+        );
+        assert!(line(&[(" b64:QQ==", false)]).is_ok_and(|value| value != "b64:QQ=="));
+        assert_eq!(line(&[("b64:QQ==", true)]).as_deref(), Ok("b64:QQ=="));
+    }
+
+    #[test]
+    fn the_operators_text_beyond_latin1_is_encoded_with_all_that_follows() {
+        assert_eq!(line(&[("→", true), ("Marić", false)]), Ok(encode("→Marić")));
+    }
+
+    #[test]
+    fn no_control_character_enters_a_header() {
+        for c in ["\r", "\n", "\0", "\t", "\u{7f}", "\u{85}", "\u{9f}"] {
+            assert_eq!(
+                line(&[(&format!("a{c}b"), false)]),
+                Err(Status::UnsafeValue)
+            );
+            assert_eq!(line(&[(&format!("a{c}b"), true)]), Err(Status::UnsafeValue));
+            assert_eq!(
+                line(&[(&format!("山{c}"), false)]),
+                Err(Status::UnsafeValue)
+            );
+        }
+    }
+
+    #[test]
+    fn spaces_around_the_finished_value_are_cut() {
+        assert_eq!(
+            line(&[("  a ", true), (" b  ", false)]).as_deref(),
+            Ok("a  b")
+        );
+    }
+
+    #[test]
+    fn a_header_has_16_kibibytes_at_most() {
+        let full = "a".repeat(MAX_VALUE_BYTES);
+        assert_eq!(line(&[(&full, false)]), Ok(full.clone()));
+        assert_eq!(
+            line(&[(&full, false), ("a", true)]),
+            Err(Status::UnsafeValue)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_leaves_is_visible_latin1(before in ".{0,20}", value in ".{0,20}") {
+            if let Ok(text) = line(&[(&before, true), (&value, false)]) {
+                let fine = !is_beyond_latin1(&text) && !text.contains(char::is_control);
+                prop_assert!(fine, "{text:?}");
+            }
+        }
+
+        #[test]
+        fn a_single_value_comes_back_as_it_was(value in "[ -~\u{a0}-\u{ff}ćĐ山]{0,20}") {
+            let sent = line(&[(&value, false)]).expect("visible characters");
+            let read = match sent.strip_prefix(ENCODED) {
+                Some(encoded) => STANDARD.decode(encoded).expect("base64"),
+                None => sent.into_bytes(),
+            };
+            let read = String::from_utf8(read).expect("UTF-8");
+            prop_assert_eq!(read.trim_matches(' '), value.trim_matches(' '));
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Templates: text with `{{NAME}}` and `${NAME}` in it, read once.
+
+use std::fmt;
+
+use super::vocabulary::{Placeholder, RESERVED_PREFIX};
+
+/// The longest name between braces, in bytes; anything longer is text.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// A template cut into text and placeholders.
+///
+/// A name holds no brace, so of nested braces the innermost pair counts, and an unclosed, empty or
+/// blank pair is text. `${NAME}` ends at the first `}`. An unclosed `{{LIBRECHAT_…` counts as a
+/// placeholder that nothing resolves, because it is a credential misspelt.
+pub struct Template {
+    source_bytes: usize,
+    segments: Vec<Segment>,
+}
+
+/// A piece of a template.
+pub enum Segment {
+    Text(String),
+    Placeholder {
+        /// The placeholder as it was written, braces included.
+        source: String,
+        placeholder: Placeholder,
+    },
+}
+
+impl Template {
+    /// Reads a template in one pass; every text is a template.
+    #[must_use]
+    pub fn parse(source: &str) -> Self {
+        let source_bytes = source.len();
+        let segments = Parser::new(source).run();
+        Self {
+            source_bytes,
+            segments,
+        }
+    }
+
+    /// The pieces in their order.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The length of the text it was read from, in bytes.
+    #[must_use]
+    pub const fn source_bytes(&self) -> usize {
+        self.source_bytes
+    }
+
+    /// What the template asks for, in its order, repeats included.
+    pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Text(_) => None,
+            Segment::Placeholder { placeholder, .. } => Some(placeholder),
+        })
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template")
+            .field("segments", &self.segments.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the name of a custom variable, which neither shadows `LibreChat`'s names nor holds braces.
+///
+/// # Errors
+/// What is wrong with the name, as a sentence without the name.
+pub fn check_custom_name(name: &str) -> Result<(), &'static str> {
+    if name.trim().is_empty() {
+        Err("a custom variable needs a name")
+    } else if name.len() > MAX_NAME_BYTES {
+        Err("the name of a custom variable has at most 256 bytes")
+    } else if name.starts_with(RESERVED_PREFIX) {
+        Err("names that begin LIBRECHAT_ are reserved")
+    } else if name.contains(['{', '}']) {
+        Err("the name of a custom variable holds no braces")
+    } else {
+        Ok(())
+    }
+}
+
+struct Parser<'a> {
+    source: &'a str,
+    /// Where the text begins that no segment holds yet.
+    text_from: usize,
+    /// The first `}` not before the last `${`, remembered so that many `${` stay linear.
+    next_close: Option<usize>,
+    segments: Vec<Segment>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(source: &'a str) -> Self {
+        let next_close = source.find('}');
+        Self {
+            source,
+            text_from: 0,
+            next_close,
+            segments: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Vec<Segment> {
+        let mut at = 0;
+        while let Some(rest) = self
+            .source
+            .as_bytes()
+            .get(at..)
+            .filter(|rest| !rest.is_empty())
+        {
+            let opened = match rest {
+                [b'{', b'{', ..] => self.braces(at + 2),
+                [b'$', b'{', ..] => self.env(at + 2),
+                _ => None,
+            };
+            match opened {
+                Some((end, placeholder)) => at = self.push(at, end, placeholder),
+                None => at += 1,
+            }
+        }
+        self.text_until(self.source.len());
+        self.segments
+    }
+
+    /// Reads `NAME}}`; gives the end and the placeholder.
+    fn braces(&self, from: usize) -> Option<(usize, Placeholder)> {
+        let rest = &self.source[from..];
+        let run = rest
+            .bytes()
+            .take(MAX_NAME_BYTES + 1)
+            .take_while(|b| !matches!(b, b'{' | b'}'));
+        let length = run.count();
+        if length > MAX_NAME_BYTES || !rest[length..].starts_with("}}") {
+            return unclosed(rest).map(|length| {
+                (
+                    from + length,
+                    Placeholder::Reserved(rest[..length].to_owned()),
+                )
+            });
+        }
+        let name = Some(&rest[..length]).filter(|name| !name.trim().is_empty())?;
+        Some((from + length + 2, Placeholder::from_name(name)))
+    }
+
+    /// Reads `NAME}`; gives the end and the placeholder.
+    fn env(&mut self, from: usize) -> Option<(usize, Placeholder)> {
+        if self.next_close.is_some_and(|close| close < from) {
+            self.next_close = self.source[from..].find('}').map(|close| from + close);
+        }
+        let close = self
+            .next_close
+            .filter(|close| (1..=MAX_NAME_BYTES).contains(&(close - from)))?;
+        Some((
+            close + 1,
+            Placeholder::Env(self.source[from..close].to_owned()),
+        ))
+    }
+
+    fn push(&mut self, start: usize, end: usize, placeholder: Placeholder) -> usize {
+        self.text_until(start);
+        let source = self.source[start..end].to_owned();
+        self.segments.push(Segment::Placeholder {
+            source,
+            placeholder,
+        });
+        self.text_from = end;
+        end
+    }
+
+    fn text_until(&mut self, end: usize) {
+        if self.text_from < end {
+            self.segments
+                .push(Segment::Text(self.source[self.text_from..end].to_owned()));
+        }
+    }
+}
+
+/// The length of a reserved name that is never closed.
+fn unclosed(rest: &str) -> Option<usize> {
+    let part = |b: &u8| b.is_ascii_alphanumeric() || b"_@.:/-".contains(b);
+    let length = rest.bytes().take(MAX_NAME_BYTES).take_while(part).count();
+    rest.starts_with(RESERVED_PREFIX).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Placeholders in angle brackets, text as it is.
+    fn read(source: &str) -> String {
+        let piece = |segment: &Segment| match segment {
+            Segment::Text(text) => text.clone(),
+            Segment::Placeholder {
+                source,
+                placeholder,
+            } => match placeholder {
+                Placeholder::Reserved(_) => format!("<!{source}>"),
+                _ => format!("<{source}>"),
+            },
+        };
+        Template::parse(source)
+            .segments()
+            .iter()
+            .map(piece)
+            .collect()
+    }
+
+    #[test]
+    fn braces_of_every_shape_read_the_same_every_time() {
+        for (source, expected) in [
+            ("", ""),
+            ("{{", "{{"),
+            ("}}", "}}"),
+            ("{{}}", "{{}}"),
+            ("{{ }}", "{{ }}"),
+            ("{{A", "{{A"),
+            ("A}}", "A}}"),
+            ("{{A}", "{{A}"),
+            ("{{A} }", "{{A} }"),
+            ("{{X}}", "<{{X}}>"),
+            ("{{{X}}}", "{<{{X}}>}"),
+            ("{{{{X}}}}", "{{<{{X}}>}}"),
+            ("{{X}}}}", "<{{X}}>}}"),
+            ("{{X}}{{Y}}", "<{{X}}><{{Y}}>"),
+            ("{{X{{Y}}", "{{X<{{Y}}>"),
+            ("{{ X }}", "<{{ X }}>"),
+            ("{{LIBRECHAT_USER_ID}}", "<{{LIBRECHAT_USER_ID}}>"),
+            (
+                "{{LIBRECHAT_OPENID_{{X}}}}",
+                "<!{{LIBRECHAT_OPENID_><{{X}}>}}",
+            ),
+            (
+                "Bearer {{LIBRECHAT_OPENID_TOKEN}",
+                "Bearer <!{{LIBRECHAT_OPENID_TOKEN>}",
+            ),
+            ("{{LIBRECHAT_USER_ID }}", "<!{{LIBRECHAT_USER_ID }}>"),
+            ("{{LIBRECHAT_ÄÖ", "<!{{LIBRECHAT_>ÄÖ"),
+        ] {
+            assert_eq!(read(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn an_environment_name_ends_at_the_first_brace() {
+        for (source, expected) in [
+            ("${A}", "<${A}>"),
+            ("${A}-${B}", "<${A}>-<${B}>"),
+            ("  ${A} ", "  <${A}> "),
+            ("$${A}", "$<${A}>"),
+            ("x${${A}}", "x<${${A}>}"),
+            ("${A:-b}", "<${A:-b}>"),
+            ("${ A }", "<${ A }>"),
+            ("${}", "${}"),
+            ("${A", "${A"),
+            ("$A {A} A", "$A {A} A"),
+            ("{{A${B}}}", "{{A<${B}>}}"),
+            ("${A{{B}}", "<${A{{B}>}"),
+        ] {
+            assert_eq!(read(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn only_plain_ascii_braces_open_a_placeholder() {
+        for source in [
+            "｛｛X｝｝",
+            "{\u{200b}{X}}",
+            "{{X}\u{200b}}",
+            "{ {X} }",
+            "%X%",
+            "$(id)",
+            "`id`",
+        ] {
+            assert_eq!(read(source), source);
+        }
+    }
+
+    #[test]
+    fn a_name_beyond_256_bytes_is_text() {
+        let long = "é".repeat(MAX_NAME_BYTES / 2 + 1);
+        assert_eq!(read(&format!("{{{{{long}}}}}")), format!("{{{{{long}}}}}"));
+        assert_eq!(read(&format!("${{{long}}}")), format!("${{{long}}}"));
+        let longest = "é".repeat(MAX_NAME_BYTES / 2);
+        assert_eq!(
+            read(&format!("{{{{{longest}}}}}")),
+            format!("<{{{{{longest}}}}}>")
+        );
+    }
+
+    #[test]
+    fn a_mebibyte_of_openings_is_read_in_linear_time() {
+        for piece in ["{{", "${", "{{a", "{{a}", "${a", "{${"] {
+            let source = piece.repeat((1 << 20) / piece.len());
+            assert_eq!(Template::parse(&source).placeholders().count(), 0);
+        }
+        assert_eq!(
+            Template::parse(&"{{a}}${b}".repeat(100_000))
+                .placeholders()
+                .count(),
+            200_000
+        );
+    }
+
+    #[test]
+    fn a_custom_variable_cannot_take_a_reserved_name() {
+        assert_eq!(check_custom_name("MCP_API_KEY"), Ok(()));
+        for name in ["LIBRECHAT_USER_EMAIL", "LIBRECHAT_X", "", " ", "a{b", "a}b"] {
+            assert!(check_custom_name(name).is_err(), "{name}");
+        }
+        assert!(check_custom_name(&"a".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn a_template_does_not_print_its_text() {
+        assert!(!format!("{:?}", Template::parse("sk-canary{{X}}")).contains("canary"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_make_up_the_source(source in "([{}$ AXé]|LIBRECHAT_|\\PC){0,60}") {
+            let template = Template::parse(&source);
+            let joined: String = template.segments().iter().map(|segment| match segment {
+                Segment::Text(text) => text.as_str(),
+                Segment::Placeholder { source, .. } => source.as_str(),
+            }).collect();
+            prop_assert_eq!(joined, source);
+        }
+
+        #[test]
+        fn a_name_in_double_braces_is_found_in_any_text(before in "[^{$]{0,20}", after in "[^{$]{0,20}") {
+            let template = Template::parse(&format!("{before}{{{{X}}}}{after}"));
+            let found: Vec<_> = template.placeholders().cloned().collect();
+            prop_assert_eq!(found, vec![Placeholder::Custom("X".to_owned())]);
+        }
+    }
+}

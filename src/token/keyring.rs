@@ -1,0 +1,60 @@
+//! The keys that access tokens are signed with.
+
+use std::collections::HashMap;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::jose::{SigningKey, VerifyKey};
+use crate::secret::{Keyring, Purpose};
+use crate::store::{Store, StoreError, StoredSigningKey};
+
+/// The active key, and the public halves of all that may still be met.
+#[derive(Debug)]
+pub(super) struct SigningKeys {
+    active: SigningKey,
+    known: HashMap<String, VerifyKey>,
+}
+
+impl SigningKeys {
+    /// Reads the keys; a store without one gets its first. Of several processes that start at once one key wins.
+    pub(super) async fn load(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<Self> {
+        let mut stored = store.list_signing_keys().await?;
+        if !stored.iter().any(is_active) {
+            make_first(store, keyring, now).await?;
+            stored = store.list_signing_keys().await?;
+        }
+        let active = stored.iter().find(|key| is_active(key)).ok_or_else(|| Error::internal("no signing key is active"))?;
+        let pkcs8 = keyring.open(Purpose::SigningKeys, &context(&active.id), &active.private_key).map_err(Error::internal)?;
+        let active = SigningKey::from_pkcs8(&pkcs8).ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &active.id))?;
+        let known = stored.iter().map(public_half).collect::<Result<_, StoreError>>()?;
+        Ok(Self { active, known })
+    }
+
+    pub(super) fn active(&self) -> &SigningKey {
+        &self.active
+    }
+
+    pub(super) fn find(&self, kid: &str) -> Option<&VerifyKey> {
+        self.known.get(kid)
+    }
+}
+
+async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<()> {
+    let (key, pkcs8) = SigningKey::generate();
+    let sealed = keyring.seal(Purpose::SigningKeys, &context(key.kid()), &pkcs8);
+    store.insert_active_signing_key(key.kid(), key.public_key(), &sealed, now).await?;
+    Ok(())
+}
+
+fn context(kid: &str) -> [&str; 3] {
+    ["signing_keys", kid, "private_key"]
+}
+
+fn is_active(key: &StoredSigningKey) -> bool {
+    key.state == "active"
+}
+
+fn public_half(key: &StoredSigningKey) -> Result<(String, VerifyKey), StoreError> {
+    let public = VerifyKey::from_raw(&key.public_key).ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
+    Ok((key.id.clone(), public))
+}

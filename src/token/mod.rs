@@ -1,0 +1,64 @@
+//! Sessions and their tokens.
+
+pub mod access;
+mod keyring;
+mod memory;
+mod refresh;
+mod session;
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::token::Token as Settings;
+use crate::error::Result;
+use crate::id::SessionId;
+use crate::secret::Keyring;
+use crate::store::Store;
+use keyring::SigningKeys;
+use memory::Memory;
+use refresh::RefreshTokens;
+
+pub use access::{Inactive, LiveToken, Verdict};
+pub use session::{OpenSession, PageOfSessions};
+
+/// Opens, verifies, refreshes and ends sessions. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Tokens(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    clock: Clock,
+    settings: Settings,
+    keys: SigningKeys,
+    refresh: RefreshTokens,
+    memory: Memory,
+}
+
+/// The credentials of one session. It has no `Debug`, so that they cannot be printed.
+pub struct TokenPair {
+    /// JWT (RFC 9068).
+    pub access_token: String,
+    /// Opaque, works once.
+    pub refresh_token: String,
+    /// When the access token ends.
+    pub access_expire_time: Timestamp,
+    /// When the session ends.
+    pub refresh_expire_time: Timestamp,
+    /// The session of both.
+    pub session_id: SessionId,
+}
+
+impl Tokens {
+    /// Reads the signing keys, making the first one in a new store.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or a key does not open with these root keys.
+    pub async fn start(store: Store, keyring: &Keyring, clock: Clock, settings: Settings) -> Result<Self> {
+        let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
+        let refresh = RefreshTokens::new(keyring);
+        let memory = Memory::new(settings.access_ttl);
+        memory.follow(store.changes());
+        Ok(Self(Arc::new(Inner { store, clock, settings, keys, refresh, memory })))
+    }
+}
