@@ -193,6 +193,12 @@ impl Violations {
     /// # Errors
     /// [`Error::Invalid`] with all of them.
     pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.0.is_empty() { Ok(()) } else { Err(self.into_error()) }
+    }
+
+    /// The error that names them all.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        Error::Invalid(self.0)
     }
 }

@@ -10,6 +10,8 @@ use crate::id::{SessionId, UserId};
 pub enum Change {
     /// A session was ended.
     SessionRevoked(SessionId),
+    /// The provider tokens of a session were renewed, failed to be, or were deleted.
+    TokensChanged(SessionId),
     /// All sessions of a user may have been ended, or the user's fields or bans changed.
     UserChanged(UserId),
 }

@@ -2,6 +2,8 @@
 
 mod backend;
 pub mod changes;
+pub mod federated_logins;
+pub mod federated_tokens;
 mod markers;
 mod open;
 pub mod sessions;
@@ -101,7 +103,16 @@ impl Store {
     /// Every statement, so that a test can prepare each on both engines.
     #[must_use]
     pub fn statements() -> Vec<&'static str> {
-        [open::STATEMENTS, markers::STATEMENTS, sessions::STATEMENTS, signing_keys::STATEMENTS, users::STATEMENTS].concat()
+        [
+            federated_logins::STATEMENTS,
+            federated_tokens::STATEMENTS,
+            markers::STATEMENTS,
+            open::STATEMENTS,
+            sessions::STATEMENTS,
+            signing_keys::STATEMENTS,
+            users::STATEMENTS,
+        ]
+        .concat()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::{query, query_as, query_scalar};
 
-use super::backend::{Tx, reading, row, statements, within, writing};
+use super::backend::{Tx, reading, row, statements, within};
 use super::markers::{self, Marker};
 use super::{Store, StoreError, time};
 use crate::clock::Timestamp;
@@ -17,10 +17,15 @@ statements! {
     INSERT = "INSERT INTO users (id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING";
     INSERT_PASSWORD = "INSERT INTO passwords (user_id, hash, update_time) VALUES ($1, $2, $3)";
-    REPLACE_PASSWORD = "UPDATE passwords SET hash = $3, update_time = $4 WHERE user_id = $1 AND hash = $2";
     FIND = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE id = $1";
     FIND_BY_EMAIL = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE email = $1";
     FIND_HASH = "SELECT p.hash FROM passwords p JOIN users u ON u.id = p.user_id WHERE u.email = $1";
+    /// What a provider says at a login; an address that another account holds stays out.
+    UPDATE_PROFILE = "UPDATE users SET name = $2, username = $3, avatar_url = $4,
+            email = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
+            email_verified = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email_verified ELSE $6 END,
+            update_time = $7
+        WHERE id = $1 AND (name <> $2 OR username <> $3 OR avatar_url <> $4 OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)))";
     LIST = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users
         WHERE create_time > $1 OR (create_time = $1 AND id > $2) ORDER BY create_time, id LIMIT $3";
 }
@@ -119,22 +124,6 @@ impl Store {
         Ok(Some(user))
     }
 
-    /// Replaces a password's hash by one of the same password, unless it changed meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn rehash_password(&self, user: &UserId, old: &str, new: &str, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(REPLACE_PASSWORD)
-            .bind(user.as_str())
-            .bind(old)
-            .bind(new)
-            .bind(now.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
-    }
-
     /// The user of an id.
     ///
     /// # Errors
@@ -211,4 +200,26 @@ impl NewUser {
             update_time: self.create_time,
         }
     }
+}
+
+/// Takes over what a provider says of its user; whether anything changed.
+pub(super) async fn update_profile(tx: &mut Tx, user: &UserId, profile: &NewUser, now: Timestamp) -> Result<bool, StoreError> {
+    let updated = within!(*tx, |db| query(UPDATE_PROFILE)
+        .bind(user.as_str())
+        .bind(&profile.name)
+        .bind(&profile.username)
+        .bind(&profile.avatar_url)
+        .bind(profile.email.as_deref().unwrap_or_default())
+        .bind(profile.email_verified)
+        .bind(now.millis())
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(updated == 1)
+}
+
+/// The user of an id, within a transaction.
+pub(super) async fn find(tx: &mut Tx, id: &str) -> Result<Option<User>, StoreError> {
+    let row = within!(*tx, |db| query_as::<_, UserRow>(FIND).bind(id).fetch_optional(db).await)?;
+    row.map(User::try_from).transpose()
 }

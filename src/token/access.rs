@@ -79,7 +79,7 @@ impl Tokens {
                 Ok((claims, session)) => {
                     let slot = self.0.memory.slot(&session);
                     // An unknown session is not worth remembering: the store was set back, or the session's rows are gone.
-                    if self.0.state(&slot, &session, now).await?.is_none() {
+                    if self.0.state(&slot, now).await?.is_none() {
                         return Ok(Verdict::Inactive(Inactive::SessionRevoked));
                     }
                     self.0.memory.remember(hash, claims, slot)
@@ -89,9 +89,18 @@ impl Tokens {
         let fresh = self.0.memory.fresh(&remembered.slot, elapsed);
         let state = match fresh {
             Some(state) => Some(state),
-            None => self.0.state(&remembered.slot, remembered.slot.id(), now).await?,
+            None => self.0.state(&remembered.slot, now).await?,
         };
         Ok(self.0.judge(remembered, state, audience, now))
+    }
+
+    /// A session's state, from memory where it is fresh; `None` where there is no such session.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn session(&self, id: &SessionId, now: Timestamp) -> Result<Option<Arc<SessionState>>> {
+        let slot = self.0.memory.slot(id);
+        self.0.state(&slot, now).await
     }
 
     /// The pair of a session at a generation, with a new access token.
@@ -147,14 +156,14 @@ impl Inner {
     }
 
     /// The session's state from memory or, once for all who ask at a time, from the store.
-    async fn state(&self, slot: &Slot, id: &SessionId, now: Timestamp) -> Result<Option<Arc<SessionState>>> {
+    async fn state(&self, slot: &Slot, now: Timestamp) -> Result<Option<Arc<SessionState>>> {
         let _loading = slot.loading.lock().await;
         if let Some(state) = self.memory.fresh(slot, self.clock.elapsed()) {
             return Ok(Some(state));
         }
         let mark = self.memory.mark(slot);
         let read_at = self.clock.elapsed();
-        let Some(state) = self.store.find_session(id, now).await? else { return Ok(None) };
+        let Some(state) = self.store.find_session(slot.id(), now).await? else { return Ok(None) };
         let state = Arc::new(state);
         self.memory.keep(slot, mark, &state, read_at);
         Ok(Some(state))

@@ -82,6 +82,7 @@ impl Memory {
             Change::UserChanged(_) => {
                 index.users_changed.fetch_add(1, Ordering::SeqCst);
             }
+            Change::TokensChanged(_) => {}
         });
     }
 

@@ -1,0 +1,66 @@
+//! E-mail addresses: one strict grammar, one canonical form for looking up, comparing and sending.
+
+/// RFC 5321 section 4.5.3.1.
+const MAX_ADDRESS: usize = 254;
+const MAX_LOCAL: usize = 64;
+
+/// The canonical form: lower case, the domain in ASCII (UTS #46).
+///
+/// Only a dot-atom local part of ASCII is accepted (RFC 5322 section 3.2.3), and a domain of at least two labels.
+pub(super) fn canonical_email(address: &str) -> Result<String, &'static str> {
+    const SHAPE: &str = "must be an e-mail address such as ann@example.com";
+    let (local, domain) = address.split_once('@').ok_or(SHAPE)?;
+    if !is_dot_atom(local) || local.len() > MAX_LOCAL || domain.contains(['@', '。', '．', '｡']) {
+        return Err(SHAPE);
+    }
+    let domain = idna::domain_to_ascii_strict(domain).map_err(|_| SHAPE)?;
+    let canonical = format!("{}@{domain}", local.to_ascii_lowercase());
+    if !is_host(&domain) || canonical.len() > MAX_ADDRESS { Err(SHAPE) } else { Ok(canonical) }
+}
+
+fn is_dot_atom(local: &str) -> bool {
+    let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b));
+    local.split('.').all(is_atom)
+}
+
+fn is_host(domain: &str) -> bool {
+    let labels: Vec<&str> = domain.split('.').collect();
+    let named = labels.last().is_some_and(|last| last.bytes().any(|b| b.is_ascii_alphabetic()));
+    labels.len() >= 2 && named && labels.iter().all(|label| !label.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_address_has_one_form() {
+        for same in ["ann@example.com", "Ann@Example.COM", "ANN@EXAMPLE.com"] {
+            assert_eq!(canonical_email(same).as_deref(), Ok("ann@example.com"));
+        }
+        assert_eq!(canonical_email("a+b@münchen.de").as_deref(), Ok("a+b@xn--mnchen-3ya.de"));
+    }
+
+    #[test]
+    fn what_could_reach_somebody_else_is_refused() {
+        for bad in [
+            "", "ann", "ann@", "@example.com", "ann@example", "ann@@example.com", "a@evil.com@example.com", "\"a@evil.com\"@example.com",
+            "ann@example.com.", "ann@.example.com", "ann@exa mple.com", "ann @example.com", "ann@example.com\r\nBcc: b@evil.com", "a@x.com,b@y.com",
+            "<ann@example.com>", "Ann <ann@example.com>", "ann\t@example.com", "ann\0@example.com", "ａ@example.com", "a＠example.com",
+            "a@example。com", "a@[127.0.0.1]", "a@127.0.0.1", ".a@example.com", "a..b@example.com", "a@-example.com", "a@exam_ple.com",
+        ] {
+            assert!(canonical_email(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_canonical_address_is_its_own_form(text in "[a-zA-Z0-9.+@é。-]{0,40}") {
+            if let Ok(canonical) = canonical_email(&text) {
+                prop_assert_eq!(canonical_email(&canonical), Ok(canonical.clone()));
+                prop_assert!(canonical.is_ascii());
+            }
+        }
+    }
+}

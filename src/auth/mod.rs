@@ -1,0 +1,58 @@
+//! Accounts and sign-in.
+
+mod account;
+mod address;
+mod login;
+mod password;
+mod policy;
+mod session;
+mod social;
+mod subject;
+
+use std::sync::Arc;
+
+use crate::config::auth::Auth as Settings;
+use crate::federation::Federation;
+use crate::moderation::Moderation;
+use crate::secret::Keyring;
+use crate::store::Store;
+use crate::store::users::User;
+use crate::token::{TokenPair, Tokens};
+use password::Passwords;
+
+pub use account::NewAccount;
+pub use login::Credentials;
+pub use session::Mint;
+pub use social::{BegunLogin, CompletedLogin, FederatedAnswer};
+pub use subject::{Subject, Who};
+
+/// Signs users in. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Auth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    store: Store,
+    keyring: Keyring,
+    tokens: Tokens,
+    moderation: Moderation,
+    federation: Federation,
+    passwords: Passwords,
+}
+
+/// A user who has signed in, and the new session's credentials.
+pub struct SignedIn {
+    /// The account.
+    pub user: User,
+    /// The session's credentials.
+    pub tokens: TokenPair,
+}
+
+impl Auth {
+    /// Joins the parts that a sign-in needs.
+    #[must_use]
+    pub fn new(settings: Settings, store: Store, keyring: Keyring, tokens: Tokens, moderation: Moderation, federation: Federation) -> Self {
+        Self(Arc::new(Inner { settings, store, keyring, tokens, moderation, federation, passwords: Passwords::new() }))
+    }
+}

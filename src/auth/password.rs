@@ -1,0 +1,92 @@
+//! Password hashes: argon2id, as many at once as there are cores.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::UnicodeNormalization as _;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// Calls that may wait for a core.
+const QUEUE: usize = 64;
+/// How long one waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// OWASP's minimum: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// The hash of no password, with the same parameters, so that unknown accounts take as long as known ones.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The bounded pool that passwords are hashed on.
+#[derive(Clone, Debug)]
+pub(super) struct Passwords {
+    queue: Arc<Semaphore>,
+    cores: Arc<Semaphore>,
+}
+
+impl Passwords {
+    pub(super) fn new() -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self { queue: Arc::new(Semaphore::new(QUEUE + cores)), cores: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// The hash of a new password, in PHC text form.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where too many wait.
+    pub(super) async fn hash(&self, password: SecretString) -> Result<String> {
+        self.run(move || hasher()?.hash_password(&normalised(&password)).map(|hash| hash.to_string()).map_err(cause)).await?
+    }
+
+    /// Whether the password is the hash's. Without a hash it takes as long, and is not.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where too many wait.
+    pub(super) async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
+        self.run(move || {
+            let known = hash.is_some();
+            let text = hash.unwrap_or_else(|| NOBODY.to_owned());
+            let parsed = PasswordHash::new(&text).map_err(cause)?;
+            Ok(hasher()?.verify_password(&normalised(&password), &parsed).is_ok() && known)
+        })
+        .await?
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let permit = self.permit().await.ok_or(Error::Busy { retry_after: PATIENCE })?;
+        let work = move || {
+            let result = work();
+            drop(permit);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+    }
+
+    /// A place on a core, after a place in the queue.
+    async fn permit(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.queue).try_acquire_owned().ok()?;
+        let core = tokio::time::timeout(PATIENCE, Arc::clone(&self.cores).acquire_owned()).await.ok()?.ok()?;
+        Some((place, core))
+    }
+}
+
+fn hasher() -> Result<Argon2<'static>> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// The same text typed on another keyboard is the same password (NFC).
+fn normalised(password: &SecretString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(password.expose_secret().nfc().collect::<Zeroizing<String>>().as_bytes().to_vec())
+}
+
+fn cause(error: impl std::fmt::Display) -> Error {
+    Error::internal(error.to_string())
+}

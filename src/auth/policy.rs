@@ -1,0 +1,92 @@
+//! What a new account's fields have to look like.
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// In bytes.
+pub(super) const MAX_PASSWORD: usize = 1024;
+/// Estimating more of a password than this costs time and tells nothing new.
+const ESTIMATED_CHARS: usize = 100;
+
+/// Whether a new password may be used for an account with these names.
+pub(super) fn check_password(password: &SecretString, min_length: usize, names: &[&str]) -> Result<(), &'static str> {
+    let text: String = password.expose_secret().nfc().collect();
+    let length = text.chars().count();
+    if length < min_length {
+        return Err("is too short");
+    }
+    if text.len() > MAX_PASSWORD {
+        return Err("is longer than 1,024 bytes");
+    }
+    if text.chars().all(char::is_whitespace) {
+        return Err("holds nothing but spaces");
+    }
+    if is_guessable(&text, names) {
+        return Err("is too common, or too close to the account's own names");
+    }
+    Ok(())
+}
+
+/// Fewer than 10^6 guesses by zxcvbn's estimate, which knows common passwords and the account's names.
+fn is_guessable(password: &str, names: &[&str]) -> bool {
+    let head: String = password.chars().take(ESTIMATED_CHARS).collect();
+    let parts = names.iter().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()).chain([*name]));
+    let known: Vec<&str> = parts.chain(["countersign", "librechat"]).filter(|part| !part.is_empty()).collect();
+    zxcvbn::zxcvbn(&head, &known).score() <= zxcvbn::Score::One
+}
+
+/// A display name: 3 to 80 characters, none of them a control character.
+pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
+    match name.chars().count() {
+        3..=80 if !name.chars().any(char::is_control) && !name.trim().is_empty() => Ok(()),
+        3..=80 => Err("must not be blank or hold control characters"),
+        _ => Err("must have 3 to 80 characters"),
+    }
+}
+
+/// A handle: empty, or 2 to 80 characters without spaces at the ends and control characters; the canonical form is lower case.
+pub(super) fn canonical_username(username: &str) -> Result<String, &'static str> {
+    match username.chars().count() {
+        0 => Ok(String::new()),
+        2..=80 if username.trim() == username && !username.chars().any(char::is_control) => Ok(username.to_lowercase()),
+        2..=80 => Err("must not begin or end with a space or hold control characters"),
+        _ => Err("must have 2 to 80 characters, or be left out"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(password: &str) -> Result<(), &'static str> {
+        check_password(&SecretString::from(password), 8, &["ann.example@example.com", "Ann Example", "annex"])
+    }
+
+    #[test]
+    fn common_and_account_derived_passwords_are_refused() {
+        for weak in ["password", "Password1", "12345678", "qwertyuiop", "annexample", "Ann.Example", "countersign", "aaaaaaaaaaaa"] {
+            assert!(check(weak).is_err(), "{weak}");
+        }
+    }
+
+    #[test]
+    fn length_is_counted_in_characters_and_bounded_in_bytes() {
+        assert_eq!(check("Kx9#vT2"), Err("is too short"));
+        assert_eq!(check(&"é".repeat(513)), Err("is longer than 1,024 bytes"));
+        assert_eq!(check("         "), Err("holds nothing but spaces"));
+        assert_eq!(check("żółw-gęś-łoś-57"), Ok(()));
+    }
+
+    #[test]
+    fn a_passphrase_needs_no_special_characters() {
+        assert_eq!(check("kestrel lantern orbit meadow"), Ok(()));
+    }
+
+    #[test]
+    fn usernames_are_lower_case() {
+        assert_eq!(canonical_username("AnnEx").as_deref(), Ok("annex"));
+        assert!(canonical_username("a").is_err());
+        assert!(canonical_username("a\nb").is_err());
+    }
+}

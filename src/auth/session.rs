@@ -1,0 +1,70 @@
+//! Sessions without a sign-in: opened on a caller's word, refreshed and logged out.
+
+use std::time::Duration;
+
+use super::{Auth, SignedIn};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::UserId;
+use crate::moderation::Address;
+use crate::store::sessions::Client;
+use crate::token::OpenSession;
+
+/// A session to be opened on a caller's word.
+pub struct Mint {
+    pub user_id: UserId,
+    pub address: Option<Address>,
+    pub client: Client,
+    /// How long it lasts; `None` means as configured.
+    pub ttl: Option<Duration>,
+    /// The caller's name for this request, where it may be repeated.
+    pub request_id: Option<String>,
+}
+
+impl Auth {
+    /// Opens a session for a user on the caller's word, after login's checks.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::SessionRevoked`] where the request id's session has ended; the store's.
+    pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
+        let user = self.0.store.find_user(&mint.user_id).await?.ok_or(Error::UserNotFound)?;
+        self.0.moderation.refuse_banned(Some(&user.id), mint.address, now).await?;
+        let open = OpenSession {
+            user_id: mint.user_id,
+            caller: caller.to_owned(),
+            provider: "caller".to_owned(),
+            amr: "caller",
+            client: mint.client,
+            ttl: mint.ttl,
+            request_id: mint.request_id,
+        };
+        let tokens = self.0.tokens.open(open, now).await?;
+        tracing::info!(user = %user.id, session = %tokens.session_id, caller, "a caller opened a session for a user");
+        Ok(SignedIn { user, tokens })
+    }
+
+    /// Exchanges a refresh token for the next pair; an address's ban acts where the address is given.
+    ///
+    /// # Errors
+    /// [`Error::Banned`] and those of [`crate::token::Tokens::refresh`].
+    pub async fn refresh(&self, token: &str, address: Option<Address>, client: &Client, caller: &str, now: Timestamp) -> Result<SignedIn> {
+        self.0.moderation.refuse_banned(None, address, now).await?;
+        let (tokens, user) = self.0.tokens.refresh(token, caller, client, now).await?;
+        Ok(SignedIn { user, tokens })
+    }
+
+    /// Ends the session of a refresh token of any generation, and says where the provider's own session can be ended.
+    ///
+    /// # Errors
+    /// [`Error::RefreshTokenInvalid`]; the store's.
+    pub async fn logout(&self, token: &str, caller: &str, now: Timestamp) -> Result<Option<String>> {
+        let session = self.0.tokens.session_of_refresh_token(token, now).await?;
+        if session.caller != caller {
+            return Err(Error::RefreshTokenInvalid);
+        }
+        let end_session_url = self.0.federation.end_session_url(&session.id, &session.provider).await?;
+        self.0.tokens.revoke(&session.id, None, "logout", now).await?;
+        tracing::info!(user = %session.user.id, session = %session.id, "a session was logged out");
+        Ok(end_session_url)
+    }
+}

@@ -1,0 +1,274 @@
+//! Tokens that providers issued, sealed, one row a session and identity.
+
+use sqlx::{query, query_as};
+
+use super::backend::{Tx, reading, row, statements, within, writing};
+use super::changes::Change;
+use super::{Store, StoreError, time};
+use crate::clock::Timestamp;
+use crate::id::{IdentityId, SessionId, UserId};
+
+statements! {
+    INSERT = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, id_token, id_expire_time,
+            refresh_token, claims, scopes, state, version, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'ACTIVE', 1, $11)";
+    LIST = "SELECT t.session_id, t.identity_id, i.user_id, i.issuer, i.subject, t.provider, t.access_token, t.access_expire_time, t.id_token,
+            t.id_expire_time, t.refresh_token, t.claims, t.scopes, t.state, t.version, t.attempt_expire_time, t.retry_time, t.update_time
+        FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id";
+    /// One attempt at a time, and none after an attempt whose outcome is not known.
+    BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5))";
+    COMPLETE_REFRESH = "UPDATE federated_tokens SET access_token = $4, access_expire_time = $5, id_token = $6, id_expire_time = $7,
+            refresh_token = $8, claims = $9, scopes = $10, state = 'ACTIVE', version = version + 1, attempt_expire_time = NULL, retry_time = NULL, update_time = $11
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
+    FAIL_REFRESH = "UPDATE federated_tokens SET state = $4, retry_time = $5, attempt_expire_time = NULL
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
+    DELETE_OF_SESSION = "DELETE FROM federated_tokens WHERE session_id = $1 AND ($2 = '' OR provider = $2)";
+    DELETE_OF_USER = "DELETE FROM federated_tokens WHERE ($2 = '' OR provider = $2) AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)";
+}
+
+/// Sealed tokens to be stored.
+#[derive(Debug)]
+pub struct FederatedTokens {
+    pub session_id: SessionId,
+    pub identity_id: IdentityId,
+    pub provider: String,
+    pub content: SealedTokens,
+    pub update_time: Timestamp,
+}
+
+/// What a refresh replaces.
+#[derive(Debug)]
+pub struct SealedTokens {
+    pub access_token: Vec<u8>,
+    pub access_expire_time: Timestamp,
+    pub id_token: Option<Vec<u8>>,
+    pub id_expire_time: Option<Timestamp>,
+    pub refresh_token: Option<Vec<u8>>,
+    pub claims: Vec<u8>,
+    /// Granted scopes, separated by spaces.
+    pub scopes: String,
+}
+
+/// How the tokens of an identity stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// As the provider gave them.
+    Active,
+    /// Being renewed; from `lease` on the attempt counts as one without an outcome.
+    Refreshing { lease: Timestamp },
+    /// The provider could not be asked; not again before `retry`.
+    Backoff { retry: Timestamp },
+    /// The user has to sign in at the provider again.
+    ReconnectRequired,
+}
+
+/// Which row, and at which version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokensKey {
+    pub session_id: SessionId,
+    pub identity_id: IdentityId,
+}
+
+/// Sealed tokens as stored.
+#[derive(Debug)]
+pub struct StoredTokens {
+    pub key: TokensKey,
+    pub user_id: UserId,
+    pub issuer: String,
+    pub subject: String,
+    pub provider: String,
+    pub content: SealedTokens,
+    pub state: TokenState,
+    pub version: i64,
+    pub update_time: Timestamp,
+}
+
+row! {
+    struct TokensRow {
+        session_id: String,
+        identity_id: String,
+        user_id: String,
+        issuer: String,
+        subject: String,
+        provider: String,
+        access_token: Vec<u8>,
+        access_expire_time: i64,
+        id_token: Option<Vec<u8>>,
+        id_expire_time: Option<i64>,
+        refresh_token: Option<Vec<u8>>,
+        claims: Vec<u8>,
+        scopes: String,
+        state: String,
+        version: i64,
+        attempt_expire_time: Option<i64>,
+        retry_time: Option<i64>,
+        update_time: i64,
+    }
+}
+
+impl TryFrom<TokensRow> for StoredTokens {
+    type Error = StoreError;
+
+    fn try_from(row: TokensRow) -> Result<Self, StoreError> {
+        let corrupt = |column| StoreError::corrupt("federated_tokens", column, format!("{}/{}", row.session_id, row.identity_id));
+        Ok(Self {
+            state: match (row.state.as_str(), row.attempt_expire_time, row.retry_time) {
+                ("ACTIVE", ..) => TokenState::Active,
+                ("REFRESHING", Some(lease), _) => TokenState::Refreshing { lease: time(lease) },
+                ("BACKOFF", _, Some(retry)) => TokenState::Backoff { retry: time(retry) },
+                ("RECONNECT_REQUIRED", ..) => TokenState::ReconnectRequired,
+                _ => return Err(corrupt("state")),
+            },
+            key: TokensKey {
+                session_id: SessionId::parse(&row.session_id).ok_or_else(|| corrupt("session_id"))?,
+                identity_id: IdentityId::parse(&row.identity_id).ok_or_else(|| corrupt("identity_id"))?,
+            },
+            user_id: UserId::parse(&row.user_id).ok_or_else(|| corrupt("user_id"))?,
+            issuer: row.issuer,
+            subject: row.subject,
+            provider: row.provider,
+            content: SealedTokens {
+                access_token: row.access_token,
+                access_expire_time: time(row.access_expire_time),
+                id_token: row.id_token,
+                id_expire_time: row.id_expire_time.map(time),
+                refresh_token: row.refresh_token,
+                claims: row.claims,
+                scopes: row.scopes,
+            },
+            version: row.version,
+            update_time: time(row.update_time),
+        })
+    }
+}
+
+/// How a refresh ended that brought no tokens.
+#[derive(Clone, Copy, Debug)]
+pub enum FailedRefresh {
+    /// It may be tried again from `retry` on.
+    Backoff { retry: Timestamp },
+    /// The provider refused, or whether it answered is not known.
+    ReconnectRequired,
+}
+
+impl Store {
+    /// The tokens of a session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_federated_tokens(&self, session: &SessionId) -> Result<Vec<StoredTokens>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST).bind(session.as_str()).fetch_all(db).await)?;
+        rows.into_iter().map(StoredTokens::try_from).collect()
+    }
+
+    /// Claims the refresh of a version until `lease`; `false` where another attempt has it, or it has moved on.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn begin_token_refresh(&self, key: &TokensKey, version: i64, lease: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+        let begun = writing!(self, |db| query(BEGIN_REFRESH)
+            .bind(key.session_id.as_str())
+            .bind(key.identity_id.as_str())
+            .bind(version)
+            .bind(lease.millis())
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(begun == 1)
+    }
+
+    /// Stores what a refresh brought; `false` where the session ended meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn complete_token_refresh(
+        &self,
+        key: &TokensKey,
+        version: i64,
+        new: &SealedTokens,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let completed = writing!(self, |db| query(COMPLETE_REFRESH)
+            .bind(key.session_id.as_str())
+            .bind(key.identity_id.as_str())
+            .bind(version)
+            .bind(&new.access_token)
+            .bind(new.access_expire_time.millis())
+            .bind(new.id_token.as_deref())
+            .bind(new.id_expire_time.map(Timestamp::millis))
+            .bind(new.refresh_token.as_deref())
+            .bind(&new.claims)
+            .bind(&new.scopes)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?;
+        self.publish(&Change::TokensChanged(key.session_id.clone()));
+        Ok(completed == 1)
+    }
+
+    /// Notes that a refresh brought nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn fail_token_refresh(&self, key: &TokensKey, version: i64, failed: FailedRefresh) -> Result<(), StoreError> {
+        let (state, retry) = match failed {
+            FailedRefresh::Backoff { retry } => ("BACKOFF", Some(retry.millis())),
+            FailedRefresh::ReconnectRequired => ("RECONNECT_REQUIRED", None),
+        };
+        writing!(self, |db| query(FAIL_REFRESH)
+            .bind(key.session_id.as_str())
+            .bind(key.identity_id.as_str())
+            .bind(version)
+            .bind(state)
+            .bind(retry)
+            .execute(db)
+            .await
+            .map(drop))?;
+        self.publish(&Change::TokensChanged(key.session_id.clone()));
+        Ok(())
+    }
+
+    /// Forgets a session's tokens, of one provider or, where that is empty, of all.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn delete_session_tokens(&self, session: &SessionId, provider: &str) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_OF_SESSION).bind(session.as_str()).bind(provider).execute(db).await.map(drop))?;
+        self.publish(&Change::TokensChanged(session.clone()));
+        Ok(())
+    }
+
+    /// Forgets the tokens of all of a user's sessions, of one provider or, where that is empty, of all.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn delete_user_tokens(&self, user: &UserId, provider: &str) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_OF_USER).bind(user.as_str()).bind(provider).execute(db).await.map(drop))?;
+        self.publish(&Change::UserChanged(user.clone()));
+        Ok(())
+    }
+}
+
+/// Stores a new session's tokens within its transaction.
+pub(super) async fn insert(tx: &mut Tx, tokens: &FederatedTokens) -> Result<(), StoreError> {
+    let content = &tokens.content;
+    within!(*tx, |db| query(INSERT)
+        .bind(tokens.session_id.as_str())
+        .bind(tokens.identity_id.as_str())
+        .bind(&tokens.provider)
+        .bind(&content.access_token)
+        .bind(content.access_expire_time.millis())
+        .bind(content.id_token.as_deref())
+        .bind(content.id_expire_time.map(Timestamp::millis))
+        .bind(content.refresh_token.as_deref())
+        .bind(&content.claims)
+        .bind(&content.scopes)
+        .bind(tokens.update_time.millis())
+        .execute(db)
+        .await
+        .map(drop))?;
+    Ok(())
+}
