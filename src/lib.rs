@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod id;
+pub mod jose;
 pub mod secret;
 pub mod store;

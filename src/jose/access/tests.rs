@@ -1,0 +1,276 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::jose::{SigningKey, encode};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const EXPECTED: Expected<'_> = Expected { issuer: "https://id.example", audience: Some("chat") };
+
+fn key() -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate_pkcs8()).expect("a key")
+}
+
+fn claims() -> AccessClaims {
+    AccessClaims {
+        iss: "https://id.example".into(),
+        sub: "64b0c0ffee64b0c0ffee64b0".into(),
+        aud: "chat".into(),
+        sid: "s1".into(),
+        jti: "j1".into(),
+        iat: NOW,
+        exp: NOW.plus(Duration::from_mins(15)),
+        auth_time: NOW.minus(Duration::from_mins(5)),
+        amr: vec!["pwd".into()],
+        client_id: "chat-backend".into(),
+    }
+}
+
+fn verify_at(key: &SigningKey, token: &str, now: Timestamp) -> Result<AccessClaims, Rejected> {
+    verify_access(token, |kid| (kid == key.kid()).then(|| key.verify_key()), &EXPECTED, now)
+}
+
+fn verify(key: &SigningKey, token: &str) -> Result<AccessClaims, Rejected> {
+    verify_at(key, token, NOW)
+}
+
+/// A token with one claim changed (or left out, where null stands for it) and a good signature.
+fn with(key: &SigningKey, name: &str, value: Option<Value>) -> String {
+    let mut payload: Value = serde_json::from_slice(&claims().to_json()).expect("JSON");
+    let members = payload.as_object_mut().expect("an object");
+    match value {
+        Some(value) => members.insert(name.to_owned(), value),
+        None => members.remove(name),
+    };
+    key.sign_payload(payload.to_string().as_bytes())
+}
+
+/// A token under another header, signed with the right key.
+fn under_header(key: &SigningKey, header: &str) -> String {
+    let signed = key.sign(&claims());
+    let payload = signed.split('.').nth(1).expect("a payload").to_owned();
+    let other = format!("{}.{payload}", encode(header));
+    let pair = key.sign_input(&other);
+    format!("{other}.{pair}")
+}
+
+#[test]
+fn a_signed_token_verifies_to_its_claims() {
+    let key = key();
+    let token = key.sign(&claims());
+    assert_eq!(verify(&key, &token), Ok(claims()));
+    let any = Expected { audience: None, ..EXPECTED };
+    assert!(verify_access(&token, |_| Some(key.verify_key()), &any, NOW).is_ok());
+}
+
+#[test]
+fn a_token_of_another_key_or_of_no_key_is_invalid() {
+    let (key, other) = (key(), self::key());
+    let token = key.sign(&claims());
+    assert_eq!(verify(&other, &token), Err(Rejected::Invalid));
+    assert_eq!(verify_access(&token, |_| Some(other.verify_key()), &EXPECTED, NOW), Err(Rejected::Invalid));
+}
+
+#[test]
+fn a_flipped_bit_is_refused_at_every_position() {
+    let key = key();
+    let token = key.sign(&claims()).into_bytes();
+    for position in 0..token.len() {
+        for bit in 0..8 {
+            let mut changed = token.clone();
+            changed[position] ^= 1 << bit;
+            if let Ok(changed) = std::str::from_utf8(&changed) {
+                assert_eq!(verify(&key, changed), Err(Rejected::Invalid), "byte {position}, bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unsigned_token_is_refused_however_none_is_spelled() {
+    let key = key();
+    let signed = key.sign(&claims());
+    let mut parts = signed.split('.').skip(1);
+    let (payload, signature) = (parts.next().expect("a payload"), parts.next().expect("a signature"));
+    for alg in ["none", "None", "nOnE", "", "EdDSA"] {
+        let header = encode(format!(r#"{{"alg":"{alg}","kid":"{}","typ":"at+jwt"}}"#, key.kid()));
+        assert_eq!(verify(&key, &format!("{header}.{payload}.")), Err(Rejected::Invalid));
+        assert_eq!(verify(&key, &format!("{header}.{payload}")), Err(Rejected::Invalid));
+        if alg != "EdDSA" {
+            assert_eq!(verify(&key, &format!("{header}.{payload}.{signature}")), Err(Rejected::Invalid));
+        }
+    }
+}
+
+#[test]
+fn the_public_key_is_no_shared_secret() {
+    let key = key();
+    let payload = encode(claims().to_json());
+    let header = encode(format!(r#"{{"alg":"HS256","kid":"{}","typ":"at+jwt"}}"#, key.kid()));
+    let input = format!("{header}.{payload}");
+    let public = key.verify_key().public();
+    for secret in [public.as_slice(), encode(public).as_bytes(), b""] {
+        let mac = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret), input.as_bytes());
+        assert_eq!(verify(&key, &format!("{input}.{}", encode(mac))), Err(Rejected::Invalid));
+    }
+}
+
+#[test]
+fn a_header_with_anything_but_its_three_members_is_refused() {
+    let key = key();
+    let kid = key.kid();
+    let good = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"at+jwt"}}"#);
+    assert!(verify(&key, &under_header(&key, &good)).is_ok(), "the control");
+    for member in [
+        r#""jwk":{}"#,
+        r#""jku":"https://evil.example""#,
+        r#""x5u":"https://evil.example""#,
+        r#""x5c":[]"#,
+        r#""crit":["exp"]"#,
+        r#""crit":["b64"],"b64":false"#,
+        r#""crit":[]"#,
+        r#""zip":"DEF""#,
+        r#""alg":"EdDSA""#,
+        r#""cty":"JWT""#,
+    ] {
+        let header = good.replacen('{', &format!("{{{member},"), 1);
+        assert_eq!(verify(&key, &under_header(&key, &header)), Err(Rejected::Invalid), "{header}");
+    }
+    for header in [
+        format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWT"}}"#),
+        format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"AT+JWT"}}"#),
+        format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#),
+        r#"{"alg":"EdDSA","typ":"at+jwt"}"#.to_owned(),
+        format!(r#"["EdDSA","{kid}","at+jwt"]"#),
+    ] {
+        assert_eq!(verify(&key, &under_header(&key, &header)), Err(Rejected::Invalid), "{header}");
+    }
+}
+
+#[test]
+fn an_issuer_or_audience_that_is_not_the_expected_text_is_refused() {
+    let key = key();
+    for issuer in
+        [json!(null), json!(1), json!(["https://id.example"]), json!("https://id.example/"), json!("https://ID.example"), json!("")]
+    {
+        assert_eq!(verify(&key, &with(&key, "iss", Some(issuer))), Err(Rejected::Invalid));
+    }
+    for audience in [json!("other"), json!(["chat"]), json!(["chat", "x"]), json!([]), json!({}), json!(""), json!(null)] {
+        assert_eq!(verify(&key, &with(&key, "aud", Some(audience))), Err(Rejected::Invalid));
+    }
+}
+
+#[test]
+fn every_claim_is_required_once_and_no_other_is_taken() {
+    let key = key();
+    for name in ["iss", "sub", "aud", "sid", "jti", "iat", "exp", "auth_time", "amr", "client_id"] {
+        assert_eq!(verify(&key, &with(&key, name, None)), Err(Rejected::Invalid), "{name} left out");
+        let text = String::from_utf8(claims().to_json()).expect("text");
+        let value: Value = serde_json::from_str::<Value>(&text).expect("JSON")[name].clone();
+        let twice = text.replacen('{', &format!(r#"{{"{name}":{value},"#), 1);
+        assert_eq!(verify(&key, &key.sign_payload(twice.as_bytes())), Err(Rejected::Invalid), "{name} twice");
+    }
+    assert_eq!(verify(&key, &with(&key, "scope", Some(json!("read")))), Err(Rejected::Invalid));
+    assert_eq!(verify(&key, &with(&key, "nbf", Some(json!(1)))), Err(Rejected::Invalid));
+}
+
+#[test]
+fn claims_of_another_type_or_size_are_refused() {
+    let key = key();
+    for (name, value) in [
+        ("sub", json!("")),
+        ("sub", json!("x".repeat(256))),
+        ("sub", json!(7)),
+        ("sid", json!("")),
+        ("jti", json!("")),
+        ("client_id", json!("")),
+        ("amr", json!("pwd")),
+        ("amr", json!([1])),
+        ("exp", json!(1e18)),
+        ("exp", json!(1_800_000_100.5)),
+        ("exp", json!("1800000100")),
+        ("iat", json!(-1)),
+        ("auth_time", json!(null)),
+    ] {
+        assert_eq!(verify(&key, &with(&key, name, Some(value.clone()))), Err(Rejected::Invalid), "{name} {value}");
+    }
+}
+
+#[test]
+fn times_are_exact_to_the_second() {
+    let key = key();
+    let at = |seconds| Timestamp::from_secs(NOW.secs() + seconds);
+    let token = key.sign(&claims());
+    assert!(verify_at(&key, &token, at(899)).is_ok());
+    assert_eq!(verify_at(&key, &token, at(900)), Err(Rejected::Expired(Box::new(claims()))));
+    assert!(verify_at(&key, &token, at(-30)).is_ok());
+    assert_eq!(verify_at(&key, &token, at(-31)), Err(Rejected::Invalid));
+    let day = 24 * 60 * 60;
+    assert!(verify(&key, &with(&key, "exp", Some(json!(NOW.secs() + day)))).is_ok());
+    assert_eq!(verify(&key, &with(&key, "exp", Some(json!(NOW.secs() + day + 1)))), Err(Rejected::Invalid));
+    assert_eq!(verify(&key, &with(&key, "exp", Some(json!(NOW.secs())))), Err(Rejected::Invalid));
+}
+
+#[test]
+fn an_expired_token_with_a_bad_signature_is_only_invalid() {
+    let (key, other) = (key(), self::key());
+    let late = NOW.plus(MAX_LIFETIME);
+    assert_eq!(verify_access(&other.sign(&claims()), |_| Some(key.verify_key()), &EXPECTED, late), Err(Rejected::Invalid));
+}
+
+#[test]
+fn a_token_beyond_eight_kibibytes_is_not_parsed() {
+    let key = key();
+    let filled = |amr: usize| key.sign(&AccessClaims { amr: vec!["x".repeat(amr)], ..claims() });
+    let spare = MAX_LEN - filled(0).len();
+    let longest = filled(spare / 4 * 3);
+    assert!(longest.len() <= MAX_LEN && longest.len() > MAX_LEN - 4);
+    assert!(verify(&key, &longest).is_ok());
+    let looked_up = |token: &str| {
+        let mut asked = false;
+        let result = verify_access::<&VerifyKey>(
+            token,
+            |_| {
+                asked = true;
+                None
+            },
+            &EXPECTED,
+            NOW,
+        );
+        assert_eq!(result, Err(Rejected::Invalid));
+        asked
+    };
+    assert!(looked_up(&longest));
+    for size in [spare / 4 * 3 + 4, 64 * 1024, 4 * 1024 * 1024] {
+        assert!(!looked_up(&filled(size)));
+    }
+}
+
+#[test]
+fn tokens_of_other_kinds_are_refused() {
+    let key = key();
+    for token in ["", ".", "..", "...", "a.b.c", "csr_0123456789abcdef", "eyJhbGciOiJFZERTQSJ9..c2ln"] {
+        assert_eq!(verify(&key, token), Err(Rejected::Invalid), "{token}");
+    }
+    let good = key.sign(&claims());
+    for token in [format!("{good}."), format!(".{good}"), format!("{good} "), format!("{good}="), good.replacen('.', "..", 1)] {
+        assert_eq!(verify(&key, &token), Err(Rejected::Invalid), "{token}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_is_refused(token in ".{0,200}") {
+        let key = VerifyKey::from_bytes(&[7; 32]).expect("32 bytes");
+        prop_assert_eq!(verify_access(&token, |_| Some(&key), &EXPECTED, NOW), Err(Rejected::Invalid));
+    }
+
+    #[test]
+    fn arbitrary_parts_are_refused(header in ".{0,80}", payload in ".{0,80}", signature in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let key = VerifyKey::from_bytes(&[7; 32]).expect("32 bytes");
+        let token = format!("{}.{}.{}", encode(header), encode(payload), encode(signature));
+        prop_assert_eq!(verify_access(&token, |_| Some(&key), &EXPECTED, NOW), Err(Rejected::Invalid));
+    }
+}
