@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod http;
 pub mod id;
 pub mod jose;
 pub mod secret;
