@@ -137,19 +137,20 @@ impl Inner {
             aud: self.settings.audience.clone(),
             sid: session.id.to_string(),
             jti: hex::encode(secret::random::<16>()),
-            iat: now.secs(),
-            exp: expire_time.secs(),
-            auth_time: session.auth_time.secs(),
+            iat: now,
+            exp: expire_time,
+            auth_time: session.auth_time,
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             client_id: session.caller.to_owned(),
         }
     }
 
     fn check_signature(&self, token: &str, now: Timestamp) -> Result<(AccessClaims, SessionId), Inactive> {
-        let expected = Expected { issuer: &self.settings.issuer, max_lifetime: self.settings.access_ttl };
+        // The audience is judged at each call: one token may be asked about for several.
+        let expected = Expected { issuer: &self.settings.issuer, audience: None };
         let claims = jose::verify_access(token, |kid| self.keys.find(kid), &expected, now).map_err(|rejected| match rejected {
             Rejected::Invalid => Inactive::Invalid,
-            Rejected::Expired => Inactive::Expired,
+            Rejected::Expired(_) => Inactive::Expired,
         })?;
         let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
         Ok((claims, session))
@@ -183,7 +184,7 @@ impl Inner {
         if session.revoked {
             return Verdict::Inactive(Inactive::SessionRevoked);
         }
-        let expire_time = Timestamp::from_secs(token.claims.exp);
+        let expire_time = token.claims.exp;
         if now >= expire_time || now >= session.expire_time {
             return Verdict::Inactive(Inactive::Expired);
         }

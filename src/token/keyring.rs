@@ -40,9 +40,10 @@ impl SigningKeys {
 }
 
 async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<()> {
-    let (key, pkcs8) = SigningKey::generate();
+    let pkcs8 = SigningKey::generate_pkcs8();
+    let key = SigningKey::from_pkcs8(&pkcs8).ok_or_else(|| Error::internal("a new signing key cannot be read"))?;
     let sealed = keyring.seal(Purpose::SigningKeys, &context(key.kid()), &pkcs8);
-    store.insert_active_signing_key(key.kid(), key.public_key(), &sealed, now).await?;
+    store.insert_active_signing_key(key.kid(), key.verify_key().public(), &sealed, now).await?;
     Ok(())
 }
 
@@ -55,6 +56,6 @@ fn is_active(key: &StoredSigningKey) -> bool {
 }
 
 fn public_half(key: &StoredSigningKey) -> Result<(String, VerifyKey), StoreError> {
-    let public = VerifyKey::from_raw(&key.public_key).ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
+    let public = VerifyKey::from_bytes(&key.public_key).ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
     Ok((key.id.clone(), public))
 }

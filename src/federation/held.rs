@@ -1,0 +1,151 @@
+//! Provider tokens as held: sealed in the store, opened here.
+
+use serde_json::{Map, Value as Json};
+
+use super::oidc::Grant;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::{IdentityId, SessionId, UserId};
+use crate::secret::{ExposeSecret as _, Keyring, Purpose, SecretString};
+use crate::store::StoreError;
+use crate::store::federated_tokens::{SealedTokens, StoredTokens, TokenState, TokensKey};
+
+/// The tokens of one identity in one session.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub key: TokensKey,
+    pub user_id: UserId,
+    pub issuer: String,
+    pub subject: String,
+    pub provider: String,
+    pub access_token: SecretString,
+    pub access_expire_time: Timestamp,
+    pub id_token: Option<HeldIdToken>,
+    pub refresh_token: Option<SecretString>,
+    /// Of an ID token that was verified in full; never read from a token again.
+    pub claims: Map<String, Json>,
+    pub scopes: String,
+    pub state: TokenState,
+    pub version: i64,
+    pub update_time: Timestamp,
+}
+
+/// An ID token with an expiry of its own.
+#[derive(Clone, Debug)]
+pub(super) struct HeldIdToken {
+    pub text: SecretString,
+    pub expire_time: Timestamp,
+}
+
+/// Seals and opens provider tokens; each value opens only in its own row and column.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    keyring: Keyring,
+}
+
+/// Which row a sealed value stands in.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    session: &'a SessionId,
+    identity: &'a IdentityId,
+    user: &'a UserId,
+}
+
+impl Vault {
+    pub(super) fn new(keyring: Keyring) -> Self {
+        Self { keyring }
+    }
+
+    /// Seals what a login brought.
+    ///
+    /// # Errors
+    /// [`Error::IdTokenInvalid`] where it brought no verified claims.
+    pub fn seal_login(&self, session: &SessionId, identity: &IdentityId, user: &UserId, grant: &Grant) -> Result<SealedTokens> {
+        let claims = grant.claims.as_ref().ok_or(Error::IdTokenInvalid("there is no ID token"))?;
+        let id_token = grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time });
+        Ok(self.seal(Place { session, identity, user }, grant, id_token.as_ref(), grant.refresh_token.as_ref(), claims))
+    }
+
+    /// Seals what a refresh brought; what it did not bring stays as it was.
+    pub(super) fn seal_refresh(&self, held: &Held, grant: &Grant) -> SealedTokens {
+        let place = Place { session: &held.key.session_id, identity: &held.key.identity_id, user: &held.user_id };
+        let id_token = grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time });
+        let refresh_token = grant.refresh_token.as_ref().or(held.refresh_token.as_ref());
+        let mut sealed = self.seal(place, grant, id_token.as_ref().or(held.id_token.as_ref()), refresh_token, grant.claims.as_ref().unwrap_or(&held.claims));
+        if grant.scopes.is_empty() {
+            sealed.scopes.clone_from(&held.scopes);
+        }
+        sealed
+    }
+
+    fn seal(
+        &self,
+        place: Place<'_>,
+        grant: &Grant,
+        id_token: Option<&HeldIdToken>,
+        refresh_token: Option<&SecretString>,
+        claims: &Map<String, Json>,
+    ) -> SealedTokens {
+        let seal = |kind, text: &SecretString| self.seal_value(place, kind, text.expose_secret().as_bytes());
+        SealedTokens {
+            access_token: seal("access_token", &grant.access_token),
+            access_expire_time: grant.access_expire_time,
+            id_token: id_token.map(|token| seal("id_token", &token.text)),
+            id_expire_time: id_token.map(|token| token.expire_time),
+            refresh_token: refresh_token.map(|token| seal("refresh_token", token)),
+            claims: self.seal_value(place, "claims", Json::Object(claims.clone()).to_string().as_bytes()),
+            scopes: grant.scopes.join(" "),
+        }
+    }
+
+    /// Opens a stored row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where a value was changed, moved or sealed with an unknown key.
+    pub(super) fn open(&self, stored: StoredTokens) -> Result<Held> {
+        let place = Place { session: &stored.key.session_id, identity: &stored.key.identity_id, user: &stored.user_id };
+        let text = |kind, sealed: &[u8]| self.open_text(place, kind, sealed);
+        let content = &stored.content;
+        let id_token = match (&content.id_token, content.id_expire_time) {
+            (Some(sealed), Some(expire_time)) => Some(HeldIdToken { text: text("id_token", sealed)?, expire_time }),
+            _ => None,
+        };
+        let claims = serde_json::from_str(text("claims", &content.claims)?.expose_secret())
+            .map_err(|_| StoreError::corrupt("federated_tokens", "claims", place.session))?;
+        Ok(Held {
+            access_token: text("access_token", &content.access_token)?,
+            access_expire_time: content.access_expire_time,
+            id_token,
+            refresh_token: content.refresh_token.as_deref().map(|sealed| text("refresh_token", sealed)).transpose()?,
+            claims,
+            scopes: stored.content.scopes,
+            key: stored.key,
+            user_id: stored.user_id,
+            issuer: stored.issuer,
+            subject: stored.subject,
+            provider: stored.provider,
+            state: stored.state,
+            version: stored.version,
+            update_time: stored.update_time,
+        })
+    }
+
+    fn seal_value(&self, place: Place<'_>, kind: &str, value: &[u8]) -> Vec<u8> {
+        self.keyring.seal(Purpose::FederatedTokens, &place.context(kind), value)
+    }
+
+    fn open_text(&self, place: Place<'_>, kind: &'static str, sealed: &[u8]) -> Result<SecretString> {
+        let opened = self.keyring.open(Purpose::FederatedTokens, &place.context(kind), sealed).map_err(Error::internal)?;
+        let text = std::str::from_utf8(&opened).map_err(|_| StoreError::corrupt("federated_tokens", kind, place.session))?;
+        Ok(SecretString::from(text))
+    }
+}
+
+impl<'a> Place<'a> {
+    fn context<'b>(self, kind: &'b str) -> [&'b str; 5]
+    where
+        'a: 'b,
+    {
+        ["federated_tokens", kind, self.session.as_str(), self.user.as_str(), self.identity.as_str()]
+    }
+}

@@ -1,0 +1,162 @@
+//! Renewing provider tokens: once however many calls need it, in a task that no cancelled call ends.
+//!
+//! A provider may rotate its refresh tokens, so one must never be sent twice: the attempt is committed before the request, and an
+//! attempt whose outcome is not known is never repeated.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::held::Held;
+use super::oidc::RefreshError;
+use super::vocabulary::Status;
+use super::Federation;
+use crate::error::Result;
+use crate::store::federated_tokens::{FailedRefresh, TokenState, TokensKey};
+
+/// Longer than an attempt can take: connecting, the exchange and the commit.
+const LEASE: Duration = Duration::from_secs(30);
+/// After a failure the provider is left alone for so long.
+const BACKOFF: Duration = Duration::from_secs(30);
+/// How often another process's attempt is looked at, and for how long.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOKS: usize = 80;
+
+/// How a renewal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// There is a newer version now.
+    Renewed,
+    /// There will not be one.
+    Impossible(Status),
+    /// The provider or the store did not answer; it may be tried again.
+    Unavailable,
+}
+
+/// The renewals under way in this process.
+#[derive(Debug, Default)]
+pub(super) struct Flights(Mutex<HashMap<TokensKey, watch::Receiver<Option<Renewal>>>>);
+
+impl Flights {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TokensKey, watch::Receiver<Option<Renewal>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a flight off the list however its task ends.
+struct Landing<'a> {
+    flights: &'a Flights,
+    key: &'a TokensKey,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(self.key);
+    }
+}
+
+/// What one look at the store led to.
+enum Look {
+    Done(Renewal),
+    Again,
+}
+
+impl Federation {
+    /// Waits until all renewals under way have ended, for a stop that loses no refresh token.
+    pub async fn settle(&self) {
+        let flights: Vec<_> = self.0.flights.lock().values().cloned().collect();
+        for mut flight in flights {
+            let _ = flight.wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Gets a newer version of these tokens, together with whoever else wants one.
+    pub(super) async fn renew(&self, held: &Held) -> Renewal {
+        let mut flight = self.join(&held.key, held.version);
+        match flight.wait_for(Option::is_some).await {
+            Ok(renewal) => (*renewal).unwrap_or(Renewal::Unavailable),
+            // The task panicked.
+            Err(_) => Renewal::Unavailable,
+        }
+    }
+
+    fn join(&self, key: &TokensKey, version: i64) -> watch::Receiver<Option<Renewal>> {
+        let mut flights = self.0.flights.lock();
+        if let Some(flight) = flights.get(key) {
+            return flight.clone();
+        }
+        let (announce, flight) = watch::channel(None);
+        flights.insert(key.clone(), flight.clone());
+        let (federation, key) = (self.clone(), key.clone());
+        tokio::spawn(async move {
+            let landing = Landing { flights: &federation.0.flights, key: &key };
+            let renewal = federation.fly(&key, version).await;
+            drop(landing);
+            let _ = announce.send(Some(renewal));
+        });
+        flight
+    }
+
+    async fn fly(&self, key: &TokensKey, version: i64) -> Renewal {
+        for _ in 0..LOOKS {
+            match self.look(key, version).await {
+                Ok(Look::Done(renewal)) => return renewal,
+                Ok(Look::Again) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(error) => {
+                    tracing::warn!(session = %key.session_id, error = &error as &dyn std::error::Error, "provider tokens could not be renewed");
+                    return Renewal::Unavailable;
+                }
+            }
+        }
+        Renewal::Unavailable
+    }
+
+    async fn look(&self, key: &TokensKey, version: i64) -> Result<Look> {
+        let stored = self.0.store.list_federated_tokens(&key.session_id).await?;
+        let Some(stored) = stored.into_iter().find(|tokens| tokens.key == *key) else {
+            return Ok(Look::Done(Renewal::Impossible(Status::Missing)));
+        };
+        let held = self.0.vault.open(stored)?;
+        let now = self.0.clock.now();
+        Ok(match held.state {
+            _ if held.version != version => Look::Done(Renewal::Renewed),
+            TokenState::ReconnectRequired => Look::Done(Renewal::Impossible(Status::ReconnectRequired)),
+            TokenState::Backoff { retry } if now < retry => Look::Done(Renewal::Unavailable),
+            TokenState::Refreshing { lease } if now < lease => Look::Again,
+            TokenState::Refreshing { .. } => Look::Done(self.give_up(&held, "an attempt ended without an outcome").await?),
+            TokenState::Active | TokenState::Backoff { .. } => self.attempt(&held).await?,
+        })
+    }
+
+    async fn attempt(&self, held: &Held) -> Result<Look> {
+        let Some(refresh_token) = &held.refresh_token else { return Ok(Look::Done(Renewal::Impossible(Status::Expired))) };
+        let Ok(client) = self.provider(&held.provider) else { return Ok(Look::Done(Renewal::Impossible(Status::ReconnectRequired))) };
+        let now = self.0.clock.now();
+        if !self.0.store.begin_token_refresh(&held.key, held.version, now.plus(LEASE), now).await? {
+            return Ok(Look::Again);
+        }
+        let renewal = match client.refresh(refresh_token, (&held.issuer, &held.subject), now).await {
+            Ok(grant) => {
+                let sealed = self.0.vault.seal_refresh(held, &grant);
+                let kept = self.0.store.complete_token_refresh(&held.key, held.version, &sealed, now).await?;
+                if kept { Renewal::Renewed } else { Renewal::Impossible(Status::Missing) }
+            }
+            Err(RefreshError::Refused) => self.give_up(held, "the provider refused the refresh token").await?,
+            Err(RefreshError::InDoubt(_)) => self.give_up(held, "the provider's answer to a refresh was lost").await?,
+            Err(RefreshError::Invalid(reason)) => self.give_up(held, reason).await?,
+            Err(RefreshError::Transient(_)) => {
+                self.0.store.fail_token_refresh(&held.key, held.version, FailedRefresh::Backoff { retry: now.plus(BACKOFF) }).await?;
+                Renewal::Unavailable
+            }
+        };
+        Ok(Look::Done(renewal))
+    }
+
+    async fn give_up(&self, held: &Held, reason: &str) -> Result<Renewal> {
+        tracing::warn!(session = %held.key.session_id, provider = held.provider, reason, "the user has to sign in at the provider again");
+        self.0.store.fail_token_refresh(&held.key, held.version, FailedRefresh::ReconnectRequired).await?;
+        Ok(Renewal::Impossible(Status::ReconnectRequired))
+    }
+}
