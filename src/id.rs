@@ -54,6 +54,11 @@ id!(
     BanId,
     16
 );
+id!(
+    /// A recorded violation. Ids sort by creation.
+    ViolationId,
+    16
+);
 
 impl UserId {
     /// A new id: seconds since the epoch, then 64 random bits.
@@ -111,6 +116,18 @@ impl BanId {
     /// A new id: milliseconds since the epoch, then 64 random bits.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self(hex::encode(now.millis().to_be_bytes()) + &hex::encode(secret::random::<8>()))
+        Self(sortable(now))
     }
+}
+
+impl ViolationId {
+    /// A new id: milliseconds since the epoch, then 64 random bits.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self(sortable(now))
+    }
+}
+
+fn sortable(now: Timestamp) -> String {
+    hex::encode(now.millis().to_be_bytes()) + &hex::encode(secret::random::<8>())
 }

@@ -1,14 +1,20 @@
 //! Everything durable. One function commits one use case; no transaction leaves this module.
 
 mod backend;
+pub mod bans;
 pub mod changes;
 pub mod federated_logins;
 pub mod federated_tokens;
+mod limits;
 mod markers;
+mod network;
 mod open;
 pub mod sessions;
 mod signing_keys;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod users;
+pub mod violations;
 
 use std::fmt;
 
@@ -17,6 +23,8 @@ use crate::error::Error;
 use backend::{Pools, Tx};
 use changes::{Change, Changes};
 
+pub use limits::Attempt;
+pub use network::Network;
 pub use open::OpenStoreError;
 pub use signing_keys::StoredSigningKey;
 
@@ -104,13 +112,16 @@ impl Store {
     #[must_use]
     pub fn statements() -> Vec<&'static str> {
         [
+            bans::STATEMENTS,
             federated_logins::STATEMENTS,
             federated_tokens::STATEMENTS,
+            limits::STATEMENTS,
             markers::STATEMENTS,
             open::STATEMENTS,
             sessions::STATEMENTS,
             signing_keys::STATEMENTS,
             users::STATEMENTS,
+            violations::STATEMENTS,
         ]
         .concat()
     }

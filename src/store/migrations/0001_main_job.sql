@@ -148,7 +148,7 @@ CREATE TABLE violations (
 );
 CREATE INDEX violations_by_age ON violations (create_time);
 
--- A user's ban has user_id; a ban of addresses has their range, IPv4 mapped into IPv6, as 16 bytes each.
+-- A user's ban has user_id; a ban of addresses has their network and its two ends, each a byte for the family (4 or 6) and the address.
 CREATE TABLE bans (
     id TEXT PRIMARY KEY,
     violation_id TEXT,
@@ -164,3 +164,4 @@ CREATE TABLE bans (
 CREATE INDEX bans_by_user ON bans (user_id) WHERE user_id IS NOT NULL AND lift_time IS NULL;
 CREATE INDEX bans_by_range ON bans (range_first, range_last) WHERE range_first IS NOT NULL AND lift_time IS NULL;
 CREATE INDEX bans_by_violation ON bans (violation_id);
+CREATE INDEX bans_by_age ON bans (create_time, id);

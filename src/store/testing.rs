@@ -1,0 +1,68 @@
+//! Fresh stores for the store's tests, on every engine that there is.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::Store;
+use super::sessions::{Client, NewSession};
+use super::users::{AdminClaim, NewUser};
+use crate::clock::Timestamp;
+use crate::config::Database;
+use crate::id::{SessionId, UserId};
+use crate::secret::{self, Keyring, RootKey};
+
+/// Runs a test on SQLite, and on PostgreSQL where COUNTERSIGN_TEST_POSTGRES names a server.
+pub(crate) async fn on_each_engine(test: impl AsyncFn(Store)) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let database = Database::Sqlite(directory.path().join("test.db"));
+    test(open(&database).await).await;
+    if let Ok(server) = std::env::var("COUNTERSIGN_TEST_POSTGRES") {
+        on_postgres(&server, test).await;
+    }
+}
+
+async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
+    let name = format!("countersign_{}", hex::encode(secret::random::<8>()));
+    let mut admin = PgConnection::connect(server).await.expect("the server answers");
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
+    let mut url: url::Url = server.parse().expect("a URL");
+    url.set_path(&name);
+    let store = open(&Database::Postgres(url.as_str().into())).await;
+    test(store.clone()).await;
+    store.close().await;
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.expect("dropped");
+}
+
+async fn open(database: &Database) -> Store {
+    let key = RootKey::new("test", [1; 32]).expect("a good id");
+    Store::open(database, Some(Keyring::new(key, Vec::new()))).await.expect("opens").0
+}
+
+/// A new user with a live session.
+pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, SessionId) {
+    let user = NewUser {
+        id: UserId::new(now),
+        email: None,
+        email_verified: false,
+        name: "Ann".to_owned(),
+        username: "ann".to_owned(),
+        provider: "local".to_owned(),
+        avatar_url: String::new(),
+        create_time: now,
+    };
+    let user = store.insert_local_user(user, "", AdminClaim::None).await.expect("stored").expect("no address to be taken");
+    let session = NewSession {
+        id: SessionId::new(),
+        user_id: user.id.clone(),
+        caller: "chat".to_owned(),
+        provider: "local".to_owned(),
+        amr: "pwd".to_owned(),
+        salt: secret::random(),
+        client: Client::default(),
+        request_id: None,
+        auth_time: now,
+        create_time: now,
+        expire_time: now.plus(std::time::Duration::from_hours(24)),
+    };
+    assert!(store.insert_session(&session).await.expect("stored"));
+    (user.id, session.id)
+}

@@ -1,0 +1,346 @@
+//! Violations, the scores that they add up to, and the bans that scores make.
+
+use std::net::IpAddr;
+
+use sqlx::{query, query_as, query_scalar};
+
+use super::backend::{Tx, row, statements, within, writing};
+use super::bans::{self, Ban, BanTarget};
+use super::changes::Change;
+use super::{Network, Store, StoreError, sessions};
+use crate::clock::Timestamp;
+use crate::id::{BanId, UserId, ViolationId};
+
+statements! {
+    /// The first to insert a request id answers it; others wait for its end and then find the answer.
+    CLAIM = "INSERT INTO violations (id, caller, request_id, type, user_id, ip_address, added, previous_score, score, create_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (caller, request_id) DO NOTHING";
+    ANSWER = "UPDATE violations SET previous_score = $2, score = $3 WHERE id = $1";
+    FIND_ANSWER = "SELECT id, previous_score, score FROM violations WHERE caller = $1 AND request_id = $2";
+    ADD = "INSERT INTO scores (type, target_kind, target, score, expire_time) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (type, target_kind, target) DO UPDATE SET
+            score = CASE WHEN scores.expire_time <= $6 THEN $4 ELSE scores.score + $4 END, expire_time = $5
+        RETURNING score";
+    DELETE_EXPIRED = "DELETE FROM violations WHERE create_time <= $1";
+    DELETE_EXPIRED_SCORES = "DELETE FROM scores WHERE expire_time <= $1";
+}
+
+/// A violation to be recorded.
+#[derive(Debug)]
+pub struct NewViolation<'a> {
+    pub caller: &'a str,
+    pub request_id: Option<&'a str>,
+    pub kind: &'a str,
+    pub user: Option<&'a UserId>,
+    /// The address, and the network that is scored for it.
+    pub address: Option<(IpAddr, Network)>,
+    /// What it adds to the scores; not negative.
+    pub added: i64,
+    pub create_time: Timestamp,
+    /// When the scores return to nothing, if no other violation follows.
+    pub score_expire_time: Option<Timestamp>,
+}
+
+/// What a score does to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Penalty {
+    Nothing,
+    /// Ends a user's sessions and bans nobody.
+    EndSessions,
+    Ban {
+        until: Timestamp,
+    },
+}
+
+/// The answer to a violation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The user's score, or the address's where no user was named.
+    pub score: i64,
+    pub previous_score: i64,
+    /// The bans that it made, the user's first.
+    pub bans: Vec<Ban>,
+}
+
+impl Recorded {
+    /// Of the bans that it made, the one that lasts longest.
+    #[must_use]
+    pub fn longest_ban(&self) -> Option<&Ban> {
+        self.bans.iter().max_by_key(|ban| ban.expire_time.map_or(i64::MAX, Timestamp::millis))
+    }
+}
+
+row! {
+    struct AnswerRow {
+        id: String,
+        previous_score: i64,
+        score: i64,
+    }
+}
+
+impl NewViolation<'_> {
+    /// Who is scored. Always in this order, so that parallel violations wait for each other and never in a circle.
+    fn targets(&self) -> impl Iterator<Item = BanTarget> {
+        let user = self.user.cloned().map(BanTarget::User);
+        user.into_iter().chain(self.address.map(|(_, network)| BanTarget::Network(network)))
+    }
+}
+
+impl Store {
+    /// Records a violation and does what `penalty` says of each (previous score, score). A repeated request id counts nothing and gets the first answer.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn record_violation(
+        &self,
+        violation: &NewViolation<'_>,
+        penalty: impl Fn(i64, i64) -> Penalty + Send,
+    ) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let id = ViolationId::new(violation.create_time);
+        if !claim(&mut tx, &id, violation).await? {
+            return first_answer(&mut tx, violation).await;
+        }
+        let (mut answer, mut bans, mut changed) = (None, Vec::new(), None);
+        for target in violation.targets() {
+            let score = add_score(&mut tx, violation, &target).await?;
+            let previous = score - violation.added;
+            answer.get_or_insert((previous, score));
+            let penalty = penalty(previous, score);
+            if penalty != Penalty::Nothing && matches!(target, BanTarget::User(_)) {
+                changed = violation.user;
+            }
+            bans.extend(punish(&mut tx, violation, &id, target, penalty).await?);
+        }
+        let (previous_score, score) = answer.unwrap_or_default();
+        within!(tx, |db| query(ANSWER).bind(id.as_str()).bind(previous_score).bind(score).execute(db).await.map(drop))?;
+        tx.commit().await?;
+        if let Some(user) = changed {
+            self.publish(&Change::UserChanged(user.clone()));
+        }
+        Ok(Recorded { score, previous_score, bans })
+    }
+
+    /// Forgets violations recorded until `before`, and the answers to their request ids.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn delete_expired_violations(&self, before: Timestamp) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_EXPIRED).bind(before.millis()).execute(db).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Forgets scores that have returned to nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn delete_expired_scores(&self, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_EXPIRED_SCORES).bind(now.millis()).execute(db).await.map(drop))?;
+        Ok(())
+    }
+}
+
+/// Whether this transaction is the one to answer the request id.
+async fn claim(tx: &mut Tx, id: &ViolationId, violation: &NewViolation<'_>) -> Result<bool, StoreError> {
+    let claimed = within!(*tx, |db| query(CLAIM)
+        .bind(id.as_str())
+        .bind(violation.caller)
+        .bind(violation.request_id)
+        .bind(violation.kind)
+        .bind(violation.user.map(UserId::as_str))
+        .bind(violation.address.map(|(ip, _)| ip.to_string()))
+        .bind(violation.added)
+        .bind(violation.create_time.millis())
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(claimed == 1)
+}
+
+async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recorded, StoreError> {
+    let row =
+        within!(*tx, |db| query_as::<_, AnswerRow>(FIND_ANSWER).bind(violation.caller).bind(violation.request_id).fetch_one(db).await)?;
+    let bans = bans::of_violation(tx, &row.id).await?;
+    Ok(Recorded { score: row.score, previous_score: row.previous_score, bans })
+}
+
+/// The target's score with this violation.
+async fn add_score(tx: &mut Tx, violation: &NewViolation<'_>, target: &BanTarget) -> Result<i64, StoreError> {
+    let (kind, target) = match target {
+        BanTarget::User(user) => ("user", user.to_string()),
+        BanTarget::Network(network) => ("address", network.to_string()),
+    };
+    Ok(within!(*tx, |db| query_scalar(ADD)
+        .bind(violation.kind)
+        .bind(kind)
+        .bind(target)
+        .bind(violation.added)
+        .bind(violation.score_expire_time.map(Timestamp::millis))
+        .bind(violation.create_time.millis())
+        .fetch_one(db)
+        .await)?)
+}
+
+/// Carries a penalty out and gives the ban that it made. An address has no sessions that could end.
+async fn punish(
+    tx: &mut Tx,
+    violation: &NewViolation<'_>,
+    id: &ViolationId,
+    target: BanTarget,
+    penalty: Penalty,
+) -> Result<Option<Ban>, StoreError> {
+    let now = violation.create_time;
+    match (penalty, target) {
+        (Penalty::Nothing, _) | (Penalty::EndSessions, BanTarget::Network(_)) => Ok(None),
+        (Penalty::EndSessions, BanTarget::User(user)) => {
+            sessions::revoke_all(tx, &user, None, bans::REVOKE_REASON, now).await?;
+            Ok(None)
+        }
+        (Penalty::Ban { until }, target) => {
+            let reason = violation.kind.to_owned();
+            let ban = Ban { id: BanId::new(now), target, reason, create_time: now, expire_time: Some(until) };
+            bans::insert(tx, &ban, Some(id)).await?;
+            Ok(Some(ban))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::testing::{on_each_engine, signed_in};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_hours(1);
+    const UNTIL: Timestamp = Timestamp::from_secs(1_800_007_200);
+
+    fn violation<'a>(user: Option<&'a UserId>, request_id: Option<&'a str>, now: Timestamp) -> NewViolation<'a> {
+        let ip: IpAddr = "192.0.2.1".parse().expect("an address");
+        let network = "192.0.2.1".parse().expect("a network");
+        NewViolation {
+            caller: "chat",
+            request_id,
+            kind: "message_limit",
+            user,
+            address: Some((ip, network)),
+            added: 1,
+            create_time: now,
+            score_expire_time: Some(now.plus(HOUR)),
+        }
+    }
+
+    fn ban_at_20(previous: i64, score: i64) -> Penalty {
+        if previous < 20 && score >= 20 { Penalty::Ban { until: UNTIL } } else { Penalty::Nothing }
+    }
+
+    fn end_sessions(_: i64, _: i64) -> Penalty {
+        Penalty::EndSessions
+    }
+
+    fn nothing(_: i64, _: i64) -> Penalty {
+        Penalty::Nothing
+    }
+
+    #[tokio::test]
+    async fn parallel_violations_all_count_and_ban_once() {
+        on_each_engine(async |store| {
+            let (user, session) = signed_in(&store, NOW).await;
+            let violation = violation(Some(&user), None, NOW);
+            let recorded = join_all((0..25).map(|_| store.record_violation(&violation, ban_at_20))).await;
+            let mut recorded: Vec<_> = recorded.into_iter().map(|recorded| recorded.expect("recorded")).collect();
+            recorded.sort_unstable_by_key(|recorded| recorded.score);
+            assert!(recorded.iter().zip(1..).all(|(recorded, n)| (recorded.previous_score, recorded.score) == (n - 1, n)));
+            let made: Vec<_> = recorded.iter().flat_map(|recorded| &recorded.bans).collect();
+            assert_eq!(made, recorded[19].bans.iter().collect::<Vec<_>>());
+            let targets = [BanTarget::User(user), BanTarget::Network("192.0.2.1".parse().expect("a network"))];
+            assert!(made.iter().map(|ban| &ban.target).eq(&targets));
+            assert_eq!(store.list_bans((i64::MAX, ""), 9, NOW).await.expect("answers").len(), 2);
+            assert!(store.find_session(&session, NOW).await.expect("answers").expect("there").revoked);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_gets_the_first_answer_also_in_parallel() {
+        on_each_engine(async |store| {
+            let (user, _) = signed_in(&store, NOW).await;
+            let hard = NewViolation { added: 20, ..violation(Some(&user), Some("r-1"), NOW) };
+            let recorded = join_all((0..10).map(|_| store.record_violation(&hard, ban_at_20))).await;
+            let recorded: Vec<_> = recorded.into_iter().map(|recorded| recorded.expect("recorded")).collect();
+            assert_eq!((recorded[0].previous_score, recorded[0].score, recorded[0].bans.len()), (0, 20, 2));
+            assert!(recorded.iter().all(|other| *other == recorded[0]));
+            assert_eq!(recorded[0].longest_ban().and_then(|ban| ban.expire_time), Some(UNTIL));
+            let of_another_caller = NewViolation { caller: "api", ..violation(Some(&user), Some("r-1"), NOW) };
+            assert_eq!(store.record_violation(&of_another_caller, ban_at_20).await.expect("recorded").score, 21);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_score_lasts_from_its_last_violation_and_then_starts_anew() {
+        on_each_engine(async |store| {
+            let (user, _) = signed_in(&store, NOW).await;
+            let last = NOW.plus(HOUR).minus(Duration::from_millis(1));
+            for (now, expected) in [(NOW, (0, 1)), (last, (1, 2)), (last.plus(HOUR), (0, 1))] {
+                store.delete_expired_scores(now.minus(Duration::from_millis(1))).await.expect("deleted");
+                let recorded = store.record_violation(&violation(Some(&user), None, now), nothing).await.expect("recorded");
+                assert_eq!((recorded.previous_score, recorded.score), expected);
+            }
+            let lasting = NewViolation { score_expire_time: None, ..violation(None, None, NOW) };
+            store.record_violation(&lasting, nothing).await.expect("recorded");
+            let much_later = violation(None, None, NOW.plus(1000 * HOUR));
+            assert_eq!(store.record_violation(&much_later, nothing).await.expect("recorded").score, 3);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn types_users_and_addresses_are_scored_apart() {
+        on_each_engine(async |store| {
+            let (ann, _) = signed_in(&store, NOW).await;
+            let (bob, _) = signed_in(&store, NOW).await;
+            let other_type = NewViolation { kind: "logins", ..violation(Some(&ann), None, NOW) };
+            let score = async |violation: NewViolation<'_>| store.record_violation(&violation, nothing).await.expect("recorded").score;
+            assert_eq!(score(violation(Some(&ann), None, NOW)).await, 1);
+            assert_eq!(score(violation(Some(&bob), None, NOW)).await, 1);
+            assert_eq!(score(other_type).await, 1);
+            assert_eq!(score(violation(None, None, NOW)).await, 3, "the address, without a user");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_soft_ban_ends_sessions_makes_no_ban_and_is_told() {
+        on_each_engine(async |store| {
+            let (user, session) = signed_in(&store, NOW).await;
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let listener = Arc::clone(&heard);
+            store.changes().listen(move |change| listener.lock().expect("no panic").push(change.clone()));
+            let recorded = store.record_violation(&violation(Some(&user), None, NOW), end_sessions).await.expect("recorded");
+            assert_eq!(recorded.bans, []);
+            assert!(store.find_session(&session, NOW).await.expect("answers").expect("there").revoked);
+            assert_eq!(store.find_ban(Some(&user), None, NOW).await.expect("answers"), None);
+            store.record_violation(&violation(None, None, NOW), end_sessions).await.expect("recorded");
+            assert_eq!(*heard.lock().expect("no panic"), [Change::UserChanged(user)], "an address has no sessions");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_request_id_is_forgotten_with_its_violation() {
+        on_each_engine(async |store| {
+            let record = async || store.record_violation(&violation(None, Some("r-1"), NOW), nothing).await.expect("recorded").score;
+            assert_eq!((record().await, record().await), (1, 1));
+            store.delete_expired_violations(NOW.minus(Duration::from_millis(1))).await.expect("deleted");
+            assert_eq!(record().await, 1);
+            store.delete_expired_violations(NOW).await.expect("deleted");
+            assert_eq!(record().await, 2);
+        })
+        .await;
+    }
+}
