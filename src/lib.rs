@@ -7,5 +7,6 @@ pub mod grpc;
 pub mod http;
 pub mod id;
 pub mod jose;
+pub mod moderation;
 pub mod secret;
 pub mod store;
