@@ -2,8 +2,11 @@
 
 use crate::secret::SecretString;
 
+use super::reader::Reader;
+
 /// Accounts and sign-in.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of LibreChat's switches, by its name")]
 pub struct Auth {
     /// ALLOW_REGISTRATION, default true.
     pub allow_registration: bool,
@@ -17,4 +20,37 @@ pub struct Auth {
     pub min_password_length: usize,
     /// COUNTERSIGN_BOOTSTRAP_TOKEN: what the first administrator has to show, where set.
     pub bootstrap_token: Option<SecretString>,
+}
+
+const BOOTSTRAP_TOKEN: &str = "COUNTERSIGN_BOOTSTRAP_TOKEN";
+const SHORTEST_BOOTSTRAP_TOKEN: usize = 16;
+/// LibreChat's longest password.
+const LONGEST_MINIMUM: u32 = 128;
+
+impl Auth {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            allow_registration: r.flag("ALLOW_REGISTRATION", true),
+            allow_email_login: r.flag("ALLOW_EMAIL_LOGIN", true),
+            allow_social_login: r.flag("ALLOW_SOCIAL_LOGIN", false),
+            allow_social_registration: r.flag("ALLOW_SOCIAL_REGISTRATION", false),
+            min_password_length: min_password_length(r),
+            bootstrap_token: bootstrap_token(r),
+        }
+    }
+}
+
+fn min_password_length(r: &mut Reader<'_>) -> usize {
+    let length = r.number("MIN_PASSWORD_LENGTH", 8, 1, LONGEST_MINIMUM);
+    if length < 8 {
+        r.warn("MIN_PASSWORD_LENGTH is below 8: such passwords are guessed");
+    }
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+fn bootstrap_token(r: &mut Reader<'_>) -> Option<SecretString> {
+    r.parse_secret(BOOTSTRAP_TOKEN, |text| {
+        let long = text.chars().count() >= SHORTEST_BOOTSTRAP_TOKEN;
+        if long { Ok(SecretString::from(text)) } else { Err(format!("must have at least {SHORTEST_BOOTSTRAP_TOKEN} characters")) }
+    })
 }

@@ -1,17 +1,34 @@
 //! What the service is told from outside, read once at start.
 
+mod arithmetic;
 pub mod auth;
 pub mod callers;
+mod callers_file;
+mod database;
+mod dotenv;
 pub mod env;
+mod keys;
+mod log;
 pub mod moderation;
 pub mod providers;
+mod reader;
+mod server;
+mod templates;
 pub mod token;
+mod urls;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::secret::{Keyring, SecretString};
+
+use env::Env;
+use reader::Reader;
+pub use reader::{Mistake, Mistakes};
 
 /// The whole configuration, complete and consistent.
 #[derive(Debug)]
@@ -38,6 +55,48 @@ pub struct Config {
     pub log: Log,
     /// What an administrator should know, by name of the setting; logged at start.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the whole configuration, and the files that it names.
+    ///
+    /// # Errors
+    /// Every mistake in it, by name and never by value.
+    pub fn load(env: &Env) -> Result<Self, Mistakes> {
+        let mut r = Reader::new(env);
+        let config = Self::read(&mut r);
+        Ok(Self { warnings: r.finish()?, ..config })
+    }
+
+    fn read(r: &mut Reader<'_>) -> Self {
+        let server = server::read(r);
+        let domains = server::Domains::read(r);
+        let (database, database_is_local) = database::read(r);
+        let callers = callers_file::read(r);
+        server::check_exposure(r, server.listen, &callers, domains.local, database_is_local);
+        let auth = auth::Auth::read(r);
+        Self {
+            server,
+            keyring: keys::read(r, &database),
+            database,
+            callers,
+            token: token::Token::read(r, &domains.server),
+            moderation: moderation::Moderation::read(r),
+            providers: providers(r, &domains.server, auth.allow_social_login),
+            auth,
+            log: log::read(r),
+            templates: templates::read(r),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn providers(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<providers::OpenIdProvider> {
+    let provider = providers::OpenIdProvider::read(r, domain_server);
+    if provider.is_some() && !allowed {
+        r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off");
+    }
+    provider.into_iter().filter(|_| allowed).collect()
 }
 
 /// Where and how to serve.

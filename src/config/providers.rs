@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::secret::SecretString;
 
+use super::reader::Reader;
+use super::urls;
+
 /// One OpenID provider: `OPENID_*`, id `openid`.
 #[derive(Clone, Debug)]
 pub struct OpenIdProvider {
@@ -65,4 +68,94 @@ pub enum SigningAlg {
     Es256,
     /// Ed25519.
     EdDsa,
+}
+
+const CLIENT_ID: &str = "OPENID_CLIENT_ID";
+const CLIENT_SECRET: &str = "OPENID_CLIENT_SECRET";
+const ISSUER: &str = "OPENID_ISSUER";
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+impl OpenIdProvider {
+    /// The provider `openid`, where any of its id, secret and issuer is set.
+    pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Option<Self> {
+        if ![CLIENT_ID, CLIENT_SECRET, ISSUER].iter().any(|name| r.is_set(name)) {
+            return None;
+        }
+        let client_secret = r.secret(CLIENT_SECRET);
+        Some(Self {
+            id: "openid".to_owned(),
+            client_id: required(r, CLIENT_ID, |text| Ok(text.to_owned())),
+            issuer: required(r, ISSUER, settle_issuer),
+            scopes: scopes(r),
+            redirect_uri: format!("{domain_server}{}", callback(r)),
+            audience: r.text("OPENID_AUDIENCE"),
+            auth_method: auth_method(r, r.is_set(CLIENT_SECRET)),
+            client_secret,
+            algorithms: algorithms(r),
+            clock_tolerance: Duration::from_secs(r.number("OPENID_CLOCK_TOLERANCE", 60, 0, 300).into()),
+            allow_registration: r.flag("OPENID_ALLOW_REGISTRATION", true),
+            display_name: r.text("OPENID_BUTTON_LABEL").unwrap_or_else(|| "OpenID".to_owned()),
+            icon_url: r.text("OPENID_IMAGE_URL").unwrap_or_default(),
+            username_claim: r.text("OPENID_USERNAME_CLAIM"),
+            name_claim: r.text("OPENID_NAME_CLAIM"),
+            email_claim: r.text("OPENID_EMAIL_CLAIM"),
+            use_end_session_endpoint: r.flag("OPENID_USE_END_SESSION_ENDPOINT", false),
+        })
+    }
+}
+
+fn required(r: &mut Reader<'_>, name: &str, parse: impl FnOnce(&str) -> Result<String, &'static str>) -> String {
+    if !r.is_set(name) {
+        r.mistake(name, "is not set, but other settings of the provider are");
+    }
+    r.parse(name, parse).unwrap_or_default()
+}
+
+/// An issuer as administrators write it: with a trailing slash (Entra), or with the discovery path (Cognito).
+fn settle_issuer(text: &str) -> Result<String, &'static str> {
+    let url = urls::place(text)?;
+    if url.scheme() != "https" && !urls::is_loopback(&url) {
+        return Err("must be https; plain http is for loopback hosts only");
+    }
+    let issuer = urls::without_slash(text);
+    Ok(issuer.strip_suffix(DISCOVERY).unwrap_or(issuer).to_owned())
+}
+
+fn scopes(r: &mut Reader<'_>) -> Vec<String> {
+    let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let parse = |text: &str| Some(split(text)).filter(|scopes| scopes.iter().any(|scope| scope == "openid")).ok_or("must hold openid");
+    r.parse("OPENID_SCOPE", parse).unwrap_or_else(|| split("openid profile email"))
+}
+
+fn callback(r: &mut Reader<'_>) -> String {
+    let parse = |text: &str| {
+        let plain = text.starts_with('/') && !text.contains(|c: char| c.is_whitespace() || "?#\\".contains(c)) && !text.contains("..");
+        if plain { Ok(text.to_owned()) } else { Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it") }
+    };
+    r.parse("OPENID_CALLBACK_URL", parse).unwrap_or_else(|| "/oauth/openid/callback".to_owned())
+}
+
+fn auth_method(r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
+    let default = if with_secret { ClientAuth::Basic } else { ClientAuth::None };
+    let parse = |text: &str| match (text, with_secret) {
+        ("client_secret_basic", true) => Ok(ClientAuth::Basic),
+        ("client_secret_post", true) => Ok(ClientAuth::Post),
+        ("none", false) => Ok(ClientAuth::None),
+        ("none", true) => Err("is none, but OPENID_CLIENT_SECRET is set"),
+        ("client_secret_basic" | "client_secret_post", false) => Err("needs OPENID_CLIENT_SECRET"),
+        _ => Err("must be client_secret_basic, client_secret_post or none"),
+    };
+    r.parse("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", parse).unwrap_or(default)
+}
+
+fn algorithms(r: &mut Reader<'_>) -> Vec<SigningAlg> {
+    let one = |name: &str| match name.trim() {
+        "RS256" => Ok(SigningAlg::Rs256),
+        "PS256" => Ok(SigningAlg::Ps256),
+        "ES256" => Ok(SigningAlg::Es256),
+        "EdDSA" => Ok(SigningAlg::EdDsa),
+        _ => Err("must be of RS256, PS256, ES256 and EdDSA, with commas between"),
+    };
+    let parse = |text: &str| text.split(',').map(one).collect::<Result<Vec<_>, _>>();
+    r.parse("OPENID_ID_TOKEN_ALGS", parse).unwrap_or_else(|| vec![SigningAlg::Rs256])
 }

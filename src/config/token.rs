@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::reader::Reader;
+use super::urls;
+
 /// Sessions and tokens.
 #[derive(Clone, Debug)]
 pub struct Token {
@@ -13,4 +16,30 @@ pub struct Token {
     pub access_ttl: Duration,
     /// REFRESH_TOKEN_EXPIRY: how long a session lasts, default 7 days.
     pub session_ttl: Duration,
+}
+
+const ACCESS: &str = "SESSION_EXPIRY";
+const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
+/// JWTs count in seconds.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+impl Token {
+    /// Reads the settings; `domain_server` is the default issuer.
+    pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Self {
+        // As it is written: others compare it byte by byte.
+        let issuer = r.parse("COUNTERSIGN_ISSUER", |text| urls::place(text).map(|_| text.to_owned()));
+        let issuer = issuer.unwrap_or_else(|| domain_server.to_owned());
+        let audience = r.parse("COUNTERSIGN_AUDIENCE", audience).unwrap_or_else(|| issuer.clone());
+        let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
+        let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
+        if session_ttl < access_ttl {
+            r.mistake(SESSION, format!("is shorter than {ACCESS}: a session would end before its access tokens"));
+        }
+        Self { issuer, audience, access_ttl, session_ttl }
+    }
+}
+
+fn audience(text: &str) -> Result<String, &'static str> {
+    let one_word = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if one_word { Ok(text.to_owned()) } else { Err("must be one audience, without white space") }
 }

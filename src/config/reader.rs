@@ -1,0 +1,187 @@
+//! Taking values by name, collecting every mistake on the way.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use crate::secret::{ExposeSecret, SecretString};
+
+use super::arithmetic;
+use super::env::Env;
+
+/// Longer than any sensible setting, and short enough for every sum of times.
+const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// What is wrong with one setting; never its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The setting.
+    pub name: String,
+    /// What is wrong, as the rest of a sentence that begins with the name.
+    pub description: String,
+}
+
+impl Mistake {
+    pub(super) fn new(name: &str, description: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), description: description.into() }
+    }
+}
+
+/// Everything that is wrong with the configuration, one mistake a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(|mistake| format!("{} {}", mistake.name, mistake.description)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Reads settings from an environment; a mistake leaves the default in place and is reported at the end.
+pub(super) struct Reader<'a> {
+    env: &'a Env,
+    read: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(env: &'a Env) -> Self {
+        Self { env, read: BTreeSet::new(), secrets: BTreeSet::new(), mistakes: env.mistakes(), warnings: Vec::new() }
+    }
+
+    pub fn mistake(&mut self, name: &str, description: impl Into<String>) {
+        self.mistakes.push(Mistake::new(name, description));
+    }
+
+    pub fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
+    /// A value without surrounding white space; a blank one is unset.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        self.raw(name).map(|value| value.trim().to_owned())
+    }
+
+    fn raw(&mut self, name: &str) -> Option<String> {
+        self.read.insert(name.to_owned());
+        let Some(value) = self.env.get(name)?.to_str() else {
+            self.mistake(name, "is not UTF-8 text");
+            return None;
+        };
+        (!value.trim().is_empty()).then(|| value.to_owned())
+    }
+
+    /// Whether a setting, or its `_FILE` form, has a value.
+    pub fn is_set(&self, name: &str) -> bool {
+        let has_value = |name: &str| self.env.get(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty());
+        has_value(name) || has_value(&format!("{name}_FILE"))
+    }
+
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names.
+    pub fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.secrets.insert(name.to_owned());
+        let file_name = format!("{name}_FILE");
+        match (self.raw(name), self.text(&file_name)) {
+            (Some(_), Some(_)) => {
+                self.mistake(name, format!("is set, and so is {file_name}: only one of them can be meant"));
+                None
+            }
+            (None, Some(path)) => self.secret_file(&file_name, &path),
+            (value, None) => value.map(SecretString::from),
+        }
+    }
+
+    fn secret_file(&mut self, name: &str, path: &str) -> Option<SecretString> {
+        match fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => self.mistake(name, "names an empty file"),
+            Ok(text) => return Some(SecretString::from(text.trim_end_matches(['\r', '\n']))),
+            Err(error) => self.mistake(name, format!("names a file that cannot be read: {}", error.kind())),
+        }
+        None
+    }
+
+    /// Whether `name` was read as a secret, or holds the path of one.
+    pub fn is_secret(&self, name: &str) -> bool {
+        let stem = name.strip_suffix("_FILE").unwrap_or(name);
+        self.secrets.contains(stem) || self.env.get(&format!("{name}_FILE")).is_some()
+    }
+
+    pub fn parse<T, E: Into<String>>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let parsed = parse(&self.text(name)?);
+        parsed.map_err(|description| self.mistake(name, description)).ok()
+    }
+
+    pub fn parse_secret<T, E: Into<String>>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let parsed = parse(self.secret(name)?.expose_secret().trim());
+        parsed.map_err(|description| self.mistake(name, description)).ok()
+    }
+
+    /// LibreChat takes whatever is not `true` for false; a typing error must not switch off a protection.
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        let parse = |text: &str| text.to_ascii_lowercase().parse().map_err(|_| "must be true or false");
+        self.parse(name, parse).unwrap_or(default)
+    }
+
+    pub fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
+        let parse = |text: &str| {
+            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+            number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+        };
+        self.parse(name, parse).unwrap_or(default)
+    }
+
+    /// Milliseconds, as arithmetic.
+    pub fn duration(&mut self, name: &str, default: Duration, least: Duration) -> Duration {
+        let parse = |text: &str| {
+            let millis = arithmetic::evaluate(text)?;
+            let duration = Duration::try_from_secs_f64(millis / 1000.0).map_err(|_| "must not be negative, and is in milliseconds")?;
+            if duration < least {
+                return Err("is too short; it is in milliseconds");
+            }
+            Some(duration).filter(|duration| *duration <= TEN_YEARS).ok_or("is longer than ten years; it is in milliseconds")
+        };
+        self.parse(name, parse).unwrap_or(default)
+    }
+
+    /// A plain number of minutes, as the limiters have it.
+    pub fn minutes(&mut self, name: &str, default: u32) -> Duration {
+        let parse = |text: &str| {
+            let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            let minutes = text.parse::<f64>().ok().filter(|minutes| plain && *minutes > 0.0);
+            let window = minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+            window.filter(|window| *window <= TEN_YEARS && *window >= Duration::from_millis(1)).ok_or("must be a number of minutes above 0")
+        };
+        self.parse(name, parse).unwrap_or(Duration::from_secs(u64::from(default) * 60))
+    }
+
+    /// A list with commas, without empty entries.
+    pub fn list(&mut self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Ends reading: the warnings, or the mistakes.
+    pub fn finish(mut self) -> Result<Vec<String>, Mistakes> {
+        for name in self.unknown() {
+            self.warn(format!("{name} is not a setting of this version; it has no effect"));
+        }
+        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(self.mistakes)) }
+    }
+
+    fn unknown(&self) -> Vec<String> {
+        let in_kubernetes = self.env.get("KUBERNETES_SERVICE_HOST").is_some();
+        let ours = self.env.names().filter(|name| name.starts_with("COUNTERSIGN_") && !self.read.contains(*name));
+        ours.filter(|name| !(in_kubernetes && is_service_link(name))).map(str::to_owned).collect()
+    }
+}
+
+/// Kubernetes gives every pod such names for each service, and a service named `countersign` is likely.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_PORT") || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
+}

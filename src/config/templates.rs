@@ -1,0 +1,65 @@
+//! What templates may read.
+
+use crate::secret::SecretString;
+
+use super::Templates;
+use super::reader::Reader;
+
+const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
+const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
+const MAX_CLAIM_LENGTH: usize = 128;
+/// Secrets of LibreChat beside those that are read here.
+const SECRETS: [&str; 8] = [
+    "MEILI_MASTER_KEY",
+    "MONGO_URI",
+    "REDIS_URI",
+    "REDIS_PASSWORD",
+    "PGPASSWORD",
+    "EMAIL_PASSWORD",
+    "LDAP_BIND_CREDENTIALS",
+    "SAML_PRIVATE_KEY",
+];
+
+/// COUNTERSIGN_TEMPLATE_ENV and COUNTERSIGN_CLAIMS; read last, when all secrets are known.
+pub(super) fn read(r: &mut Reader<'_>) -> Templates {
+    let mut templates = Templates::default();
+    for name in r.list(ENV) {
+        if let Some(value) = variable(r, &name) {
+            templates.env.insert(name, value);
+        }
+    }
+    templates.claims = r.list(CLAIMS);
+    if !templates.claims.iter().all(|name| is_claim(name)) {
+        r.mistake(CLAIMS, "must be claim names with commas between, without { and }");
+    }
+    templates
+}
+
+fn variable(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
+    if !is_name(name) {
+        r.mistake(ENV, "must be names of variables with commas between");
+        return None;
+    }
+    if is_secret(r, name) {
+        r.mistake(ENV, format!("lists {name}, which is a secret of the service or of LibreChat"));
+        return None;
+    }
+    let value = r.text(name);
+    if value.is_none() {
+        r.warn(format!("{ENV} lists {name}, which is not set"));
+    }
+    value.map(SecretString::from)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_secret(r: &Reader<'_>, name: &str) -> bool {
+    let stem = name.strip_suffix("_FILE").unwrap_or(name);
+    r.is_secret(name) || SECRETS.contains(&stem) || ["_CLIENT_SECRET", "_SESSION_SECRET"].iter().any(|end| stem.ends_with(end))
+}
+
+fn is_claim(name: &str) -> bool {
+    name.len() <= MAX_CLAIM_LENGTH && name.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}')
+}

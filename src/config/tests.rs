@@ -1,0 +1,336 @@
+//! The rules that span settings.
+
+use std::time::Duration;
+
+use super::*;
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    Config::load(&Env::from_pairs(pairs.iter().copied()))
+}
+
+fn good(pairs: &[(&str, &str)]) -> Config {
+    load(pairs).unwrap_or_else(|mistakes| panic!("{pairs:?}: {mistakes}"))
+}
+
+/// The names of the settings that are refused.
+fn refused(pairs: &[(&str, &str)]) -> Vec<String> {
+    load(pairs).map_or_else(|mistakes| mistakes.0.into_iter().map(|mistake| mistake.name).collect(), |_| Vec::new())
+}
+
+fn callers_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("callers: [{{ name: a, token_sha256: [{}] }}]", "0f".repeat(32))).expect("written");
+    file
+}
+
+const OPENID: [(&str, &str); 4] = [
+    ("OPENID_CLIENT_ID", "chat"),
+    ("OPENID_CLIENT_SECRET", "s3cret"),
+    ("OPENID_ISSUER", "https://id.example.com"),
+    ("ALLOW_SOCIAL_LOGIN", "true"),
+];
+
+fn openid(more: &[(&str, &str)]) -> Vec<(String, String)> {
+    OPENID.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn provider(more: &[(&str, &str)]) -> Result<providers::OpenIdProvider, Mistakes> {
+    Config::load(&Env::from_pairs(openid(more))).map(|mut config| config.providers.remove(0))
+}
+
+#[test]
+fn nothing_configured_is_the_documented_default() {
+    let config = good(&[]);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
+    assert!(config.server.reflection && config.keyring.is_none() && config.providers.is_empty());
+    assert!(matches!(config.database, Database::Sqlite(path) if path.as_os_str() == "countersign.db"));
+    assert!(matches!(config.callers, callers::Callers::Open));
+    assert_eq!((config.token.issuer.as_str(), config.token.audience.as_str()), ("http://localhost:3080", "http://localhost:3080"));
+    assert!(config.auth.allow_registration && config.auth.allow_email_login && !config.auth.allow_social_login);
+    assert_eq!(config.auth.min_password_length, 8);
+    assert_eq!(
+        (config.moderation.ban_interval, config.moderation.scores["non_browser"], config.moderation.scores["token_balance"]),
+        (20, 20, 0)
+    );
+    assert_eq!((config.moderation.login.max, config.moderation.login.window), (7, Duration::from_mins(5)));
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn n01_durations_are_librechats_arithmetic() {
+    let config = good(&[
+        ("SESSION_EXPIRY", "1000 * 60 * 15"),
+        ("REFRESH_TOKEN_EXPIRY", "(1000 * 60 * 60 * 24) * 7"),
+        ("BAN_DURATION", "1000 * 60 * 60 * 2"),
+    ]);
+    assert_eq!(config.token.access_ttl, Duration::from_mins(15));
+    assert_eq!(config.token.session_ttl, Duration::from_hours(7 * 24));
+    assert_eq!(config.moderation.ban_duration, Duration::from_hours(2));
+}
+
+#[test]
+fn n02_code_and_nonsense_are_refused_with_the_settings_name() {
+    for text in ["process.exit()", "1;2", "0x10", "1e3", "9**9**9", "-1000", "0", "900", "1000*60*60*24*366*10", "1/0"] {
+        assert_eq!(refused(&[("SESSION_EXPIRY", text)]), ["SESSION_EXPIRY"], "{text}");
+    }
+}
+
+#[test]
+fn n03_switches_are_true_or_false_and_never_silently_false() {
+    assert!(good(&[("ALLOW_SOCIAL_LOGIN", "TRUE")]).auth.allow_social_login);
+    assert!(!good(&[("BAN_VIOLATIONS", " False ")]).moderation.ban_violations);
+    for name in ["ALLOW_REGISTRATION", "BAN_VIOLATIONS", "COUNTERSIGN_INSECURE_OPEN"] {
+        assert_eq!(refused(&[(name, "yes")]), [name]);
+    }
+}
+
+#[test]
+fn n04_blank_is_unset() {
+    for blank in ["", "  ", "\t"] {
+        let config = good(&[("SESSION_EXPIRY", blank), ("OPENID_CLIENT_ID", blank), ("COUNTERSIGN_CALLERS", blank), ("CREDS_KEY", blank)]);
+        assert_eq!(config.token.access_ttl, Duration::from_mins(15));
+    }
+}
+
+#[test]
+fn n05_inconsistent_times_are_refused() {
+    assert_eq!(refused(&[("SESSION_EXPIRY", "1000*60*60"), ("REFRESH_TOKEN_EXPIRY", "1000*60")]), ["REFRESH_TOKEN_EXPIRY"]);
+    assert_eq!(refused(&[("BAN_DURATION", "-1")]), ["BAN_DURATION"]);
+    let config = good(&[("BAN_DURATION", "0"), ("VIOLATION_SCORE_TTL", "0")]);
+    assert!(config.moderation.ban_duration.is_zero() && config.moderation.score_ttl.is_none());
+}
+
+#[test]
+fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
+    let mistakes = load(&[
+        ("SESSION_EXPIRY", "canary()"),
+        ("MIN_PASSWORD_LENGTH", "canary"),
+        ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
+        ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
+        ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary"),
+        ("OPENID_CLIENT_SECRET", "canary"),
+        ("COUNTERSIGN_LISTEN", "canary"),
+        ("COUNTERSIGN_LOG", "a=canary=b"),
+        ("COUNTERSIGN_LOG_FORMAT", "canary"),
+        ("COUNTERSIGN_REFLECTION", "canary"),
+        ("COUNTERSIGN_PLAINTEXT", "canary"),
+        ("COUNTERSIGN_CALLERS", "/canary"),
+        ("COUNTERSIGN_CLAIMS", "{canary}"),
+        ("COUNTERSIGN_TEMPLATE_ENV", "canary canary"),
+        ("LOGIN_WINDOW", "canary"),
+        ("BAN_INTERVAL", "0.5"),
+        ("DOMAIN_SERVER", "canary"),
+    ]);
+    let mistakes = mistakes.expect_err("many");
+    assert_eq!(mistakes.0.len(), 18, "{mistakes}");
+    assert!(!format!("{mistakes}{mistakes:?}").contains("canary"), "{mistakes}");
+}
+
+#[test]
+fn n07_public_addresses_are_plain_places() {
+    for text in ["https://u:p@a.example", "https://a.example?x", "https://a.example/#x", "a.example", "ftp://a.example"] {
+        for name in ["DOMAIN_SERVER", "DOMAIN_CLIENT", "COUNTERSIGN_ISSUER"] {
+            assert!(refused(&[(name, text), ("COUNTERSIGN_INSECURE_OPEN", "true")]).contains(&name.to_owned()), "{name}={text}");
+        }
+    }
+    let http = [("DOMAIN_SERVER", "http://chat.example"), ("COUNTERSIGN_INSECURE_OPEN", "true")];
+    assert_eq!(good(&http).warnings.len(), 2);
+    assert_eq!(refused(&[http[0], http[1], ("NODE_ENV", "production")]), ["DOMAIN_SERVER"]);
+    assert_eq!(good(&[("DOMAIN_SERVER", "http://localhost:1/sub/")]).token.issuer, "http://localhost:1/sub");
+}
+
+#[test]
+fn n08_an_unknown_name_of_ours_is_warned_about() {
+    assert!(good(&[("COUNTERSIGN_LISTN", "x")]).warnings.iter().any(|warning| warning.starts_with("COUNTERSIGN_LISTN is not a setting")));
+    let linked = [
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ("COUNTERSIGN_INSECURE_OPEN", "true"),
+        ("COUNTERSIGN_PORT_50051_TCP_ADDR", "x"),
+        ("COUNTERSIGN_SERVICE_HOST", "x"),
+    ];
+    assert_eq!(good(&linked).warnings.len(), 1);
+}
+
+#[test]
+fn without_callers_only_this_machine_is_served() {
+    assert_eq!(refused(&[("COUNTERSIGN_LISTEN", "0.0.0.0:50051"), ("COUNTERSIGN_INSECURE_OPEN", "true")]), ["COUNTERSIGN_LISTEN"]);
+    for (name, value) in
+        [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DOMAIN_SERVER", "https://chat.example"), ("DATABASE_URL", "postgres://db/c")]
+    {
+        let pairs = [(name, value), ("CREDS_KEY", &"0f".repeat(32))];
+        assert_eq!(refused(&pairs), [name]);
+        assert_eq!(good(&[pairs[0], pairs[1], ("COUNTERSIGN_INSECURE_OPEN", "true")]).warnings.len(), 1);
+    }
+    for listen in ["127.0.0.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert!(good(&[("COUNTERSIGN_LISTEN", listen)]).server.reflection);
+    }
+}
+
+#[test]
+fn with_callers_other_addresses_need_a_mesh() {
+    let file = callers_file();
+    let callers = ("COUNTERSIGN_CALLERS", file.path().to_str().expect("a path"));
+    let listen = ("COUNTERSIGN_LISTEN", "0.0.0.0:50051");
+    assert_eq!(refused(&[callers, listen]), ["COUNTERSIGN_LISTEN"]);
+    let config = good(&[callers, listen, ("COUNTERSIGN_PLAINTEXT", "mesh"), ("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+    assert!(!config.server.reflection);
+    assert!(good(&[callers, listen, ("COUNTERSIGN_PLAINTEXT", "mesh"), ("COUNTERSIGN_REFLECTION", "on")]).server.reflection);
+}
+
+#[test]
+fn postgres_needs_a_key() {
+    assert_eq!(refused(&[("DATABASE_URL", "postgres://localhost/c")]), ["COUNTERSIGN_ENCRYPTION_KEYS"]);
+    assert!(good(&[("DATABASE_URL", "postgres://localhost/c"), ("CREDS_KEY", &"0f".repeat(32))]).keyring.is_some());
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_and_only_from_one_place() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "a long bootstrap token\n").expect("written");
+    let from_file = ("COUNTERSIGN_BOOTSTRAP_TOKEN_FILE", file.path().to_str().expect("a path"));
+    let config = good(&[from_file]);
+    assert!(
+        config.auth.bootstrap_token.is_some_and(|token| crate::secret::ExposeSecret::expose_secret(&token) == "a long bootstrap token")
+    );
+    assert_eq!(refused(&[from_file, ("COUNTERSIGN_BOOTSTRAP_TOKEN", "another long token")]), ["COUNTERSIGN_BOOTSTRAP_TOKEN"]);
+    assert_eq!(refused(&[("DATABASE_URL_FILE", "/nonexistent")]), ["DATABASE_URL_FILE"]);
+    std::fs::write(file.path(), "\n").expect("written");
+    assert_eq!(refused(&[from_file]), ["COUNTERSIGN_BOOTSTRAP_TOKEN_FILE"]);
+}
+
+#[test]
+fn half_a_provider_is_a_mistake() {
+    assert_eq!(refused(&[("OPENID_CLIENT_ID", "chat")]), ["OPENID_ISSUER"]);
+    assert_eq!(refused(&[("OPENID_ISSUER", "https://id.example")]), ["OPENID_CLIENT_ID"]);
+    assert_eq!(refused(&[("OPENID_CLIENT_SECRET", "s")]), ["OPENID_CLIENT_ID", "OPENID_ISSUER"]);
+    assert!(good(&[("OPENID_SCOPE", "x"), ("OPENID_SESSION_SECRET", "s"), ("OPENID_USE_PKCE", "true")]).providers.is_empty());
+}
+
+#[test]
+fn an_issuer_is_settled_from_what_administrators_write() {
+    for (text, expected) in [
+        ("https://id.example/v2.0/", "https://id.example/v2.0"),
+        (" https://id.example ", "https://id.example"),
+        ("https://id.example/pool/.well-known/openid-configuration", "https://id.example/pool"),
+        ("https://id.example/.well-known/openid-configuration/", "https://id.example"),
+        ("http://127.0.0.1:4000/", "http://127.0.0.1:4000"),
+    ] {
+        assert_eq!(provider(&[("OPENID_ISSUER", text)]).expect(text).issuer, expected);
+    }
+    for text in [
+        "http://id.example",
+        "https://u@id.example",
+        "https://id.example?p=1",
+        "https://id.example#f",
+        "https://login.example/Your Directory/v2.0",
+        "id.example",
+    ] {
+        assert!(provider(&[("OPENID_ISSUER", text)]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_provider_has_librechats_defaults() {
+    let provider = provider(&[]).expect("good");
+    assert_eq!((provider.id.as_str(), provider.client_id.as_str()), ("openid", "chat"));
+    assert_eq!(provider.scopes, ["openid", "profile", "email"]);
+    assert_eq!(provider.redirect_uri, "http://localhost:3080/oauth/openid/callback");
+    assert_eq!(
+        (provider.auth_method, provider.algorithms, provider.clock_tolerance),
+        (providers::ClientAuth::Basic, vec![providers::SigningAlg::Rs256], Duration::from_mins(1))
+    );
+    assert!(provider.allow_registration && !provider.use_end_session_endpoint);
+}
+
+#[test]
+fn a_providers_settings_are_checked() {
+    for (name, value) in [
+        ("OPENID_SCOPE", "profile email"),
+        ("OPENID_CALLBACK_URL", "https://evil.example/"),
+        ("OPENID_CALLBACK_URL", "/a?b"),
+        ("OPENID_CLOCK_TOLERANCE", "301"),
+        ("OPENID_ID_TOKEN_ALGS", "HS256"),
+        ("OPENID_ID_TOKEN_ALGS", "RS256,none"),
+        ("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", "none"),
+        ("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", "basic"),
+        ("OPENID_CLIENT_ID", " "),
+    ] {
+        assert!(provider(&[(name, value)]).is_err_and(|mistakes| mistakes.0[0].name == name), "{name}={value}");
+    }
+    let public = provider(&[("OPENID_CLIENT_SECRET", ""), ("OPENID_ID_TOKEN_ALGS", "ES256, EdDSA")]).expect("good");
+    assert_eq!((public.auth_method, public.algorithms.len()), (providers::ClientAuth::None, 2));
+}
+
+#[test]
+fn social_login_off_means_no_provider() {
+    let config = Config::load(&Env::from_pairs(openid(&[("ALLOW_SOCIAL_LOGIN", "false")]))).expect("good");
+    assert!(config.providers.is_empty() && config.warnings.iter().any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN")));
+}
+
+#[test]
+fn templates_read_what_is_listed_and_never_a_secret() {
+    let config =
+        good(&[("COUNTERSIGN_TEMPLATE_ENV", "API_KEY, ABSENT"), ("API_KEY", "k"), ("COUNTERSIGN_CLAIMS", "groups,https://a.example/role")]);
+    assert_eq!(config.templates.env.keys().collect::<Vec<_>>(), ["API_KEY"]);
+    assert_eq!(config.templates.claims, ["groups", "https://a.example/role"]);
+    assert!(config.warnings.iter().any(|warning| warning.contains("ABSENT")));
+    for name in [
+        "JWT_SECRET",
+        "JWT_REFRESH_SECRET",
+        "CREDS_KEY",
+        "CREDS_IV",
+        "MEILI_MASTER_KEY",
+        "MONGO_URI",
+        "REDIS_URI",
+        "REDIS_PASSWORD",
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "OPENID_CLIENT_SECRET",
+        "GOOGLE_CLIENT_SECRET",
+        "OPENID_SESSION_SECRET",
+        "COUNTERSIGN_ENCRYPTION_KEYS",
+        "COUNTERSIGN_BOOTSTRAP_TOKEN",
+        "FROM_FILE",
+    ] {
+        assert_eq!(refused(&[("COUNTERSIGN_TEMPLATE_ENV", name), ("FROM_FILE_FILE", "/x")]), ["COUNTERSIGN_TEMPLATE_ENV"], "{name}");
+    }
+}
+
+#[test]
+fn scores_and_limits_have_librechats_names() {
+    let config = good(&[
+        ("LOGIN_VIOLATION_SCORE", "3"),
+        ("NON_BROWSER_VIOLATION_SCORE", "0"),
+        ("LOGIN_MAX", "9"),
+        ("LOGIN_WINDOW", "0.5"),
+        ("BAN_INTERVAL", "10 * 2 + 1"),
+    ]);
+    assert_eq!((config.moderation.scores["logins"], config.moderation.scores["non_browser"]), (3, 0));
+    assert_eq!((config.moderation.login.max, config.moderation.login.window), (9, Duration::from_secs(30)));
+    assert_eq!(config.moderation.ban_interval, 21);
+    for (name, value) in [
+        ("LOGIN_MAX", "0"),
+        ("LOGIN_WINDOW", "0"),
+        ("LOGIN_WINDOW", "1e3"),
+        ("LOGIN_WINDOW", "1 * 2"),
+        ("REGISTER_WINDOW", "-1"),
+        ("TTS_VIOLATION_SCORE", "1001"),
+    ] {
+        assert_eq!(refused(&[(name, value)]), [name], "{value}");
+    }
+}
+
+#[test]
+fn no_secret_shows_in_debug() {
+    let key = format!("k:{}", "AQEB".repeat(10) + "AQE=");
+    let config = Config::load(&Env::from_pairs(openid(&[
+        ("OPENID_CLIENT_SECRET", "canary-client"),
+        ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary-bootstrap-token"),
+        ("DATABASE_URL", "postgres://u:canary@localhost/c"),
+        ("COUNTERSIGN_ENCRYPTION_KEYS", &key),
+        ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY"),
+        ("API_KEY", "canary-api-key"),
+    ])));
+    let shown = format!("{:?}", config.expect("good"));
+    assert!(!shown.contains("canary") && !shown.contains("AQEB"), "{shown}");
+}
