@@ -1,8 +1,11 @@
 //! Countersign: a gRPC identity service for chat and agent platforms.
 
+pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod federation;
 pub mod grpc;
 pub mod http;
 pub mod id;
@@ -10,3 +13,5 @@ pub mod jose;
 pub mod moderation;
 pub mod secret;
 pub mod store;
+pub mod telemetry;
+pub mod token;
