@@ -1,0 +1,17 @@
+//! `countersign caller new-token`.
+
+use std::process::ExitCode;
+
+use crate::config::callers;
+use crate::secret::{ExposeSecret, sha256};
+
+#[expect(clippy::print_stdout, reason = "the answer of a subcommand")]
+pub(super) fn new_token() -> ExitCode {
+    let token = callers::new_token();
+    let token = token.expose_secret();
+    println!("token:        {token}");
+    println!("token_sha256: {}", hex::encode(sha256(token.as_bytes())));
+    println!();
+    println!("Give the token to the backend; it is not shown again. Put the SHA-256 under the backend's name in the callers' file.");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,72 @@
+//! `countersign config check`.
+
+use std::process::ExitCode;
+
+use crate::config::callers::Callers;
+use crate::config::env::Env;
+use crate::config::{Config, Database};
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a subcommand")]
+pub(super) fn run() -> ExitCode {
+    match Config::load(&Env::capture()) {
+        Ok(config) => {
+            println!("{}", summary(&config));
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was understood, without secrets.
+fn summary(config: &Config) -> String {
+    let database = match &config.database {
+        Database::Sqlite(path) => format!("SQLite, {}", path.display()),
+        Database::Postgres(_) => "PostgreSQL".to_owned(),
+    };
+    let callers = match &config.callers {
+        Callers::Open => "none configured, open".to_owned(),
+        Callers::Listed(callers) => joined(callers.iter().map(|caller| caller.name.clone())),
+    };
+    let providers = joined(config.providers.iter().map(|provider| format!("{} ({})", provider.id, provider.issuer)));
+    let mut lines = vec![
+        "configuration is good".to_owned(),
+        format!("  listen     {}", config.server.listen),
+        format!("  database   {database}"),
+        format!("  callers    {callers}"),
+        format!("  providers  {providers}"),
+    ];
+    lines.extend(config.warnings.iter().map(|warning| format!("  warning    {warning}")));
+    lines.join("\n")
+}
+
+fn joined(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_what_was_understood_and_no_secret() {
+        let config = Config::load(&Env::from_pairs([
+            ("OPENID_CLIENT_ID", "chat"),
+            ("OPENID_CLIENT_SECRET", "canary-secret"),
+            ("OPENID_ISSUER", "https://id.example.com/"),
+            ("ALLOW_SOCIAL_LOGIN", "true"),
+            ("DATABASE_URL", "postgres://u:canary-password@localhost/c"),
+            ("CREDS_KEY", &"0f".repeat(32)),
+        ]));
+        let shown = summary(&config.expect("good"));
+        for part in
+            ["configuration is good", "127.0.0.1:50051", "PostgreSQL", "none configured", "openid (https://id.example.com)", "warning"]
+        {
+            assert!(shown.contains(part), "{shown}");
+        }
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line, one file for each subcommand.
+
+mod caller;
+mod config_check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A gRPC identity service for chat and agent platforms; without a subcommand it serves.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve,
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The backends that may call.
+    #[command(subcommand)]
+    Caller(CallerCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Read it, and name every mistake in it.
+    Check,
+}
+
+/// What to do about callers.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum CallerCommand {
+    /// Make a token and its SHA-256 for the callers' file; the token is shown this once.
+    NewToken,
+}
+
+impl Cli {
+    /// The chosen command.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve)
+    }
+}
+
+impl ConfigCommand {
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        match self {
+            Self::Check => config_check::run(),
+        }
+    }
+}
+
+impl CallerCommand {
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        match self {
+            Self::NewToken => caller::new_token(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_subcommand_serves() {
+        for (arguments, expected) in [
+            (&["countersign"][..], Command::Serve),
+            (&["countersign", "serve"], Command::Serve),
+            (&["countersign", "config", "check"], Command::Config(ConfigCommand::Check)),
+            (&["countersign", "caller", "new-token"], Command::Caller(CallerCommand::NewToken)),
+        ] {
+            assert_eq!(Cli::try_parse_from(arguments).map(Cli::into_command).ok(), Some(expected));
+        }
+        assert!(Cli::try_parse_from(["countersign", "caller"]).is_err());
+    }
+}
