@@ -36,8 +36,8 @@ impl Auth {
     /// [`Error::EmailInUse`], [`Error::Busy`]; the store's.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let checked = self.check(&new)?;
-        self.0.moderation.limit(Limiter::Register, checked.address, now).await?;
         self.0.moderation.refuse_banned(None, Some(checked.address), now).await?;
+        self.0.moderation.limit(Limiter::Register, checked.address, now).await?;
         let claim = self.admin_claim(&new.invite_token);
         if !self.0.settings.allow_registration && claim != AdminClaim::Bootstrap {
             return Err(Error::RegistrationClosed);

@@ -29,8 +29,8 @@ impl Auth {
             return Err(Error::LoginClosed);
         }
         let (email, address) = check(&credentials)?;
-        self.0.moderation.limit(Limiter::Login, address, now).await?;
         self.0.moderation.refuse_banned(None, Some(address), now).await?;
+        self.0.moderation.limit(Limiter::Login, address, now).await?;
         let hash = self.0.store.find_password_hash(&email).await?;
         if !self.0.passwords.verify(credentials.password, hash).await? {
             tracing::info!("a sign-in with a password was refused");

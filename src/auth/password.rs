@@ -84,7 +84,7 @@ fn hasher() -> Result<Argon2<'static>> {
 
 /// The same text typed on another keyboard is the same password (NFC).
 fn normalised(password: &SecretString) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(password.expose_secret().nfc().collect::<Zeroizing<String>>().as_bytes().to_vec())
+    Zeroizing::new(password.expose_secret().nfc().collect::<String>().into_bytes())
 }
 
 fn cause(error: impl std::fmt::Display) -> Error {

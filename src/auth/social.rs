@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-
 use super::{Auth, SignedIn};
 use crate::auth::address::canonical_email;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Violations};
-use crate::federation::oidc::{Grant, OpenIdClient, Profile};
+use crate::federation::oidc::{Grant, OpenIdClient, VerifiedClaims, profile};
 use crate::id::{IdentityId, UserId};
 use crate::moderation::{Address, Limiter};
-use crate::secret::{self, Purpose};
+use crate::secret::{self, ExposeSecret as _, Purpose, SecretString};
 use crate::store::StoreError;
-use crate::store::federated_logins::{Committed, ConfirmedLogin, FederatedLogin, NewIdentity};
+use crate::store::federated_logins::{Committed, ConfirmedLogin, FederatedLogin, Identity, NewIdentity};
 use crate::store::federated_tokens::FederatedTokens;
 use crate::store::sessions::Client;
 use crate::store::users::NewUser;
-use crate::token::OpenSession;
+use crate::token::{OpenSession, TokenPair};
 
 /// A login has to be complete after so long.
-const LOGIN_TTL: Duration = Duration::from_secs(10 * 60);
+const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// A lost race is decided anew; one is enough, because the winner's identity stays.
 const ROUNDS: usize = 3;
 const MAX_RETURN_TO: usize = 2048;
@@ -73,16 +72,16 @@ impl Auth {
     ) -> Result<BegunLogin> {
         let address = check_begin(&return_to, address)?;
         let client = self.sign_in_provider(provider)?;
-        self.0.moderation.limit(Limiter::Login, address, now).await?;
         self.0.moderation.refuse_banned(None, Some(address), now).await?;
-        let authorization = client.authorization(now).await?;
+        self.0.moderation.limit(Limiter::Login, address, now).await?;
+        let authorization = client.authorization().await?;
         let binding_token = secret::random_token();
         let state_hash = secret::sha256(authorization.state.as_bytes());
         let login = FederatedLogin {
             binding_hash: secret::sha256(binding_token.as_bytes()).to_vec(),
             provider: provider.to_owned(),
             caller: caller.to_owned(),
-            secrets: self.seal_flow(&state_hash, &authorization.nonce, &authorization.code_verifier),
+            secrets: self.seal_flow(&state_hash, &authorization.nonce, authorization.code_verifier.expose_secret()),
             return_to,
             expire_time: now.plus(LOGIN_TTL),
         };
@@ -112,8 +111,10 @@ impl Auth {
         }
         self.0.moderation.refuse_banned(None, Some(address), now).await?;
         let (nonce, code_verifier) = self.open_flow(&state_hash, &login.secrets)?;
-        let grant = client.exchange(&answer.code, &code_verifier, &nonce, now).await?;
-        let (signed_in, new_user) = self.sign_in_federated(client, &grant, &answer.client, caller, now).await?;
+        let (grant, claims) = client.exchange(&answer.code, &code_verifier, &nonce, now).await?;
+        let arrival =
+            Arrival { client, grant: &grant, claims: &claims, issuer: client.issuer().await?, connection: &answer.client, caller };
+        let (signed_in, new_user) = self.admit(&arrival, now).await?;
         Ok(CompletedLogin { signed_in, new_user, return_to: login.return_to })
     }
 
@@ -124,55 +125,21 @@ impl Auth {
         self.0.federation.provider(provider)
     }
 
-    /// Finds or makes the user of a grant's identity, and opens the session with the grant's tokens.
-    async fn sign_in_federated(
-        &self,
-        client: &OpenIdClient,
-        grant: &Grant,
-        connection: &Client,
-        caller: &str,
-        now: Timestamp,
-    ) -> Result<(SignedIn, bool)> {
-        let profile = client.profile(grant).await?;
+    /// Finds or makes the user who arrived, and opens their session with the provider's tokens.
+    async fn admit(&self, arrival: &Arrival<'_>, now: Timestamp) -> Result<(SignedIn, bool)> {
+        let provider = arrival.client.config();
         for _ in 0..ROUNDS {
-            let known = self.0.store.find_identity(&profile.issuer, &profile.subject).await?;
+            let known = self.0.store.find_identity(&arrival.issuer, arrival.claims.subject()).await?;
             let new_user = known.is_none();
-            if new_user && !client.provider().allow_registration {
+            if new_user && !provider.allow_registration {
                 return Err(Error::RegistrationClosed);
             }
-            let (identity_id, user_id) = known.map_or_else(|| (IdentityId::new(), UserId::new(now)), |known| (known.id, known.user_id));
-            self.0.moderation.refuse_banned(Some(&user_id), None, now).await?;
-            let open = OpenSession {
-                user_id: user_id.clone(),
-                caller: caller.to_owned(),
-                provider: client.provider().id.clone(),
-                amr: "fed",
-                client: connection.clone(),
-                ttl: None,
-                request_id: None,
-            };
-            let session = self.0.tokens.new_session(open, now);
-            let tokens = self.0.tokens.first_pair(&session, now);
-            let content = self.0.federation.vault().seal(&session.id, &identity_id, &user_id, grant, None)?;
-            let login = ConfirmedLogin {
-                user: new_account(&profile, &user_id, client, now),
-                new_identity: new_user.then(|| NewIdentity {
-                    id: identity_id.clone(),
-                    issuer: profile.issuer.clone(),
-                    subject: profile.subject.clone(),
-                }),
-                tokens: FederatedTokens {
-                    session_id: session.id.clone(),
-                    identity_id,
-                    provider: client.provider().id.clone(),
-                    content,
-                    update_time: now,
-                },
-                session,
-            };
+            let identity = known.unwrap_or_else(|| Identity { id: IdentityId::new(), user_id: UserId::new(now) });
+            self.0.moderation.refuse_banned(Some(&identity.user_id), None, now).await?;
+            let (login, tokens) = self.confirmed(arrival, identity, new_user, now);
             match self.0.store.commit_federated_login(login).await? {
                 Committed::SignedIn(user) => {
-                    tracing::info!(user = %user.id, session = %tokens.session_id, provider = client.provider().id, new_user, "a user signed in at a provider");
+                    tracing::info!(user = %user.id, session = %tokens.session_id, provider = provider.id, new_user, "a user signed in at a provider");
                     return Ok((SignedIn { user: *user, tokens }, new_user));
                 }
                 Committed::EmailInUse => return Err(Error::EmailInUse),
@@ -182,31 +149,75 @@ impl Auth {
         Err(Error::Busy { retry_after: Duration::from_secs(1) })
     }
 
-    fn seal_flow(&self, state_hash: &[u8; 32], nonce: &str, code_verifier: &str) -> Vec<u8> {
-        self.0.keyring.seal(Purpose::LoginFlow, &["federated_logins", &hex::encode(state_hash)], format!("{nonce}\n{code_verifier}").as_bytes())
+    /// The rows of a confirmed login, and the pair that its session begins with.
+    fn confirmed(&self, arrival: &Arrival<'_>, identity: Identity, new_user: bool, now: Timestamp) -> (ConfirmedLogin, TokenPair) {
+        let provider = &arrival.client.config().id;
+        let open = OpenSession {
+            user_id: identity.user_id.clone(),
+            caller: arrival.caller.to_owned(),
+            provider: provider.clone(),
+            amr: "fed",
+            client: arrival.connection.clone(),
+            ttl: None,
+            request_id: None,
+        };
+        let session = self.0.tokens.new_session(open, now);
+        let pair = self.0.tokens.first_pair(&session, now);
+        let tokens = FederatedTokens {
+            session_id: session.id.clone(),
+            identity_id: identity.id.clone(),
+            provider: provider.clone(),
+            content: self.0.federation.vault().seal_login(&session.id, &identity.id, &identity.user_id, arrival.grant, arrival.claims),
+            update_time: now,
+        };
+        let new_identity =
+            new_user.then(|| NewIdentity { id: identity.id, issuer: arrival.issuer.clone(), subject: arrival.claims.subject().to_owned() });
+        (ConfirmedLogin { user: arrival.account(identity.user_id, now), new_identity, session, tokens }, pair)
     }
 
-    fn open_flow(&self, state_hash: &[u8; 32], sealed: &[u8]) -> Result<(String, String)> {
+    fn seal_flow(&self, state_hash: &[u8; 32], nonce: &str, code_verifier: &str) -> Vec<u8> {
+        self.0.keyring.seal(
+            Purpose::LoginFlow,
+            &["federated_logins", &hex::encode(state_hash)],
+            format!("{nonce}\n{code_verifier}").as_bytes(),
+        )
+    }
+
+    fn open_flow(&self, state_hash: &[u8; 32], sealed: &[u8]) -> Result<(String, SecretString)> {
         let key = hex::encode(state_hash);
         let opened = self.0.keyring.open(Purpose::LoginFlow, &["federated_logins", &key], sealed).map_err(Error::internal)?;
         let text = std::str::from_utf8(&opened).map_err(Error::internal)?;
         let (nonce, code_verifier) = text.split_once('\n').ok_or_else(|| StoreError::corrupt("federated_logins", "secrets", key))?;
-        Ok((nonce.to_owned(), code_verifier.to_owned()))
+        Ok((nonce.to_owned(), code_verifier.into()))
     }
 }
 
-fn new_account(profile: &Profile, id: &UserId, client: &OpenIdClient, now: Timestamp) -> NewUser {
-    // An address that is none by our grammar is no address of ours.
-    let email = profile.email.as_deref().and_then(|email| canonical_email(email).ok());
-    NewUser {
-        id: id.clone(),
-        email_verified: profile.email_verified && email.is_some(),
-        email,
-        name: profile.name.clone(),
-        username: profile.username.to_lowercase(),
-        provider: client.provider().id.clone(),
-        avatar_url: profile.picture.clone(),
-        create_time: now,
+/// A user whom the provider has confirmed.
+struct Arrival<'a> {
+    client: &'a OpenIdClient,
+    grant: &'a Grant,
+    claims: &'a VerifiedClaims,
+    issuer: String,
+    connection: &'a Client,
+    caller: &'a str,
+}
+
+impl Arrival<'_> {
+    /// The account as the provider describes it.
+    fn account(&self, id: UserId, now: Timestamp) -> NewUser {
+        let profile = profile(self.claims.members(), self.client.config());
+        // An address that is none by our grammar is no address of ours.
+        let email = profile.email.and_then(|email| canonical_email(&email).ok());
+        NewUser {
+            id,
+            email_verified: profile.email_verified && email.is_some(),
+            email,
+            name: profile.name.unwrap_or_default(),
+            username: profile.username.unwrap_or_default().to_lowercase(),
+            provider: self.client.config().id.clone(),
+            avatar_url: profile.picture.unwrap_or_default(),
+            create_time: now,
+        }
     }
 }
 
@@ -257,8 +268,20 @@ mod tests {
             assert_eq!(check_return_to(good), Ok(()), "{good}");
         }
         for bad in [
-            "//evil.com", "/\\evil.com", "\\evil", "https:evil", "https://evil.com", "javascript:alert(1)", "%2f%2fevil", "/%2fevil.com", "/%5Cevil",
-            "/a\r\nb", "/a b", "c/new", "/é", "\t//evil",
+            "//evil.com",
+            "/\\evil.com",
+            "\\evil",
+            "https:evil",
+            "https://evil.com",
+            "javascript:alert(1)",
+            "%2f%2fevil",
+            "/%2fevil.com",
+            "/%5Cevil",
+            "/a\r\nb",
+            "/a b",
+            "c/new",
+            "/é",
+            "\t//evil",
         ] {
             assert!(check_return_to(bad).is_err(), "{bad}");
         }

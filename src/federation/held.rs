@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::oidc::Grant;
+use super::oidc::{Grant, VerifiedClaims};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{IdentityId, SessionId, UserId};
@@ -51,50 +51,67 @@ struct Place<'a> {
     user: &'a UserId,
 }
 
+/// What is sealed together.
+struct Tokens<'a> {
+    grant: &'a Grant,
+    id_token: Option<HeldIdToken>,
+    refresh_token: Option<&'a SecretString>,
+    claims: &'a Map<String, Json>,
+    scopes: String,
+}
+
+fn id_token(grant: &Grant) -> Option<HeldIdToken> {
+    grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time })
+}
+
 impl Vault {
     pub(super) fn new(keyring: Keyring) -> Self {
         Self { keyring }
     }
 
     /// Seals what a login brought.
-    ///
-    /// # Errors
-    /// [`Error::IdTokenInvalid`] where it brought no verified claims.
-    pub fn seal_login(&self, session: &SessionId, identity: &IdentityId, user: &UserId, grant: &Grant) -> Result<SealedTokens> {
-        let claims = grant.claims.as_ref().ok_or(Error::IdTokenInvalid("there is no ID token"))?;
-        let id_token = grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time });
-        Ok(self.seal(Place { session, identity, user }, grant, id_token.as_ref(), grant.refresh_token.as_ref(), claims))
+    #[must_use]
+    pub fn seal_login(
+        &self,
+        session: &SessionId,
+        identity: &IdentityId,
+        user: &UserId,
+        grant: &Grant,
+        claims: &VerifiedClaims,
+    ) -> SealedTokens {
+        let tokens = Tokens {
+            grant,
+            id_token: id_token(grant),
+            refresh_token: grant.refresh_token.as_ref(),
+            claims: claims.members(),
+            scopes: grant.scopes.as_deref().unwrap_or_default().join(" "),
+        };
+        self.seal(Place { session, identity, user }, &tokens)
     }
 
     /// Seals what a refresh brought; what it did not bring stays as it was.
-    pub(super) fn seal_refresh(&self, held: &Held, grant: &Grant) -> SealedTokens {
+    pub(super) fn seal_refresh(&self, held: &Held, grant: &Grant, claims: Option<&VerifiedClaims>) -> SealedTokens {
         let place = Place { session: &held.key.session_id, identity: &held.key.identity_id, user: &held.user_id };
-        let id_token = grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time });
-        let refresh_token = grant.refresh_token.as_ref().or(held.refresh_token.as_ref());
-        let mut sealed = self.seal(place, grant, id_token.as_ref().or(held.id_token.as_ref()), refresh_token, grant.claims.as_ref().unwrap_or(&held.claims));
-        if grant.scopes.is_empty() {
-            sealed.scopes.clone_from(&held.scopes);
-        }
-        sealed
+        let tokens = Tokens {
+            grant,
+            id_token: id_token(grant).or_else(|| held.id_token.clone()),
+            refresh_token: grant.refresh_token.as_ref().or(held.refresh_token.as_ref()),
+            claims: claims.map_or(&held.claims, VerifiedClaims::members),
+            scopes: grant.scopes.as_ref().map_or_else(|| held.scopes.clone(), |scopes| scopes.join(" ")),
+        };
+        self.seal(place, &tokens)
     }
 
-    fn seal(
-        &self,
-        place: Place<'_>,
-        grant: &Grant,
-        id_token: Option<&HeldIdToken>,
-        refresh_token: Option<&SecretString>,
-        claims: &Map<String, Json>,
-    ) -> SealedTokens {
+    fn seal(&self, place: Place<'_>, tokens: &Tokens<'_>) -> SealedTokens {
         let seal = |kind, text: &SecretString| self.seal_value(place, kind, text.expose_secret().as_bytes());
         SealedTokens {
-            access_token: seal("access_token", &grant.access_token),
-            access_expire_time: grant.access_expire_time,
-            id_token: id_token.map(|token| seal("id_token", &token.text)),
-            id_expire_time: id_token.map(|token| token.expire_time),
-            refresh_token: refresh_token.map(|token| seal("refresh_token", token)),
-            claims: self.seal_value(place, "claims", Json::Object(claims.clone()).to_string().as_bytes()),
-            scopes: grant.scopes.join(" "),
+            access_token: seal("access_token", &tokens.grant.access_token),
+            access_expire_time: tokens.grant.access_expire_time,
+            id_token: tokens.id_token.as_ref().map(|token| seal("id_token", &token.text)),
+            id_expire_time: tokens.id_token.as_ref().map(|token| token.expire_time),
+            refresh_token: tokens.refresh_token.map(|token| seal("refresh_token", token)),
+            claims: self.seal_value(place, "claims", Json::Object(tokens.claims.clone()).to_string().as_bytes()),
+            scopes: tokens.scopes.clone(),
         }
     }
 

@@ -14,7 +14,7 @@ const SESSIONS: u64 = 10_000;
 /// What another process may have changed is asked again after so long.
 const FRESH: Duration = Duration::from_secs(1);
 /// Opened tokens of a session that nobody asks for leave the memory after so long.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 #[derive(Clone)]
 struct Known {

@@ -54,7 +54,7 @@ impl Federation {
     /// # Errors
     /// Where a provider's settings make no client.
     pub fn start(store: Store, keyring: Keyring, clock: Clock, providers: Vec<OpenIdProvider>, templates: Templates) -> Result<Self> {
-        let providers = providers.into_iter().map(|provider| OpenIdClient::new(provider, clock.clone())).collect::<Result<_>>()?;
+        let providers = providers.into_iter().map(|provider| OpenIdClient::new(provider, &clock)).collect::<Result<_>>()?;
         let memory = Memory::default();
         memory.follow(store.changes());
         Ok(Self(Arc::new(Inner { store, clock, vault: Vault::new(keyring), providers, templates, memory, flights: Flights::default() })))
@@ -71,7 +71,7 @@ impl Federation {
     /// # Errors
     /// [`Error::ProviderNotFound`].
     pub fn provider(&self, id: &str) -> Result<&OpenIdClient> {
-        self.0.providers.iter().find(|client| client.provider().id == id).ok_or(Error::ProviderNotFound)
+        self.0.providers.iter().find(|client| client.config().id == id).ok_or(Error::ProviderNotFound)
     }
 
     /// Where tokens are sealed and opened.
@@ -80,18 +80,15 @@ impl Federation {
         &self.0.vault
     }
 
-    /// Where the browser can end the provider's own session, if the provider is set to say so.
+    /// Where the browser can end the provider's own session, if that is configured and the provider says where.
     ///
     /// # Errors
-    /// The store's. A provider that does not answer is no error: there is no address then.
+    /// The store's.
     pub async fn end_session_url(&self, session: &SessionId, provider: &str) -> Result<Option<String>> {
         let Ok(client) = self.provider(provider) else { return Ok(None) };
-        if !client.provider().use_end_session_endpoint {
-            return Ok(None);
-        }
         let held = self.held(session).await?;
         let id_token = held.iter().find(|held| held.provider == provider).and_then(|held| held.id_token.as_ref());
-        Ok(client.end_session_url(id_token.map(|token| &token.text)).await.ok().flatten())
+        Ok(client.end_session_url(id_token.map(|token| &token.text)).await)
     }
 
     /// The tokens of a session, from memory where they are fresh.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::held::Held;
-use super::oidc::RefreshError;
-use super::vocabulary::Status;
 use super::Federation;
+use super::held::Held;
+use super::oidc::{Owner, RefreshError};
+use super::vocabulary::Status;
 use crate::error::Result;
 use crate::store::federated_tokens::{FailedRefresh, TokenState, TokensKey};
 
@@ -137,13 +137,14 @@ impl Federation {
         if !self.0.store.begin_token_refresh(&held.key, held.version, now.plus(LEASE), now).await? {
             return Ok(Look::Again);
         }
-        let renewal = match client.refresh(refresh_token, (&held.issuer, &held.subject), now).await {
-            Ok(grant) => {
-                let sealed = self.0.vault.seal_refresh(held, &grant);
+        let owner = Owner { issuer: &held.issuer, subject: &held.subject, nonce: None };
+        let renewal = match client.refresh(refresh_token, &owner, now).await {
+            Ok((grant, claims)) => {
+                let sealed = self.0.vault.seal_refresh(held, &grant, claims.as_ref());
                 let kept = self.0.store.complete_token_refresh(&held.key, held.version, &sealed, now).await?;
                 if kept { Renewal::Renewed } else { Renewal::Impossible(Status::Missing) }
             }
-            Err(RefreshError::Refused) => self.give_up(held, "the provider refused the refresh token").await?,
+            Err(RefreshError::Refused(_)) => self.give_up(held, "the provider refused the refresh token").await?,
             Err(RefreshError::InDoubt(_)) => self.give_up(held, "the provider's answer to a refresh was lost").await?,
             Err(RefreshError::Invalid(reason)) => self.give_up(held, reason).await?,
             Err(RefreshError::Transient(_)) => {

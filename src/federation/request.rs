@@ -40,12 +40,7 @@ impl Entry {
     /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not checked.
     #[must_use]
     pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
-        Self {
-            name,
-            template: Template::parse(template),
-            sink,
-            scope,
-        }
+        Self { name, template: Template::parse(template), sink, scope }
     }
 
     /// Makes an entry of `ResolvePlaceholders`, where a URL holds no token and the name is that of the
@@ -55,11 +50,7 @@ impl Entry {
     /// What is wrong with the name, as a sentence without the name.
     pub fn inline(name: String, template: &str, sink: Sink) -> Result<Self, &'static str> {
         check_entry_name(sink, &name)?;
-        let scope = if sink == Sink::Url {
-            Scope::NoTokens
-        } else {
-            Scope::Full
-        };
+        let scope = if sink == Sink::Url { Scope::NoTokens } else { Scope::Full };
         Ok(Self::new(name, template, sink, scope))
     }
 
@@ -80,17 +71,13 @@ impl Entry {
     pub(super) fn permit(&self, placeholder: &Placeholder, user_authored: bool) -> Permit {
         match placeholder {
             Placeholder::Reserved(_) => Permit::Refuse(Status::UnknownName),
-            Placeholder::Custom(_) if self.scope == Scope::EnvOnly => {
-                Permit::Literal(Status::UnknownName)
-            }
+            Placeholder::Custom(_) if self.scope == Scope::EnvOnly => Permit::Literal(Status::UnknownName),
             Placeholder::Custom(_) => Permit::Ask,
             _ if user_authored && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
             _ if user_authored => Permit::Literal(Status::NotAllowed),
             Placeholder::Env(_) => Permit::Ask,
             _ if self.scope == Scope::EnvOnly => Permit::Refuse(Status::NotAllowed),
-            _ if self.scope == Scope::NoTokens && placeholder.is_token() => {
-                Permit::Refuse(Status::NotAllowed)
-            }
+            _ if self.scope == Scope::NoTokens && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
             _ => Permit::Ask,
         }
     }
@@ -155,14 +142,8 @@ impl Request {
     /// # Errors
     /// The first limit that they exceed.
     pub fn new(entries: Vec<Entry>) -> Result<Self, LimitError> {
-        let bytes: usize = entries
-            .iter()
-            .map(|e| e.name.len() + e.template.source_bytes())
-            .sum();
-        let placeholders: usize = entries
-            .iter()
-            .map(|e| e.template.placeholders().count())
-            .sum();
+        let bytes: usize = entries.iter().map(|e| e.name.len() + e.template.source_bytes()).sum();
+        let placeholders: usize = entries.iter().map(|e| e.template.placeholders().count()).sum();
         if entries.len() > MAX_ENTRIES {
             Err(LimitError::Entries)
         } else if bytes > MAX_TEMPLATE_BYTES {
@@ -216,10 +197,7 @@ impl Needs {
                 self.env.insert(name.clone());
             }
             Placeholder::OpenId { field, provider } => {
-                self.openid
-                    .entry(provider.clone())
-                    .or_default()
-                    .insert(field.clone());
+                self.openid.entry(provider.clone()).or_default().insert(field.clone());
             }
             Placeholder::Custom(_) | Placeholder::Reserved(_) => {}
         }
@@ -246,9 +224,7 @@ mod tests {
 
     fn needs(template: &str, scope: Scope, user_authored: bool) -> Needs {
         let request = Request::new(vec![entry(template, scope)]).ok();
-        request
-            .map(|request| request.needs(user_authored))
-            .unwrap_or_default()
+        request.map(|request| request.needs(user_authored)).unwrap_or_default()
     }
 
     const ALL: &str = "{{LIBRECHAT_USER_ID}}{{LIBRECHAT_BODY_MESSAGEID}}{{LIBRECHAT_OPENID_TOKEN}}{{X}}${E}\
@@ -270,10 +246,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_not_needed() {
         assert!(!needs(ALL, Scope::NoTokens, false).tokens());
-        let env = Needs {
-            env: BTreeSet::from(["E".to_owned()]),
-            ..Needs::default()
-        };
+        let env = Needs { env: BTreeSet::from(["E".to_owned()]), ..Needs::default() };
         assert_eq!(needs(ALL, Scope::EnvOnly, false), env);
         assert_eq!(needs(ALL, Scope::Full, true), Needs::default());
     }
@@ -289,20 +262,14 @@ mod tests {
     fn a_call_has_a_mebibyte_of_text_at_most() {
         let text = "x".repeat(MAX_TEMPLATE_BYTES - 1);
         assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
-        assert_eq!(
-            limit(vec![entry(&(text + "x"), Scope::Full)]),
-            Some(LimitError::TemplateBytes)
-        );
+        assert_eq!(limit(vec![entry(&(text + "x"), Scope::Full)]), Some(LimitError::TemplateBytes));
     }
 
     #[test]
     fn a_call_has_10000_placeholders_at_most() {
         let text = "{{X}}".repeat(MAX_PLACEHOLDERS);
         assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
-        assert_eq!(
-            limit(vec![entry(&(text + "${X}"), Scope::Full)]),
-            Some(LimitError::Placeholders)
-        );
+        assert_eq!(limit(vec![entry(&(text + "${X}"), Scope::Full)]), Some(LimitError::Placeholders));
     }
 
     #[test]
@@ -311,9 +278,6 @@ mod tests {
         assert!(Entry::inline("A-B".to_owned(), "x", Sink::Env).is_err());
         assert!(Entry::inline("any name".to_owned(), "x", Sink::Text).is_ok());
         let name = "x".repeat(MAX_ENTRY_NAME_BYTES + 1);
-        assert_eq!(
-            limit(vec![Entry::new(name, "", Sink::Text, Scope::Full)]),
-            Some(LimitError::EntryName)
-        );
+        assert_eq!(limit(vec![Entry::new(name, "", Sink::Text, Scope::Full)]), Some(LimitError::EntryName));
     }
 }

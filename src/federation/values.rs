@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::held::Held;
-use super::oidc::{OpenIdClient, Profile};
+use super::oidc::{OpenIdClient, Profile, profile};
 use super::render::{Value, Values};
 use super::resolve::Context;
 use super::vocabulary::{OpenIdField, Placeholder, Status, UserField};
@@ -44,9 +44,11 @@ impl Values for Answers<'_> {
             Placeholder::Custom(name) => {
                 self.context.custom_vars.get(name).map_or(Value::Unresolved(Status::UnknownName), |value| Value::Text(value.into()))
             }
-            Placeholder::Env(name) => {
-                self.templates.env.get(name).map_or(Value::Unresolved(Status::NotAllowed), |value| Value::Text(value.expose_secret().into()))
-            }
+            Placeholder::Env(name) => self
+                .templates
+                .env
+                .get(name)
+                .map_or(Value::Unresolved(Status::NotAllowed), |value| Value::Text(value.expose_secret().into())),
             Placeholder::Graph => Value::Unresolved(Status::NotAllowed),
             Placeholder::Reserved(_) => Value::Unresolved(Status::UnknownName),
         }
@@ -89,7 +91,7 @@ impl Answers<'_> {
             OpenIdField::IdToken => Value::required(tokens.id_token.as_ref().map(|token| token.text.expose_secret())),
             OpenIdField::UserId => Value::Text(tokens.subject.as_str().into()),
             OpenIdField::UserEmail => Value::field(self.profile(tokens).and_then(|profile| profile.email)),
-            OpenIdField::UserName => Value::field(self.profile(tokens).map(|profile| profile.name)),
+            OpenIdField::UserName => Value::field(self.profile(tokens).and_then(|profile| profile.name)),
             OpenIdField::ExpiresAt => Value::Text(tokens.access_expire_time.secs().to_string().into()),
             OpenIdField::Claim(name) if !self.templates.claims.contains(name) => Value::Unresolved(Status::NotAllowed),
             OpenIdField::Claim(name) => Value::required(tokens.claims.get(name).and_then(claim_text)),
@@ -97,8 +99,8 @@ impl Answers<'_> {
     }
 
     fn profile(&self, tokens: &Held) -> Option<Profile> {
-        let client = self.clients.iter().find(|client| client.provider().id == tokens.provider)?;
-        Some(client.profile_of(&tokens.claims))
+        let client = self.clients.iter().find(|client| client.config().id == tokens.provider)?;
+        Some(profile(&tokens.claims, client.config()))
     }
 }
 

@@ -111,7 +111,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn consume_federated_login(&self, state_hash: &[u8]) -> Result<Option<FederatedLogin>, StoreError> {
-        let row = writing!(self, |db| query_as::<_, LoginRow>(CONSUME_LOGIN).bind(state_hash).fetch_optional(db).await)?;
+        // In a transaction, because sqlx drops a failed commit of a lone RETURNING statement on SQLite.
+        let mut tx = self.begin().await?;
+        let row = within!(tx, |db| query_as::<_, LoginRow>(CONSUME_LOGIN).bind(state_hash).fetch_optional(db).await)?;
+        tx.commit().await?;
         Ok(row.map(|row| FederatedLogin {
             binding_hash: row.binding_hash,
             provider: row.provider,
@@ -154,16 +157,15 @@ impl Store {
         let now = login.session.create_time;
         let mut tx = self.begin().await?;
         let mut changed = false;
-        let user = match &login.new_identity {
-            Some(identity) => match insert_user(&mut tx, login.user, identity).await? {
+        let user = if let Some(identity) = &login.new_identity {
+            match insert_user(&mut tx, login.user, identity).await? {
                 Ok(user) => user,
                 Err(committed) => return Ok(committed),
-            },
-            None => {
-                changed = users::update_profile(&mut tx, &login.session.user_id, &login.user, now).await?;
-                let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else { return Ok(Committed::Changed) };
-                user
             }
+        } else {
+            changed = users::update_profile(&mut tx, &login.session.user_id, &login.user, now).await?;
+            let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else { return Ok(Committed::Changed) };
+            user
         };
         sessions::insert(&mut tx, &login.session).await?;
         federated_tokens::insert(&mut tx, &login.tokens).await?;

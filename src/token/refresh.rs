@@ -157,13 +157,10 @@ mod tests {
     fn the_predecessor_is_forgiven_for_ten_seconds_and_clock_skew_only() {
         let rotated = Timestamp::from_secs(1000);
         let at = |millis: i64| decide(4, 5, rotated, Timestamp::from_millis(1_000_000 + millis));
-        assert_eq!([at(-5001), at(-5000), at(0), at(10_000), at(10_001)], [
-            Step::Reused,
-            Step::Repeat,
-            Step::Repeat,
-            Step::Repeat,
-            Step::Reused
-        ]);
+        assert_eq!(
+            [at(-5001), at(-5000), at(0), at(10_000), at(10_001)],
+            [Step::Reused, Step::Repeat, Step::Repeat, Step::Repeat, Step::Reused]
+        );
     }
 
     #[test]

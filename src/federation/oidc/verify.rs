@@ -1,0 +1,221 @@
+//! Full verification of an ID token (OpenID Connect Core section 3.1.3.7): our strict reading first, then the crate's checks and signature,
+//! then what the crate leaves out.
+
+use std::str::FromStr as _;
+use std::time::{Duration, SystemTime};
+
+use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKey, CoreJwsSigningAlgorithm};
+use openidconnect::{
+    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, JsonWebKeySet, Nonce, SignatureVerificationError,
+};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::config::providers::SigningAlg;
+use crate::jose;
+use crate::secret::equal;
+
+/// A token is used as soon as it is made; Entra dates it five minutes back.
+const ISSUED_WITHIN: Duration = Duration::from_hours(1);
+
+/// The claims of an ID token that passed every check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedClaims {
+    subject: String,
+    expire_time: Timestamp,
+    members: Map<String, Value>,
+}
+
+impl VerifiedClaims {
+    /// `sub`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// `exp` of the ID token.
+    #[must_use]
+    pub fn expire_time(&self) -> Timestamp {
+        self.expire_time
+    }
+
+    /// All claims.
+    #[must_use]
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.members
+    }
+
+    /// All claims, to be stored.
+    #[must_use]
+    pub fn into_members(self) -> Map<String, Value> {
+        self.members
+    }
+
+    pub(super) fn members_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.members
+    }
+}
+
+/// What an ID token has to say.
+pub(super) struct Expected<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) algorithms: &'a [SigningAlg],
+    pub(super) tolerance: Duration,
+    pub(super) access_token: &'a str,
+    pub(super) nonce: NonceRule<'a>,
+    /// The subject that a refreshed token has to keep (OpenID Connect Core section 12.2).
+    pub(super) subject: Option<&'a str>,
+}
+
+/// What `nonce` has to be.
+#[derive(Clone, Copy)]
+pub(super) enum NonceRule<'a> {
+    /// Present and this one: at login.
+    Required(&'a str),
+    /// This one where present; where the login's is not known, any: at refresh.
+    IfPresent(Option<&'a str>),
+}
+
+impl NonceRule<'_> {
+    fn accepts(self, nonce: Option<&str>) -> bool {
+        match (self, nonce) {
+            (Self::Required(expected) | Self::IfPresent(Some(expected)), Some(nonce)) => equal(expected.as_bytes(), nonce.as_bytes()),
+            (Self::Required(_), None) => false,
+            (Self::IfPresent(_), None) | (Self::IfPresent(None), Some(_)) => true,
+        }
+    }
+}
+
+/// Why an ID token was rejected.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rejected {
+    /// None of these keys is the one that it names.
+    KeyUnknown,
+    /// It is not good.
+    Invalid(&'static str),
+}
+
+/// Verifies an ID token.
+pub(super) fn verify(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<VerifiedClaims, Rejected> {
+    let names: Vec<&str> = expected.algorithms.iter().map(|alg| name(*alg)).collect();
+    let claims = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?.claims;
+    verify_by_crate(token, keys, expected, now)?;
+    check_claims(claims, expected, now).map_err(Rejected::Invalid)
+}
+
+fn verify_by_crate(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<(), Rejected> {
+    let invalid = Rejected::Invalid;
+    let parsed = CoreIdToken::from_str(token).map_err(|_| invalid("its claims are not those of an ID token"))?;
+    let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| invalid("the issuer is no URL"))?;
+    // The crate knows no tolerance, so its clock is set back by ours.
+    let earlier = system_time(now.minus(expected.tolerance));
+    let client_id = ClientId::new(expected.client_id.to_owned());
+    let verifier = CoreIdTokenVerifier::new_public_client(client_id, issuer, JsonWebKeySet::new(keys.to_vec()))
+        .set_allowed_algs(expected.algorithms.iter().map(|alg| crate_alg(*alg)))
+        .set_time_fn(move || earlier.into());
+    let nonce = |nonce: Option<&Nonce>| {
+        let accepted = expected.nonce.accepts(nonce.map(|nonce| nonce.secret().as_str()));
+        if accepted { Ok(()) } else { Err(String::new()) }
+    };
+    let claims = parsed.claims(&verifier, nonce).map_err(|error| rejected(&error))?;
+    let Some(stated) = claims.access_token_hash() else { return Ok(()) };
+    let (Ok(alg), Ok(key)) = (parsed.signing_alg(), parsed.signing_key(&verifier)) else { return Err(Rejected::KeyUnknown) };
+    let computed = AccessTokenHash::from_token(&AccessToken::new(expected.access_token.to_owned()), alg, key);
+    match computed {
+        Ok(computed) if equal(computed.as_bytes(), stated.as_bytes()) => Ok(()),
+        _ => Err(invalid("its at_hash is of another access token")),
+    }
+}
+
+/// The crate's messages quote the token, so they are not passed on.
+fn rejected(error: &ClaimsVerificationError) -> Rejected {
+    Rejected::Invalid(match error {
+        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => return Rejected::KeyUnknown,
+        ClaimsVerificationError::SignatureVerification(_) => "its signature is not good",
+        ClaimsVerificationError::Expired(_) => "it has expired",
+        ClaimsVerificationError::InvalidAudience(_) => "it is for another audience",
+        ClaimsVerificationError::InvalidIssuer(_) => "it is of another issuer",
+        ClaimsVerificationError::InvalidNonce(_) => "its nonce is not the login's",
+        _ => "it is not an ID token",
+    })
+}
+
+fn check_claims(members: Map<String, Value>, expected: &Expected<'_>, now: Timestamp) -> Result<VerifiedClaims, &'static str> {
+    if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
+        return Err("it is of another issuer");
+    }
+    check_audience(&members, expected.client_id)?;
+    let expire_time = check_times(&members, expected.tolerance, now)?;
+    let subject = members.get("sub").and_then(Value::as_str).filter(|sub| is_sound_subject(sub)).ok_or("its sub is not usable")?.to_owned();
+    if expected.subject.is_some_and(|expected| subject != expected) {
+        return Err("its sub is another user's");
+    }
+    Ok(VerifiedClaims { subject, expire_time, members })
+}
+
+/// `aud` is the client alone, as text or list; `azp` is the client where present, and present where there are several.
+fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &'static str> {
+    let (sound, several) = match members.get("aud") {
+        Some(Value::String(aud)) => (aud == client_id, false),
+        Some(Value::Array(list)) => (!list.is_empty() && list.iter().all(|aud| aud == client_id), list.len() > 1),
+        _ => (false, false),
+    };
+    match members.get("azp") {
+        _ if !sound => Err("it is for another audience"),
+        None if several => Err("it has several audiences and no azp"),
+        Some(azp) if azp != client_id => Err("its azp is another client"),
+        _ => Ok(()),
+    }
+}
+
+fn check_times(members: &Map<String, Value>, tolerance: Duration, now: Timestamp) -> Result<Timestamp, &'static str> {
+    let latest = now.plus(tolerance);
+    let issued = numeric_date(members.get("iat")).ok_or("its iat is no time")?;
+    if issued > latest || issued < now.minus(ISSUED_WITHIN) {
+        return Err("its iat is too far from now");
+    }
+    if let Some(not_before) = members.get("nbf")
+        && numeric_date(Some(not_before)).is_none_or(|not_before| not_before > latest)
+    {
+        return Err("its nbf is in the future");
+    }
+    let expire_time = numeric_date(members.get("exp")).ok_or("its exp is no time")?;
+    if expire_time <= now.minus(tolerance) { Err("it has expired") } else { Ok(expire_time) }
+}
+
+/// Seconds since the epoch; a fraction is cut off (RFC 7519 section 2).
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+fn numeric_date(value: Option<&Value>) -> Option<Timestamp> {
+    const YEAR_9999: f64 = 253_402_300_799.0;
+    let seconds = value?.as_f64()?;
+    (0.0..=YEAR_9999).contains(&seconds).then(|| Timestamp::from_secs(seconds as i64))
+}
+
+/// At most 255 bytes (OpenID Connect Core section 2), and not what a broken provider writes for "nobody".
+fn is_sound_subject(sub: &str) -> bool {
+    (1..=255).contains(&sub.len()) && !sub.trim().is_empty() && !sub.chars().any(char::is_control) && !["undefined", "null"].contains(&sub)
+}
+
+fn system_time(time: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(time.millis()).unwrap_or(0))
+}
+
+/// The name in a JWS header (RFC 7518 section 3.1, RFC 8037 section 3.1).
+fn name(alg: SigningAlg) -> &'static str {
+    match alg {
+        SigningAlg::Rs256 => "RS256",
+        SigningAlg::Ps256 => "PS256",
+        SigningAlg::Es256 => "ES256",
+        SigningAlg::EdDsa => "EdDSA",
+    }
+}
+
+fn crate_alg(alg: SigningAlg) -> CoreJwsSigningAlgorithm {
+    match alg {
+        SigningAlg::Rs256 => CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+        SigningAlg::Ps256 => CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+        SigningAlg::Es256 => CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+        SigningAlg::EdDsa => CoreJwsSigningAlgorithm::EdDsa,
+    }
+}
