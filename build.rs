@@ -1,5 +1,6 @@
 //! Compiles the protos with protox, reads the permission of each RPC from its options, and keeps secrets out of `Debug`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs};
@@ -34,17 +35,21 @@ fn proto_files() -> Result<Vec<String>, Box<dyn Error>> {
 /// `permission_of`, a match from an RPC's path to its `Permission`; an RPC without the option stops the build.
 fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let option = pool.get_extension_by_name("countersign.v1.permission").ok_or("the permission option is not declared")?;
-    let mut arms = String::new();
+    let mut paths = BTreeMap::<_, Vec<_>>::new();
     for service in pool.services().filter(|service| service.package_name() == "countersign.v1") {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
             let variant = variant_of(&permission(&method.options(), &option).ok_or(format!("{path} has no permission"))?);
-            writeln!(arms, "        {path:?} => Some(Permission::{variant}),")?;
+            paths.entry(variant).or_default().push(format!("{path:?}"));
         }
+    }
+    let mut arms = String::new();
+    for (variant, paths) in paths {
+        writeln!(arms, "        {} => Some(Permission::{variant}),", paths.join(" | "))?;
     }
     Ok(format!(
         "/// The permission that an RPC declares beside itself, by its path.\n\
-         pub fn permission_of(path: &str) -> Option<Permission> {{\n    match path {{\n{arms}        _ => None,\n    }}\n}}\n"
+         #[must_use]\npub fn permission_of(path: &str) -> Option<Permission> {{\n    match path {{\n{arms}        _ => None,\n    }}\n}}\n"
     ))
 }
 

@@ -12,6 +12,7 @@ pub mod id;
 pub mod jose;
 pub mod moderation;
 pub mod secret;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod token;

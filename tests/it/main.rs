@@ -1,1 +1,3 @@
-fn main() {}
+//! Behaviour, through the real server and a real client.
+
+mod frame;

@@ -1,0 +1,230 @@
+//! Who calls, and whether they may. Default deny: an RPC that is not in the protos' table is not there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tonic::{Request, Status};
+
+use crate::config::callers::{Caller, Callers, OPEN, Permission};
+use crate::error::{Error, Result};
+use crate::secret::sha256;
+
+include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
+
+/// What every static token of a caller begins with.
+const TOKEN_PREFIX: &str = "csc_";
+const MAX_TOKEN: usize = 256;
+
+/// The calling backend, as handlers see it.
+#[derive(Debug)]
+pub struct CallerContext {
+    name: Arc<str>,
+    permissions: Permissions,
+    audiences: Vec<String>,
+}
+
+impl CallerContext {
+    fn open() -> Self {
+        Self { name: OPEN.into(), permissions: Permission::ALL.iter().copied().collect(), audiences: Vec::new() }
+    }
+
+    fn listed(caller: &Caller) -> Self {
+        let permissions = caller.permissions.iter().copied().collect();
+        Self { name: caller.name.as_str().into(), permissions, audiences: caller.audiences.clone() }
+    }
+
+    /// Its name; sessions belong to it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether it holds the permission.
+    #[must_use]
+    pub fn has(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
+    /// Fails without the permission, for what an RPC allows beyond its own, such as the `.any` forms.
+    ///
+    /// # Errors
+    /// [`Error::CallerNotAllowed`]
+    pub fn require(&self, permission: Permission) -> Result<()> {
+        if self.has(permission) { Ok(()) } else { Err(Error::CallerNotAllowed(permission.name())) }
+    }
+
+    /// Whether it may verify tokens for the audience.
+    #[must_use]
+    pub fn allows_audience(&self, audience: &str) -> bool {
+        self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience)
+    }
+}
+
+/// The caller of a request that [`Gate`] let in.
+///
+/// # Errors
+/// [`Error::CallerUnknown`] where no gate did.
+pub fn caller<T>(request: &Request<T>) -> Result<Arc<CallerContext>> {
+    request.extensions().get::<Arc<CallerContext>>().cloned().ok_or(Error::CallerUnknown)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Permissions(u64);
+
+impl Permissions {
+    fn contains(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u64) != 0
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u64))
+    }
+}
+
+/// Lets callers in.
+#[derive(Debug)]
+pub struct Gate(Known);
+
+#[derive(Debug)]
+enum Known {
+    Open(Arc<CallerContext>),
+    /// By SHA-256 of the token: whatever the lookup's time tells, it tells about the hash.
+    Listed(HashMap<[u8; 32], Arc<CallerContext>>),
+}
+
+impl Gate {
+    /// A gate for the configured callers.
+    #[must_use]
+    pub fn new(callers: &Callers) -> Self {
+        let Callers::Listed(callers) = callers else { return Self(Known::Open(Arc::new(CallerContext::open()))) };
+        let mut known = HashMap::new();
+        for caller in callers {
+            let context = Arc::new(CallerContext::listed(caller));
+            known.extend(caller.token_sha256.iter().map(|hash| (*hash, Arc::clone(&context))));
+        }
+        Self(Known::Listed(known))
+    }
+
+    /// The caller that may make this call; none is needed for health and reflection.
+    ///
+    /// # Errors
+    /// UNIMPLEMENTED for a path that is not ours, before anything else is looked at; [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>, Status> {
+        let Some(permission) = permission_of(path) else {
+            return if is_public(path) { Ok(None) } else { Err(Status::unimplemented("no such method")) };
+        };
+        let caller = self.find(headers).ok_or(Error::CallerUnknown)?;
+        caller.require(permission)?;
+        Ok(Some(Arc::clone(caller)))
+    }
+
+    fn find(&self, headers: &HeaderMap) -> Option<&Arc<CallerContext>> {
+        match &self.0 {
+            Known::Open(caller) => Some(caller),
+            Known::Listed(callers) => callers.get(&sha256(token(headers)?)),
+        }
+    }
+}
+
+fn is_public(path: &str) -> bool {
+    path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.")
+}
+
+/// The token of the only `authorization` value.
+fn token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let fits = scheme.eq_ignore_ascii_case("bearer") && token.starts_with(TOKEN_PREFIX) && token.len() <= MAX_TOKEN;
+    (fits && values.next().is_none()).then_some(token.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use tonic::Code;
+
+    use super::*;
+
+    const VERIFY: &str = "/countersign.v1.TokenService/VerifyToken";
+
+    fn gate() -> Gate {
+        Gate::new(&Callers::Listed(vec![Caller {
+            name: "chat".into(),
+            token_sha256: vec![sha256(b"csc_old"), sha256(b"csc_new")],
+            permissions: [Permission::TokenVerify].into(),
+            audiences: vec!["chat".into()],
+        }]))
+    }
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value))).collect()
+    }
+
+    fn refused(path: &str, values: &[&'static str]) -> Code {
+        gate().admit(path, &headers(values)).expect_err("refused").code()
+    }
+
+    #[test]
+    fn both_tokens_of_a_caller_are_good() {
+        for value in ["Bearer csc_old", "bearer csc_new"] {
+            let caller = gate().admit(VERIFY, &headers(&[value])).expect("admitted").expect("a caller");
+            assert_eq!(&**caller.name(), "chat");
+        }
+    }
+
+    #[test]
+    fn anything_but_one_good_bearer_token_is_unknown() {
+        let wrong: [&[&str]; 8] = [
+            &[],
+            &["csc_old"],
+            &["Basic csc_old"],
+            &["Bearer  csc_old"],
+            &["Bearer csc_old "],
+            &["Bearer csc_none"],
+            &["Bearer csc_old", "Bearer csc_old"],
+            &["Bearer csc_old", "Bearer csc_none"],
+        ];
+        for values in wrong {
+            assert_eq!(refused(VERIFY, values), Code::Unauthenticated, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_permission_that_is_not_listed_is_denied() {
+        assert_eq!(refused("/countersign.v1.TokenService/MintSession", &["Bearer csc_old"]), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn paths_that_are_not_ours_tell_nothing_about_callers() {
+        for path in ["/", "/countersign.v1.TokenService/VerifyToken/", "/countersign.v1.TokenService/Nope", "/x.Y/Z", "*"] {
+            assert_eq!(refused(path, &[]), Code::Unimplemented);
+            assert_eq!(refused(path, &["Bearer csc_old"]), Code::Unimplemented);
+        }
+    }
+
+    #[test]
+    fn health_and_reflection_need_no_caller() {
+        for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] {
+            assert!(gate().admit(path, &headers(&[])).expect("admitted").is_none());
+        }
+    }
+
+    #[test]
+    fn the_open_caller_may_do_everything() {
+        let caller = Gate::new(&Callers::Open).admit(VERIFY, &headers(&[])).expect("admitted").expect("a caller");
+        assert!(Permission::ALL.iter().all(|permission| caller.require(*permission).is_ok()) && caller.allows_audience("any"));
+        assert_eq!(&**caller.name(), OPEN);
+    }
+
+    #[test]
+    fn only_listed_audiences_are_allowed() {
+        let caller = gate().admit(VERIFY, &headers(&["Bearer csc_old"])).expect("admitted").expect("a caller");
+        assert!(caller.allows_audience("chat") && !caller.allows_audience("agents"));
+        assert!(matches!(caller.require(Permission::TokenMint), Err(Error::CallerNotAllowed("token.mint"))));
+    }
+}
