@@ -1,0 +1,52 @@
+# What the tests need beside Cargo's packages: each `need_…` installs it once. Sourced by scripts/test.
+
+die() {
+  echo "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# install_package NAME…: with the system's package manager, where that is apt.
+install_package() {
+  command -v apt-get >/dev/null || die "please install: $*"
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
+}
+
+# changed FILE STAMP: whether FILE is not the one that STAMP was written for.
+changed() { ! sha256sum --check --status "$2" 2>/dev/null; }
+
+# The packages of tests/oidc: the OpenID provider and buf.
+need_node() {
+  local stamp=tests/oidc/node_modules/.stamp
+  command -v npm >/dev/null || die "please install Node.js 20 or newer, with npm"
+  changed tests/oidc/package-lock.json "$stamp" || return 0
+  (cd tests/oidc && npm ci --loglevel=error)
+  sha256sum tests/oidc/package-lock.json >"$stamp"
+}
+
+# A Python of its own, with the packages of tests/python.
+PYTHON=.cache/python/bin/python
+need_python() {
+  local stamp=.cache/python/.stamp
+  command -v python3 >/dev/null || install_package python3 python3-venv
+  changed tests/python/requirements.txt "$stamp" || return 0
+  rm -rf .cache/python
+  python3 -m venv .cache/python || { install_package python3-venv && python3 -m venv --clear .cache/python; }
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+  sha256sum tests/python/requirements.txt >"$stamp"
+}
+
+# The hosts that this machine's package managers are set up with, one a line.
+registry_hosts() {
+  {
+    npm config get registry 2>/dev/null || true
+    python3 -m pip config list 2>/dev/null || true
+    cat "${CARGO_HOME:-$HOME/.cargo}"/config* 2>/dev/null || true
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true
+    env | grep -iE '^[^=]*(registry|index_?url|goproxy)[^=]*=' || true
+  } | grep -oE 'https?://[^/"'\'' :,|]+' | sed -E 's,^https?://([^@]*@)?,,' | grep -vxE 'github\.com|localhost|127\.0\.0\.1' | sort -u || true
+}
