@@ -63,7 +63,8 @@ def refresh(discovery, token):
 def tokens_and_claims(provider, discovery):
     tokens = code_flow(discovery, "ann")
     claims = payload(tokens["id_token"])
-    assert (claims["sub"], claims["email"], claims["email_verified"], claims["name"]) == ("ann", "ann@example.org", True, "User ann"), claims
+    said = (claims["sub"], claims["email"], claims["email_verified"], claims["name"])
+    assert said == ("ann", "ann@example.org", True, "User ann"), claims
     assert claims["dept"] == "kites" and claims["aud"] == CLIENT_ID, claims
     assert tokens["expires_in"] == 3600 and tokens["refresh_token"], tokens
     assert get(discovery["userinfo_endpoint"], tokens["access_token"])["sub"] == "ann"
