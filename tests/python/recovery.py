@@ -64,7 +64,7 @@ def a_store_set_back_is_noticed(w):
 def listing(service):
     """The directory without the log and without what the engine may leave beside the database."""
     beside = {service.log_file.name, f"{DATABASE}-wal", f"{DATABASE}-shm"}
-    return {path.name: path.read_bytes() for path in service.directory.iterdir() if path.name not in beside}
+    return {path.name: path.read_bytes() for path in service.directory.iterdir() if path.is_file() and path.name not in beside}
 
 
 def a_lost_key_stops_the_start_and_creates_nothing(w):

@@ -16,6 +16,7 @@ import provider_tokens
 import recovery
 import sessions
 import wire
+from client import Failure
 from provider import CLIENT_SECRET, Provider
 from service import Service
 from world import World
@@ -32,7 +33,7 @@ def run(step, world):
         note = step(world)
     except Exception as failure:  # a failed step is told, and the walk goes on
         print(f"FAIL {name}\n     {type(failure).__name__}: {failure}")
-        if not isinstance(failure, AssertionError):
+        if not isinstance(failure, (AssertionError, Failure)):
             print("     " + traceback.format_exc(limit=-3).replace("\n", "\n     ").rstrip())
         revive(world)
         return False

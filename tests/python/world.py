@@ -42,6 +42,9 @@ class World:
         self.secrets = {}
         self.numbers, self.others = itertools.count(), []
 
+    def __getattr__(self, name):
+        raise AssertionError(f"an earlier step left no {name}")
+
     @property
     def client(self):
         return self.service.client
