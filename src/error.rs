@@ -121,6 +121,15 @@ impl Error {
         Self::Invalid(vec![FieldViolation { field: field.into(), description: description.into() }])
     }
 
+    /// What lies below, for a log or whoever runs the service; empty where nothing does.
+    #[must_use]
+    pub fn cause_text(&self) -> String {
+        match self {
+            Self::StoreUnavailable(cause) | Self::ProviderUnavailable(cause) | Self::Internal(cause) => format!(": {cause}"),
+            _ => String::new(),
+        }
+    }
+
     /// The name in `google.rpc.ErrorInfo.reason`: `ErrorReason` without its prefix.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! Countersign: a gRPC identity service for chat and agent platforms.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod clock;

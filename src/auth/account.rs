@@ -18,7 +18,8 @@ pub struct NewAccount {
     pub username: String,
     /// The bootstrap token, or empty.
     pub invite_token: SecretString,
-    pub address: Option<Address>,
+    /// The end user's address, or what is wrong with it.
+    pub address: Result<Address, &'static str>,
 }
 
 /// The fields once they are good.
@@ -86,7 +87,7 @@ impl Auth {
         violations.check("password", check_password(&new.password, self.0.settings.min_password_length, &names));
         violations.check("name", check_name(&new.name));
         let username = violations.check("username", canonical_username(&new.username));
-        let address = violations.check("client.ip_address", new.address.ok_or("is required"));
+        let address = violations.check("client.ip_address", new.address);
         match (email, username, address) {
             (Some(email), Some(username), Some(address)) => violations.finish().map(|()| Checked { email, username, address }),
             _ => Err(violations.into_error()),

@@ -14,7 +14,8 @@ use crate::token::OpenSession;
 pub struct Credentials {
     pub email: String,
     pub password: SecretString,
-    pub address: Option<Address>,
+    /// The end user's address, or what is wrong with it.
+    pub address: Result<Address, &'static str>,
     pub client: Client,
 }
 
@@ -58,7 +59,7 @@ fn check(credentials: &Credentials) -> Result<(String, Address)> {
     let email = violations.check("email", canonical_email(&credentials.email));
     let shaped = (1..=MAX_PASSWORD).contains(&credentials.password.expose_secret().len());
     violations.check("password", shaped.then_some(()).ok_or("must have 1 to 1,024 bytes"));
-    let address = violations.check("client.ip_address", credentials.address.ok_or("is required"));
+    let address = violations.check("client.ip_address", credentials.address);
     match (email, address) {
         (Some(email), Some(address)) => violations.finish().map(|()| (email, address)),
         _ => Err(violations.into_error()),

@@ -43,7 +43,8 @@ pub struct FederatedAnswer {
     pub error: String,
     pub error_description: String,
     pub binding_token: String,
-    pub address: Option<Address>,
+    /// The end user's address, or what is wrong with it.
+    pub address: Result<Address, &'static str>,
     pub client: Client,
 }
 
@@ -66,7 +67,7 @@ impl Auth {
         &self,
         provider: &str,
         return_to: String,
-        address: Option<Address>,
+        address: Result<Address, &'static str>,
         caller: &str,
         now: Timestamp,
     ) -> Result<BegunLogin> {
@@ -221,7 +222,7 @@ impl Arrival<'_> {
     }
 }
 
-fn check_begin(return_to: &str, address: Option<Address>) -> Result<Address> {
+fn check_begin(return_to: &str, address: Result<Address, &'static str>) -> Result<Address> {
     let mut violations = Violations::default();
     violations.check("return_to", check_return_to(return_to));
     finish(violations, address)
@@ -235,8 +236,8 @@ fn check_answer(answer: &FederatedAnswer) -> Result<Address> {
     finish(violations, answer.address)
 }
 
-fn finish(mut violations: Violations, address: Option<Address>) -> Result<Address> {
-    match violations.check("client.ip_address", address.ok_or("is required")) {
+fn finish(mut violations: Violations, address: Result<Address, &'static str>) -> Result<Address> {
+    match violations.check("client.ip_address", address) {
         Some(address) => violations.finish().map(|()| address),
         None => Err(violations.into_error()),
     }

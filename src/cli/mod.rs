@@ -2,6 +2,7 @@
 
 mod caller;
 mod config_check;
+pub mod serve;
 
 use std::process::ExitCode;
 

@@ -64,6 +64,8 @@ impl Client {
             .no_proxy()
             .referer(false)
             .retry(reqwest::retry::never())
+            // A kept connection may close under a request, and whether a refresh token was used would then be in doubt.
+            .pool_max_idle_per_host(0)
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)

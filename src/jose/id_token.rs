@@ -11,8 +11,6 @@ const KEY_BEARERS: [&str; 4] = ["jwk", "jku", "x5u", "x5c"];
 /// An ID token of the right form whose signature nobody has checked yet.
 #[derive(Debug)]
 pub struct UnverifiedIdToken {
-    /// `alg`, one of those asked for.
-    pub alg: String,
     /// `kid`, where there is one.
     pub kid: Option<String>,
     /// The payload.
@@ -26,12 +24,12 @@ pub struct UnverifiedIdToken {
 pub fn parse_id_token(token: &str, algorithms: &[&str]) -> Result<UnverifiedIdToken, &'static str> {
     let compact = Compact::split(token, MAX_LEN).ok_or("it is not a compact JWS of at most 64 KiB")?;
     let header = compact.header().and_then(|json| object(&json)).ok_or("its header is not an object without repeated members")?;
-    let (alg, kid) = read_header(&header, algorithms)?;
+    let kid = read_header(&header, algorithms)?;
     let claims = compact.payload().and_then(|json| object(&json)).ok_or("its payload is not an object without repeated members")?;
-    Ok(UnverifiedIdToken { alg, kid, claims })
+    Ok(UnverifiedIdToken { kid, claims })
 }
 
-fn read_header(header: &Map<String, Value>, algorithms: &[&str]) -> Result<(String, Option<String>), &'static str> {
+fn read_header(header: &Map<String, Value>, algorithms: &[&str]) -> Result<Option<String>, &'static str> {
     if header.contains_key("crit") {
         return Err("its header has critical members");
     }
@@ -49,7 +47,7 @@ fn read_header(header: &Map<String, Value>, algorithms: &[&str]) -> Result<(Stri
         Some(_) => return Err("its kid is not text"),
     };
     match header.get("alg") {
-        Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => Ok((alg.clone(), kid)),
+        Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => Ok(kid),
         _ => Err("its algorithm is not one of those configured"),
     }
 }
@@ -61,6 +59,8 @@ fn is_asymmetric(alg: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::jose::encode;
 
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn unknown_header_members_are_ignored_and_the_claims_are_read() {
         let token = parse(r#"{"alg":"RS256","kid":"k","typ":"jwt","x5t":"x","pi.atm":"y"}"#, r#"{"sub":"ann"}"#).expect("parses");
-        assert_eq!((token.alg.as_str(), token.kid.as_deref()), ("RS256", Some("k")));
+        assert_eq!(token.kid.as_deref(), Some("k"));
         assert_eq!(token.claims["sub"], "ann");
         assert!(parse(r#"{"alg":"RS256"}"#, "{}").is_ok());
     }
@@ -111,5 +111,13 @@ mod tests {
         assert!(parse(r#"{"alg":"RS256"}"#, &format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_LEN))).is_err());
         assert!(parse_id_token("a.b", &["RS256"]).is_err());
         assert!(parse_id_token("", &["RS256"]).is_err());
+    }
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn arbitrary_parts_without_an_algorithm_are_refused(header in ".{0,80}", payload in ".{0,80}") {
+            prop_assert!(parse(&header, &payload).is_err());
+        }
     }
 }

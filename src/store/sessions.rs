@@ -1,6 +1,7 @@
 //! Sessions: one row each, whose generation says which refresh token is current.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sqlx::{query, query_as};
 
@@ -10,6 +11,8 @@ use super::users::User;
 use super::{Store, StoreError, time};
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
+
+const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
 
 statements! {
     INSERT = "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)
@@ -32,6 +35,7 @@ statements! {
     REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
     DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
     DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
+    DELETE_EXPIRED = "DELETE FROM sessions WHERE expire_time < $1";
     LIST = "SELECT id, user_id, caller, provider, ip_address, user_agent, device_name, create_time, refresh_time, expire_time FROM sessions
         WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time < $3 OR (create_time = $3 AND id < $4))
         ORDER BY create_time DESC, id DESC LIMIT $5";
@@ -315,6 +319,16 @@ impl Store {
         tx.commit().await?;
         self.publish(&Change::UserChanged(user.clone()));
         Ok(revoked)
+    }
+
+    /// Forgets sessions that ended 30 days ago; until then a spent refresh token of theirs is still told apart from a forged one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = now.minus(KEPT_AFTER_END).millis();
+        writing!(self, |db| query(DELETE_EXPIRED).bind(before).execute(db).await.map(drop))?;
+        Ok(())
     }
 
     /// A user's live sessions made before (`create_time`, `id`), newest first.

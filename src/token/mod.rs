@@ -19,7 +19,7 @@ use memory::Memory;
 use refresh::RefreshTokens;
 
 pub use access::{Inactive, LiveToken, Verdict};
-pub use session::{OpenSession, PageOfSessions};
+pub use session::OpenSession;
 
 /// Opens, verifies, refreshes and ends sessions. Clones share everything.
 #[derive(Clone, Debug)]
@@ -60,5 +60,11 @@ impl Tokens {
         let memory = Memory::new(settings.access_ttl);
         memory.follow(store.changes());
         Ok(Self(Arc::new(Inner { store, clock, settings, keys, refresh, memory })))
+    }
+
+    /// The audience of our own tokens.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.0.settings.audience
     }
 }

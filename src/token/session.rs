@@ -32,13 +32,6 @@ pub struct OpenSession {
     pub request_id: Option<String>,
 }
 
-/// Sessions and where the next page begins.
-#[derive(Debug)]
-pub struct PageOfSessions {
-    pub sessions: Vec<SessionSummary>,
-    pub more: bool,
-}
-
 impl Tokens {
     /// The row of a new session; whoever commits it gives the user [`Tokens::first_pair`].
     #[must_use]
@@ -151,16 +144,16 @@ impl Tokens {
         Ok(self.0.store.revoke_user_sessions(user, except, "revoked", now).await?)
     }
 
-    /// A page of a user's live sessions, newest first.
+    /// At most `size` of a user's live sessions made before (`create_time`, `id`), newest first, and whether there are more.
     ///
     /// # Errors
     /// The store's.
-    pub async fn list(&self, user: &UserId, before: (i64, &str), size: usize, now: Timestamp) -> Result<PageOfSessions> {
+    pub async fn list(&self, user: &UserId, before: (i64, &str), size: usize, now: Timestamp) -> Result<(Vec<SessionSummary>, bool)> {
         let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
         let mut sessions = self.0.store.list_sessions(user, before, limit, now).await?;
         let more = sessions.len() > size;
         sessions.truncate(size);
-        Ok(PageOfSessions { sessions, more })
+        Ok((sessions, more))
     }
 
     async fn genuine_session(&self, presented: &Presented, now: Timestamp) -> Result<SessionState> {

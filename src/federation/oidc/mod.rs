@@ -6,7 +6,9 @@ mod fetch;
 mod grant;
 mod presets;
 mod profile;
+mod regular;
 mod token_endpoint;
+mod userinfo;
 mod verify;
 
 use std::fmt;
@@ -38,9 +40,6 @@ const KEYS_FRESH: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_secs(30);
 /// LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
 const MAX_LOGOUT_URL: usize = 2000;
-/// What userinfo may add, beside the claims that configuration names.
-const USERINFO_CLAIMS: [&str; 7] = ["email", "email_verified", "name", "given_name", "family_name", "preferred_username", "picture"];
-
 /// One OpenID provider. Nothing is asked of it before it is needed, so that it may be down when the service starts.
 pub struct OpenIdClient {
     config: OpenIdProvider,
@@ -51,7 +50,6 @@ pub struct OpenIdClient {
 }
 
 /// A login that begins: where to send the browser, and what to keep until it comes back.
-#[derive(Debug)]
 pub struct Authorization {
     /// The authorization request.
     pub url: String,
@@ -194,6 +192,15 @@ impl OpenIdClient {
         Some(if url.as_str().len() <= MAX_LOGOUT_URL { url.into() } else { bare })
     }
 
+    /// Sign-in goes on without userinfo where it cannot be used.
+    async fn add_userinfo(&self, claims: &mut VerifiedClaims, metadata: &Metadata, access_token: &SecretString) {
+        let Some(url) = &metadata.userinfo_endpoint else { return };
+        match userinfo::ask(&self.http, url, access_token, claims.subject()).await {
+            Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config),
+            Err(error) => tracing::warn!(provider = self.config.id, %error, "userinfo is discarded"),
+        }
+    }
+
     async fn ready(&self) -> Result<(Arc<Metadata>, OauthClient)> {
         let metadata = self.metadata().await?;
         let client = token_endpoint::client(&self.config, &metadata)?;
@@ -265,25 +272,6 @@ impl OpenIdClient {
         let body = fetch::json(&self.http, &metadata.jwks_uri, None).await.map_err(Error::ProviderUnavailable)?;
         let keys = jose::provider_keys(&body).ok_or_else(|| Error::ProviderUnavailable("what should be a key set is none".into()))?;
         Ok(keys.into_iter().filter_map(|key| serde_json::from_value(Value::Object(key)).ok()).collect())
-    }
-
-    /// Fills gaps of the profile from userinfo, which is discarded whole where it is of another subject (OpenID Connect Core section 5.3.2).
-    async fn add_userinfo(&self, claims: &mut VerifiedClaims, metadata: &Metadata, access_token: &SecretString) {
-        let Some(url) = &metadata.userinfo_endpoint else { return };
-        let body = fetch::json(&self.http, url, Some(access_token)).await;
-        let mut userinfo = match body.map(|body| jose::object(&body)) {
-            Ok(Some(userinfo)) if userinfo.get("sub").is_some_and(|sub| sub == claims.subject()) => userinfo,
-            Ok(_) => return tracing::warn!(provider = self.config.id, "userinfo is not of the user who signed in and is discarded"),
-            Err(error) => return tracing::warn!(provider = self.config.id, %error, "userinfo could not be read"),
-        };
-        // What the ID token says about an address that it does not have must not vouch for userinfo's.
-        claims.members_mut().remove("email_verified");
-        let configured = [&self.config.email_claim, &self.config.name_claim, &self.config.username_claim];
-        for name in USERINFO_CLAIMS.into_iter().chain(configured.into_iter().flatten().map(String::as_str)) {
-            if let (Some(value), false) = (userinfo.remove(name), claims.members().get(name).is_some_and(|value| value != "")) {
-                claims.members_mut().insert(name.to_owned(), value);
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Full verification of an ID token (OpenID Connect Core section 3.1.3.7): our strict reading first, then the crate's checks and signature,
 //! then what the crate leaves out.
 
+use std::fmt;
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
@@ -17,9 +18,10 @@ use crate::secret::equal;
 
 /// A token is used as soon as it is made; Entra dates it five minutes back.
 const ISSUED_WITHIN: Duration = Duration::from_hours(1);
+const BAD_SIGNATURE: &str = "its signature is not good";
 
 /// The claims of an ID token that passed every check.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct VerifiedClaims {
     subject: String,
     expire_time: Timestamp,
@@ -53,6 +55,13 @@ impl VerifiedClaims {
 
     pub(super) fn members_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.members
+    }
+}
+
+/// Claims are personal data and stay out of logs.
+impl fmt::Debug for VerifiedClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedClaims").finish_non_exhaustive()
     }
 }
 
@@ -90,7 +99,7 @@ impl NonceRule<'_> {
 /// Why an ID token was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rejected {
-    /// None of these keys is the one that it names.
+    /// None of these keys is the one that signed it, as far as it names one.
     KeyUnknown,
     /// It is not good.
     Invalid(&'static str),
@@ -99,9 +108,13 @@ pub(super) enum Rejected {
 /// Verifies an ID token.
 pub(super) fn verify(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<VerifiedClaims, Rejected> {
     let names: Vec<&str> = expected.algorithms.iter().map(|alg| name(*alg)).collect();
-    let claims = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?.claims;
-    verify_by_crate(token, keys, expected, now)?;
-    check_claims(claims, expected, now).map_err(Rejected::Invalid)
+    let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?;
+    verify_by_crate(token, keys, expected, now).map_err(|rejected| match rejected {
+        // Without a kid, a replaced key shows in the signature alone.
+        Rejected::Invalid(BAD_SIGNATURE) if parsed.kid.is_none() => Rejected::KeyUnknown,
+        rejected => rejected,
+    })?;
+    check_claims(parsed.claims, expected, now).map_err(Rejected::Invalid)
 }
 
 fn verify_by_crate(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<(), Rejected> {
@@ -132,7 +145,7 @@ fn verify_by_crate(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>
 fn rejected(error: &ClaimsVerificationError) -> Rejected {
     Rejected::Invalid(match error {
         ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => return Rejected::KeyUnknown,
-        ClaimsVerificationError::SignatureVerification(_) => "its signature is not good",
+        ClaimsVerificationError::SignatureVerification(_) => BAD_SIGNATURE,
         ClaimsVerificationError::Expired(_) => "it has expired",
         ClaimsVerificationError::InvalidAudience(_) => "it is for another audience",
         ClaimsVerificationError::InvalidIssuer(_) => "it is of another issuer",

@@ -85,6 +85,18 @@ async fn an_unknown_key_is_asked_for_once_in_thirty_seconds() {
 }
 
 #[tokio::test]
+async fn a_replaced_key_without_an_id_is_found_too() {
+    let idp = Idp::start().await;
+    idp.login_with(|_| {}).await.expect("a login");
+    idp.clock.advance(Duration::from_secs(30));
+    let mut key = jwk_of_other_key("k2");
+    key.as_object_mut().expect("an object").remove("kid");
+    idp.provider.keys(ok(&json!({ "keys": [key] })));
+    idp.provider.token(answer_with(&signed_by_other_key(&json!({"alg": "RS256"}), &idp.claims())));
+    idp.exchange().await.expect("the new key");
+}
+
+#[tokio::test]
 async fn the_last_good_keys_and_metadata_serve_through_an_outage() {
     let idp = Idp::start().await;
     idp.login_with(|_| {}).await.expect("a login");

@@ -1,0 +1,89 @@
+//! `countersign serve`.
+
+use std::process::ExitCode;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::callers::Callers;
+use crate::config::env::Env;
+use crate::config::{Config, Database};
+use crate::telemetry;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Serves until SIGTERM or SIGINT.
+#[must_use]
+pub fn run() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the service could not start, so this is for whoever started it")]
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("countersign cannot start:\n{reason}");
+    ExitCode::FAILURE
+}
+
+fn start() -> Result<(), Failure> {
+    let config = Config::load(&Env::capture())?;
+    telemetry::install(&config.log);
+    // With a second provider linked in one day, rustls could not choose by itself.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let address = config.server.listen;
+    let open = matches!(config.callers, Callers::Open);
+    let database = match &config.database {
+        Database::Sqlite(path) => format!("SQLite in {}", path.display()),
+        Database::Postgres(_) => "PostgreSQL".to_owned(),
+    };
+    let listener = TcpListener::bind(address).await.map_err(|error| format!("{address} cannot be listened on: {error}"))?;
+    let app = App::start(config, Clock::system()).await?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, database, "serving");
+    if open {
+        greet(&address.to_string());
+    }
+    app.serve(listener, stop_signal()?).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// What to call next, ready to paste.
+#[expect(clippy::print_stdout, reason = "for whoever tries the service out")]
+fn greet(address: &str) {
+    println!(
+        r#"Countersign serves on {address}. Try it with grpcurl:
+
+  grpcurl -plaintext {address} list
+
+  grpcurl -plaintext -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","name":"Ann Example","client":{{"ip_address":"203.0.113.7"}}}}' \
+    {address} countersign.v1.AuthService/Register
+
+  grpcurl -plaintext -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","client":{{"ip_address":"203.0.113.7"}}}}' \
+    {address} countersign.v1.AuthService/Login
+
+  grpcurl -plaintext -d '{{"access_token":"<access_token of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
+"#
+    );
+}

@@ -1,0 +1,264 @@
+//! `countersign.v1.FederationService`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use tonic::{Request, Response, Status};
+
+use super::api::{Api, Call, answer, complete};
+use super::caller::CallerContext;
+use super::convert::{duration, json_object, proto_struct, subject, time};
+use super::proto::federation_service_server::FederationService;
+use super::proto::{self, OutcomeStatus, TokenState as WireState, resolve_endpoint_request, resolve_mcp_server_request};
+use crate::auth::Subject;
+use crate::clock::Timestamp;
+use crate::config::callers::Permission;
+use crate::error::{Error, FieldViolation, Result, Violations};
+use crate::federation::render::{Options, Outcome, Rendered};
+use crate::federation::request::{Entry, LimitError, Request as Templates};
+use crate::federation::resolve::Context;
+use crate::federation::target::{Target, Violation};
+use crate::federation::vocabulary::{OnUnresolved, Sink, Status as Resolution};
+use crate::federation::{TokenKind, TokenStatus};
+use crate::store::federated_tokens::TokenState;
+
+/// What the three Resolve requests share.
+struct Wish {
+    subject: Option<proto::Subject>,
+    body: HashMap<String, String>,
+    custom_vars: HashMap<String, String>,
+    provider: String,
+    min_ttl: Option<prost_types::Duration>,
+    on_unresolved: i32,
+    user_authored: bool,
+}
+
+macro_rules! wish {
+    ($message:expr) => {
+        Wish {
+            subject: $message.subject,
+            body: $message.body,
+            custom_vars: $message.custom_vars,
+            provider: $message.provider,
+            min_ttl: $message.min_ttl,
+            on_unresolved: $message.on_unresolved,
+            user_authored: $message.user_authored,
+        }
+    };
+}
+
+#[tonic::async_trait]
+impl FederationService for Api {
+    async fn resolve_placeholders(
+        &self,
+        request: Request<proto::ResolvePlaceholdersRequest>,
+    ) -> Result<Response<proto::ResolvePlaceholdersResponse>, Status> {
+        let Call { caller, message, now } = self.begin(request)?;
+        answer(async {
+            let (names, entries) = entries(sink(message.sink)?, message.entries)?;
+            let rendered = self.resolve(&caller, entries, wish!(message), now).await?;
+            let values = names.into_iter().zip(rendered.values).filter_map(|(name, value)| Some((name, value?)));
+            Ok(proto::ResolvePlaceholdersResponse { entries: values.collect(), outcomes: outcomes(rendered.outcomes) })
+        })
+        .await
+    }
+
+    async fn resolve_endpoint(
+        &self,
+        request: Request<proto::ResolveEndpointRequest>,
+    ) -> Result<Response<proto::ResolveEndpointResponse>, Status> {
+        let Call { caller, message, now } = self.begin(request)?;
+        answer(async {
+            let Some(resolve_endpoint_request::Target::Endpoint(endpoint)) = message.target else {
+                return Err(Error::invalid("endpoint", "is required"));
+            };
+            let (target, entries) = Target::endpoint(json_object(endpoint)).map_err(|violations| shape("endpoint", violations))?;
+            let Rendered { values, outcomes: reached, .. } = self.resolve(&caller, entries, wish!(message), now).await?;
+            let mut object = target.fill(values);
+            Ok(proto::ResolveEndpointResponse {
+                base_url: text(object.remove("baseURL")),
+                api_key: text(object.remove("apiKey")),
+                headers: texts(object.remove("headers")),
+                outcomes: outcomes(reached),
+            })
+        })
+        .await
+    }
+
+    async fn resolve_mcp_server(
+        &self,
+        request: Request<proto::ResolveMcpServerRequest>,
+    ) -> Result<Response<proto::ResolveMcpServerResponse>, Status> {
+        let Call { caller, message, now } = self.begin(request)?;
+        answer(async {
+            let Some(resolve_mcp_server_request::Target::Server(server)) = message.target else {
+                return Err(Error::invalid("server", "is required"));
+            };
+            // Only a target of the operator's may say that its URL holds a token.
+            let (target, entries) = Target::mcp_server(json_object(server), false).map_err(|violations| shape("server", violations))?;
+            let Rendered { values, outcomes: reached, .. } = self.resolve(&caller, entries, wish!(message), now).await?;
+            Ok(proto::ResolveMcpServerResponse { server: Some(proto_struct(target.fill(values))), outcomes: outcomes(reached) })
+        })
+        .await
+    }
+
+    async fn get_token_status(
+        &self,
+        request: Request<proto::GetTokenStatusRequest>,
+    ) -> Result<Response<proto::GetTokenStatusResponse>, Status> {
+        let Call { caller, message, now } = self.begin(request)?;
+        answer(async {
+            let subject = subject(message.subject, &caller, Permission::FederationActAs)?;
+            let session = self.auth.acting(&subject, now).await?;
+            let tokens = self.federation.token_status(&session.id, &message.provider).await?;
+            Ok(proto::GetTokenStatusResponse { tokens: tokens.into_iter().map(token_status).collect() })
+        })
+        .await
+    }
+
+    async fn delete_tokens(&self, request: Request<proto::DeleteTokensRequest>) -> Result<Response<proto::DeleteTokensResponse>, Status> {
+        let Call { caller, message, now } = self.begin(request)?;
+        let (auth, federation) = (self.auth.clone(), self.federation.clone());
+        complete(async move {
+            match subject(message.subject, &caller, Permission::FederationActAs)? {
+                subject @ Subject::User(_) => {
+                    let who = auth.who(&subject, now).await?;
+                    federation.delete_user_tokens(who.user_id(), &message.provider).await?;
+                }
+                subject => {
+                    let session = auth.acting(&subject, now).await?;
+                    federation.delete_session_tokens(&session.id, &message.provider).await?;
+                }
+            }
+            Ok(proto::DeleteTokensResponse {})
+        })
+        .await
+    }
+}
+
+impl Api {
+    /// Templates of the request are the caller's word, so they need permissions of their own.
+    async fn resolve(&self, caller: &CallerContext, entries: Vec<Entry>, wish: Wish, now: Timestamp) -> Result<Rendered> {
+        caller.require(Permission::FederationInline)?;
+        let templates = Templates::new(entries).map_err(|error| Error::invalid("entries", limit(error)))?;
+        if !templates.needs(wish.user_authored).env.is_empty() {
+            caller.require(Permission::FederationTemplateEnv)?;
+        }
+        let min_ttl = duration("min_ttl", wish.min_ttl)?.unwrap_or(Duration::ZERO);
+        let options = Options { on_unresolved: on_unresolved(wish.on_unresolved)?, user_authored: wish.user_authored };
+        let subject = subject(wish.subject, caller, Permission::FederationActAs)?;
+        let session = self.auth.acting(&subject, now).await?;
+        let context = Context { session, body: wish.body, custom_vars: wish.custom_vars, provider: wish.provider, min_ttl, options };
+        self.federation.resolve(&templates, &context, now).await
+    }
+}
+
+/// Sorted by name, so that outcomes come in a stable order.
+fn entries(sink: Sink, templates: HashMap<String, String>) -> Result<(Vec<String>, Vec<Entry>)> {
+    let mut templates: Vec<_> = templates.into_iter().collect();
+    templates.sort();
+    let mut violations = Violations::default();
+    let mut names = Vec::with_capacity(templates.len());
+    let mut entries = Vec::with_capacity(templates.len());
+    for (name, template) in templates {
+        entries.extend(violations.check(&format!("entries[{name:?}]"), Entry::inline(name.clone(), &template, sink)));
+        names.push(name);
+    }
+    violations.finish().map(|()| (names, entries))
+}
+
+fn sink(sink: i32) -> Result<Sink> {
+    match proto::Sink::try_from(sink) {
+        Ok(proto::Sink::Header) => Ok(Sink::Header),
+        Ok(proto::Sink::Url) => Ok(Sink::Url),
+        Ok(proto::Sink::Env) => Ok(Sink::Env),
+        Ok(proto::Sink::Text) => Ok(Sink::Text),
+        Ok(proto::Sink::Unspecified) | Err(_) => Err(Error::invalid("sink", "is required")),
+    }
+}
+
+fn on_unresolved(value: i32) -> Result<OnUnresolved> {
+    match proto::OnUnresolved::try_from(value) {
+        Ok(proto::OnUnresolved::Unspecified | proto::OnUnresolved::Fail) => Ok(OnUnresolved::Fail),
+        Ok(proto::OnUnresolved::Omit) => Ok(OnUnresolved::Omit),
+        Ok(proto::OnUnresolved::Empty) => Ok(OnUnresolved::Empty),
+        Ok(proto::OnUnresolved::Keep) => Ok(OnUnresolved::Keep),
+        Err(_) => Err(Error::invalid("on_unresolved", "is not one of its values")),
+    }
+}
+
+fn limit(error: LimitError) -> &'static str {
+    match error {
+        LimitError::Entries => "are more than 1,000",
+        LimitError::TemplateBytes => "are more than 1 MiB",
+        LimitError::Placeholders => "hold more than 10,000 placeholders",
+        LimitError::EntryName => "have a name of more than 1,024 bytes",
+    }
+}
+
+fn shape(object: &str, violations: Vec<Violation>) -> Error {
+    let violation = |violation: Violation| FieldViolation {
+        field: format!("{object}.{}", violation.field),
+        description: violation.description.to_owned(),
+    };
+    Error::Invalid(violations.into_iter().map(violation).collect())
+}
+
+fn outcomes(outcomes: Vec<Outcome>) -> Vec<proto::PlaceholderOutcome> {
+    let outcome = |outcome: Outcome| proto::PlaceholderOutcome {
+        entry: outcome.entry,
+        placeholder: outcome.placeholder,
+        status: status_of(outcome.status).into(),
+    };
+    outcomes.into_iter().map(outcome).collect()
+}
+
+fn status_of(status: Resolution) -> OutcomeStatus {
+    match status {
+        Resolution::Resolved => OutcomeStatus::Resolved,
+        Resolution::Missing => OutcomeStatus::Missing,
+        Resolution::Expired => OutcomeStatus::Expired,
+        Resolution::NotFederated => OutcomeStatus::NotFederated,
+        Resolution::NotAllowed => OutcomeStatus::NotAllowed,
+        Resolution::ReconnectRequired => OutcomeStatus::ReconnectRequired,
+        Resolution::UnknownName => OutcomeStatus::UnknownName,
+        Resolution::UnsafeValue => OutcomeStatus::UnsafeValue,
+    }
+}
+
+fn text(value: Option<Json>) -> String {
+    match value {
+        Some(Json::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+fn texts(object: Option<Json>) -> HashMap<String, String> {
+    let members: Map<_, _> = match object {
+        Some(Json::Object(members)) => members,
+        _ => Map::new(),
+    };
+    members.into_iter().map(|(name, value)| (name, text(Some(value)))).collect()
+}
+
+fn token_status(status: TokenStatus) -> proto::TokenStatus {
+    let state = match status.state {
+        TokenState::Active => WireState::Active,
+        TokenState::Refreshing { .. } => WireState::Refreshing,
+        TokenState::Backoff { .. } => WireState::Backoff,
+        TokenState::ReconnectRequired => WireState::ReconnectRequired,
+    };
+    let kind = match status.kind {
+        TokenKind::Access => proto::TokenKind::Access,
+        TokenKind::Id => proto::TokenKind::Id,
+    };
+    proto::TokenStatus {
+        provider: status.provider,
+        kind: kind.into(),
+        state: state.into(),
+        refreshable: status.refreshable,
+        expire_time: time(status.expire_time),
+        scopes: status.scopes,
+    }
+}
