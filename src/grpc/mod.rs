@@ -2,6 +2,7 @@
 
 pub mod api;
 mod auth_service;
+pub mod call;
 pub mod caller;
 pub mod connection;
 mod convert;

@@ -1,61 +1,27 @@
-//! The outermost frame of every call: its id, its caller, its time limit, and what becomes of a failure.
+//! The outermost frame of every call: it lets the caller in, limits the time, and survives a panic.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Frame;
+use http::{HeaderMap, Request, Response};
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
-use tonic::{Code, Status};
 use tower::Service;
-use tracing::{debug, error, warn};
 
-use super::caller::{CallerContext, Gate};
-use super::status::{complete, status};
+use super::call::{Call, CallBody};
+use super::caller::Gate;
+use super::status::status;
 use crate::error::Error;
-use crate::secret::random;
-
-/// The metadata that carries a request's id both ways.
-pub const REQUEST_ID: &str = "x-request-id";
 
 /// The longest that a call may take until its answer begins; a stream may then go on.
 const MAX_TIME: Duration = Duration::from_secs(10);
-
-/// The id of a request: the caller's, or one made here.
-#[derive(Clone, Debug)]
-pub struct RequestId(HeaderValue);
-
-impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
-        Self(given.cloned().unwrap_or_else(made))
-    }
-
-    /// Its text, visible ASCII.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-/// Unique without asking for randomness each time: 64 random bits for the process, and a counter.
-fn made() -> HeaderValue {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from_ne_bytes(random()));
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let text = format!("{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
-}
 
 /// The frame around all services.
 #[derive(Clone, Debug)]
@@ -87,10 +53,9 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let mut call = Call::new(&request);
         match self.gate.admit(request.uri().path(), request.headers()) {
-            Ok(caller) => call.caller = caller,
+            Ok(caller) => call.admit(caller, &mut request),
             Err(status) => return Box::pin(ready(Ok(call.fail(&status)))),
         }
-        call.tell(&mut request);
         // Made here and not inside the future: tonic starts a timer of its own for the caller's limit right after, and ours must end first.
         let limit = time_limit(request.headers());
         let answer = timeout(limit, AssertUnwindSafe(self.inner.call(request)).catch_unwind());
@@ -128,129 +93,62 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     }
 }
 
-fn failed_trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        trailers.insert(Status::GRPC_STATUS, i32::from(Code::Internal).into());
-    }
-    trailers
-}
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body::Frame;
+    use http_body_util::BodyExt as _;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+    use tower::{ServiceExt as _, service_fn};
 
-/// What the frame keeps of a call until it is answered.
-#[derive(Debug)]
-struct Call {
-    id: RequestId,
-    path: Option<PathAndQuery>,
-    caller: Option<Arc<CallerContext>>,
-}
+    use super::super::call::REQUEST_ID;
+    use super::*;
+    use crate::config::callers::Callers;
 
-impl Call {
-    fn new(request: &Request<Body>) -> Self {
-        Self { id: RequestId::of(request.headers()), path: request.uri().path_and_query().cloned(), caller: None }
+    fn request(timeout: &'static str) -> Request<Body> {
+        let request = Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-timeout", timeout);
+        request.body(Body::empty()).expect("a request")
     }
 
-    /// Gives the handler what it may ask for.
-    fn tell(&self, request: &mut Request<Body>) {
-        request.extensions_mut().insert(self.id.clone());
-        if let Some(caller) = &self.caller {
-            request.extensions_mut().insert(Arc::clone(caller));
+    async fn answer(timeout: &'static str, answer: fn() -> BoxFuture<Response<Body>, Infallible>) -> Response<CallBody> {
+        let calls = Calls::new(Gate::new(&Callers::Open), service_fn(move |_| answer()));
+        calls.oneshot(request(timeout)).await.expect("infallible")
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_at_the_callers_limit() {
+        let response = answer("20m", || Box::pin(std::future::pending())).await;
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(status.get_details_error_info().expect("ErrorInfo").reason, "DEADLINE_EXCEEDED");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_began_outlives_the_limit() {
+        fn begun() -> BoxFuture<Response<Body>, Infallible> {
+            let frames = futures_util::stream::once(Box::pin(late()));
+            Box::pin(ready(Ok(Response::new(Body::new(http_body_util::StreamBody::new(frames))))))
         }
-    }
-
-    fn answer(self, mut response: Response<Body>) -> Response<CallBody> {
-        // An extension keeps the status' source; generated code for unknown methods writes only the headers.
-        let failure = response.extensions_mut().remove::<Status>().or_else(|| Status::from_header_map(response.headers()));
-        match failure {
-            Some(status) => self.fail(&status),
-            None => response.map(|body| CallBody { body, call: Some(self) }),
+        async fn late() -> Result<Frame<tonic::codegen::Bytes>, Status> {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok(Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, 0.into())])))
         }
+        let response = answer("20m", begun).await;
+        let trailers = response.into_body().collect().await.expect("a body").trailers().cloned().expect("trailers");
+        assert_eq!(trailers[Status::GRPC_STATUS], "0");
+        assert_eq!(trailers[REQUEST_ID].len(), 32);
     }
 
-    fn fail(&self, status: &Status) -> Response<CallBody> {
-        self.complete(status).into_http().map(|body| CallBody { body, call: None })
-    }
-
-    /// The trailers of an answer that began well.
-    fn trailers(&self, mut trailers: HeaderMap) -> HeaderMap {
-        if trailers.get(Status::GRPC_STATUS).is_some_and(|code| code != "0") {
-            let failure = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown(""));
-            return failed_trailers(&self.complete(&failure));
+    #[test]
+    fn the_shorter_limit_counts() {
+        let limit =
+            |value| time_limit(&HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(value))]));
+        assert_eq!(limit("1S"), Duration::from_secs(1));
+        assert_eq!(limit("0n"), Duration::ZERO);
+        for longer_or_malformed in ["99999999H", "100000000u", "", "S", "-1S", "1 S", "1s", "+1S", "1.5S"] {
+            assert_eq!(limit(longer_or_malformed), MAX_TIME, "{longer_or_malformed}");
         }
-        debug!(request_id = self.id.as_str(), method = self.method(), caller = self.caller_name(), "answered");
-        trailers.insert(REQUEST_ID, self.id.0.clone());
-        trailers
-    }
-
-    fn complete(&self, failure: &Status) -> Status {
-        let mut status = complete(failure, self.id.as_str());
-        self.log(&status, failure);
-        if let Ok(id) = self.id.as_str().parse() {
-            status.metadata_mut().insert(REQUEST_ID, id);
-        }
-        status
-    }
-
-    fn log(&self, status: &Status, failure: &Status) {
-        let (request_id, method, caller) = (self.id.as_str(), self.method(), self.caller_name());
-        match status.code() {
-            Code::Internal => error!(request_id, method, caller, cause = causes(failure), "a call failed"),
-            Code::Unavailable if failure.source().is_some() => warn!(request_id, method, caller, cause = causes(failure), "unavailable"),
-            code => debug!(request_id, method, caller, ?code, cause = causes(failure), "refused"),
-        }
-    }
-
-    fn method(&self) -> &str {
-        self.path.as_ref().map_or("", PathAndQuery::path)
-    }
-
-    fn caller_name(&self) -> &str {
-        self.caller.as_ref().map_or("", |caller| caller.name())
-    }
-}
-
-/// The causes below a status, or its message where there are none.
-fn causes(status: &Status) -> String {
-    let mut causes = Vec::new();
-    let mut next = status.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    if causes.is_empty() { status.message().to_owned() } else { causes.join(": ") }
-}
-
-/// An answer's body, whose trailers get the request's id.
-#[derive(Debug)]
-pub struct CallBody {
-    body: Body,
-    /// None where the headers have said it all.
-    call: Option<Call>,
-}
-
-impl http_body::Body for CallBody {
-    type Data = <Body as http_body::Body>::Data;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| self.seal(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl CallBody {
-    fn seal<D>(&self, frame: Frame<D>) -> Frame<D> {
-        match (frame.into_trailers(), &self.call) {
-            (Ok(trailers), Some(call)) => Frame::trailers(call.trailers(trailers)),
-            (Ok(trailers), None) => Frame::trailers(trailers),
-            (Err(data), _) => data,
-        }
+        assert_eq!(time_limit(&HeaderMap::new()), MAX_TIME);
     }
 }

@@ -24,6 +24,10 @@ use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
 /// Services whose ListProviders does what the metadata `do` says; the rest answers with nothing.
@@ -268,6 +272,23 @@ async fn health_answers_without_a_caller_and_for_known_services_only() {
     }
     let status = health.check(HealthCheckRequest { service: "none".into() }).await.expect_err("no such service");
     assert_failed(&status, Code::NotFound, "SERVICE_UNKNOWN");
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services_and_finds_the_details_of_errors() {
+    let server = start(listed()).await;
+    let mut reflection = ServerReflectionClient::new(server.channel.clone());
+    let ask = |message_request| ServerReflectionRequest { host: String::new(), message_request: Some(message_request) };
+    let asked =
+        [ask(MessageRequest::ListServices(String::new())), ask(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".into()))];
+    let mut answers = reflection.server_reflection_info(tokio_stream::iter(asked)).await.expect("a stream").into_inner();
+    let mut next = async || answers.message().await.expect("good").expect("a message").message_response.expect("a response");
+    let MessageResponse::ListServicesResponse(list) = next().await else { panic!("not a list") };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["countersign.v1.AuthService", "countersign.v1.FederationService", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|listed| listed == name), "{names:?}");
+    }
+    assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
 }
 
 #[tokio::test]
