@@ -1,0 +1,143 @@
+//! Calls that many tests make, and what came back.
+
+use countersign::grpc::proto::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::provider::{CLIENT_ID, CLIENT_SECRET, Provider};
+use super::world::World;
+
+pub const PASSWORD: &str = "kestrel lantern orbit meadow";
+pub const ADDRESS: &str = "203.0.113.7";
+
+/// The end user's connection.
+pub fn client() -> Option<ClientContext> {
+    client_at(ADDRESS)
+}
+
+pub fn client_at(address: &str) -> Option<ClientContext> {
+    Some(ClientContext { ip_address: address.to_owned(), user_agent: "test/1".to_owned(), device_name: "test device".to_owned() })
+}
+
+/// Code and reason of an error; its details are all there.
+pub fn reason(status: &Status) -> (Code, String) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "countersign.v1");
+    assert!(details.request_info().is_some(), "no RequestInfo in {status:?}");
+    (status.code(), info.reason.clone())
+}
+
+/// The paths of all invalid fields, sorted.
+pub fn fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let mut fields: Vec<_> =
+        details.bad_request().map_or_else(Vec::new, |bad| bad.field_violations.iter().map(|v| v.field.clone()).collect());
+    fields.sort();
+    fields
+}
+
+pub fn register_request(email: &str) -> RegisterRequest {
+    RegisterRequest {
+        email: email.to_owned(),
+        password: PASSWORD.to_owned(),
+        name: "Ann Example".to_owned(),
+        client: client(),
+        ..Default::default()
+    }
+}
+
+pub fn login_request(email: &str, password: &str) -> LoginRequest {
+    LoginRequest { email: email.to_owned(), password: password.to_owned(), client: client() }
+}
+
+impl World<'_> {
+    pub async fn register(&self, email: &str) -> User {
+        self.secret(PASSWORD);
+        self.auth().register(register_request(email)).await.expect("registered").into_inner().user.expect("a user")
+    }
+
+    pub async fn login(&self, email: &str) -> SignedIn {
+        let answer = self.auth().login(login_request(email, PASSWORD)).await.expect("signed in").into_inner();
+        let login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
+        self.keep_secret(signed_in.tokens.as_ref().expect("tokens"));
+        signed_in
+    }
+
+    /// A new account, signed in.
+    pub async fn signed_in(&self, email: &str) -> (User, TokenPair) {
+        self.register(email).await;
+        let signed_in = self.login(email).await;
+        (signed_in.user.expect("a user"), signed_in.tokens.expect("tokens"))
+    }
+
+    pub fn keep_secret(&self, tokens: &TokenPair) {
+        self.secret(&tokens.access_token);
+        self.secret(&tokens.refresh_token);
+    }
+
+    pub async fn verify(&self, access_token: &str) -> VerifyTokenResponse {
+        let request = VerifyTokenRequest { access_token: access_token.to_owned(), audience: String::new() };
+        self.tokens().verify_token(request).await.expect("a verdict, never an error").into_inner()
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Status> {
+        let request = RefreshSessionRequest { refresh_token: refresh_token.to_owned(), client: client() };
+        let tokens = self.tokens().refresh_session(request).await?.into_inner().tokens.expect("tokens");
+        self.keep_secret(&tokens);
+        Ok(tokens)
+    }
+
+    /// Signs in at the real provider, through its login form.
+    pub async fn federated_login(&self, login: &str) -> Result<(SignedIn, bool), Status> {
+        let begun = self.begin_federated_login().await;
+        let callback = super::browser::sign_in(&begun.authorization_url, login).await;
+        let answer = self.auth().complete_federated_login(complete_request(&begun, &callback)).await?.into_inner();
+        let complete_federated_login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
+        self.keep_secret(signed_in.tokens.as_ref().expect("tokens"));
+        Ok((signed_in, answer.new_user))
+    }
+
+    pub async fn begin_federated_login(&self) -> BeginFederatedLoginResponse {
+        let request = BeginFederatedLoginRequest { provider: "openid".to_owned(), return_to: "/c/new".to_owned(), client: client() };
+        let begun = self.auth().begin_federated_login(request).await.expect("begun").into_inner();
+        self.secret(&begun.state);
+        self.secret(&begun.binding_token);
+        begun
+    }
+}
+
+/// What a backend sends when the browser comes back.
+pub fn complete_request(begun: &BeginFederatedLoginResponse, callback: &super::browser::Callback) -> CompleteFederatedLoginRequest {
+    CompleteFederatedLoginRequest {
+        provider: "openid".to_owned(),
+        state: callback.state.clone(),
+        code: callback.code.clone(),
+        iss: callback.iss.clone(),
+        binding_token: begun.binding_token.clone(),
+        client: client(),
+        ..Default::default()
+    }
+}
+
+pub fn by_token(access_token: &str) -> Option<Subject> {
+    Some(Subject { subject: Some(subject::Subject::AccessToken(access_token.to_owned())) })
+}
+
+pub fn by_session(id: &str) -> Option<Subject> {
+    Some(Subject { subject: Some(subject::Subject::SessionId(id.to_owned())) })
+}
+
+pub fn by_user(id: &str) -> Option<Subject> {
+    Some(Subject { subject: Some(subject::Subject::UserId(id.to_owned())) })
+}
+
+/// The settings of a service that trusts the provider.
+pub fn openid_settings(provider: &Provider) -> Vec<(&'static str, String)> {
+    vec![
+        ("OPENID_CLIENT_ID", CLIENT_ID.to_owned()),
+        ("OPENID_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ("OPENID_ISSUER", provider.issuer.clone()),
+        ("OPENID_SCOPE", "openid profile email offline_access".to_owned()),
+    ]
+}

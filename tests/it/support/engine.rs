@@ -1,0 +1,125 @@
+//! A fresh database on each engine.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
+use tempfile::TempDir;
+
+/// The encryption keys of databases that have no key file.
+const KEYS: &str = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+/// A fresh database; it goes with this value.
+pub enum Engine {
+    Sqlite { directory: TempDir },
+    Postgres { server: String, name: String },
+}
+
+/// Runs a test on SQLite and on PostgreSQL, each with a fresh database.
+///
+/// PostgreSQL is the server that COUNTERSIGN_TEST_POSTGRES names; `scripts/test` starts one, and in CI it has to be there.
+pub async fn on_each_engine(test: impl AsyncFn(&Engine)) {
+    let sqlite = Engine::sqlite();
+    test(&sqlite).await;
+    match std::env::var("COUNTERSIGN_TEST_POSTGRES") {
+        Ok(server) => {
+            let postgres = Engine::postgres(server).await;
+            test(&postgres).await;
+            postgres.drop_database().await;
+        }
+        Err(_) => assert!(std::env::var_os("CI").is_none(), "in CI COUNTERSIGN_TEST_POSTGRES must name a server"),
+    }
+}
+
+impl Engine {
+    pub fn sqlite() -> Self {
+        Self::Sqlite { directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    pub async fn postgres(server: String) -> Self {
+        let name = format!("countersign_{}", hex::encode(countersign::secret::random::<8>()));
+        let mut admin = PgConnection::connect(&server).await.expect("the server answers");
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
+        Self::Postgres { server, name }
+    }
+
+    /// The settings that point the service at it.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = vec![("DATABASE_URL".to_owned(), self.url())];
+        if let Self::Postgres { .. } = self {
+            settings.push(("COUNTERSIGN_ENCRYPTION_KEYS".to_owned(), KEYS.to_owned()));
+        }
+        settings
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite { directory } => format!("sqlite:{}", directory.path().join("test.db").display()),
+            Self::Postgres { server, name } => {
+                let mut url: url::Url = server.parse().expect("a URL");
+                url.set_path(name);
+                url.into()
+            }
+        }
+    }
+
+    /// Runs a statement behind the service's back.
+    pub async fn execute(&self, sql: &str) -> u64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite { .. } => {
+                let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).execute(&mut db).await.expect("runs").rows_affected()
+            }
+            Self::Postgres { .. } => {
+                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).execute(&mut db).await.expect("runs").rows_affected()
+            }
+        }
+    }
+
+    /// One number, such as a count, read behind the service's back.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite { .. } => {
+                let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+            }
+            Self::Postgres { .. } => {
+                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+            }
+        }
+    }
+
+    /// Everything that the database holds, as bytes to look for secrets in.
+    pub async fn content(&self) -> Vec<u8> {
+        match self {
+            Self::Sqlite { directory } => {
+                let files = ["test.db", "test.db-wal"].map(|name| directory.path().join(name));
+                files.iter().filter_map(|file| std::fs::read(file).ok()).flatten().collect()
+            }
+            Self::Postgres { .. } => {
+                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
+                let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                    .fetch_all(&mut db)
+                    .await
+                    .expect("tables");
+                let mut content = Vec::new();
+                for table in tables {
+                    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" t")))
+                        .fetch_all(&mut db)
+                        .await
+                        .expect("rows");
+                    content.extend(rows.join("\n").into_bytes());
+                }
+                content
+            }
+        }
+    }
+
+    async fn drop_database(self) {
+        if let Self::Postgres { server, name } = self {
+            let mut admin = PgConnection::connect(&server).await.expect("the server answers");
+            sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+        }
+    }
+}

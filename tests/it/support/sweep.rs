@@ -1,0 +1,38 @@
+//! What has to hold after every test.
+
+use super::engine::Engine;
+use super::logs;
+
+/// No secret at rest or in the log, and no row that another one contradicts.
+pub async fn check(engine: &Engine, canaries: &[String]) {
+    let content = engine.content().await;
+    let log = logs::kept();
+    for canary in canaries {
+        assert!(!contains(&content, canary), "a secret is in the database: {canary}");
+        assert!(!contains(&log, canary), "a secret is in the log: {canary}");
+    }
+    for (what, sql) in RULES {
+        assert_eq!(engine.number(sql).await, 0, "{what}");
+    }
+}
+
+const RULES: [(&str, &str); 5] = [
+    ("every session has a generation", "SELECT COUNT(*) FROM sessions WHERE generation < 1"),
+    (
+        "every user can sign in in some way",
+        "SELECT COUNT(*) FROM users u WHERE NOT EXISTS (SELECT 1 FROM passwords p WHERE p.user_id = u.id) AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id)",
+    ),
+    (
+        "at most one account became administrator by being first",
+        "SELECT COUNT(*) FROM users a JOIN users b ON a.id < b.id WHERE a.role = 'ADMIN' AND b.role = 'ADMIN'",
+    ),
+    (
+        "an ended session holds no provider tokens",
+        "SELECT COUNT(*) FROM federated_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.revoke_time IS NOT NULL",
+    ),
+    ("one signing key is active", "SELECT COUNT(*) - 1 FROM signing_keys WHERE state = 'active'"),
+];
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+}

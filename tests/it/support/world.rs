@@ -1,0 +1,121 @@
+//! The real service in this process: a real listener, a real client, a manual clock.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use countersign::app::{App, StartError};
+use countersign::clock::Clock;
+use countersign::config::Config;
+use countersign::config::env::Env;
+use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use countersign::grpc::proto::federation_service_client::FederationServiceClient;
+use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
+use countersign::grpc::proto::token_service_client::TokenServiceClient;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use super::engine::Engine;
+use super::logs;
+
+/// A running service and what its tests need.
+pub struct World<'a> {
+    pub clock: Clock,
+    pub engine: &'a Engine,
+    settings: BTreeMap<String, String>,
+    replica: Option<Replica>,
+    /// Texts that must never be found in the log or the database.
+    canaries: Mutex<Vec<String>>,
+}
+
+/// One process's worth of the service.
+pub struct Replica {
+    pub channel: Channel,
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<countersign::error::Result<()>>,
+}
+
+impl<'a> World<'a> {
+    /// Starts the service with defaults that do not limit tests, and `settings` over them. The clock stands at the real time.
+    pub async fn start(engine: &'a Engine, settings: &[(&str, &str)]) -> Self {
+        logs::keep();
+        let mut all: BTreeMap<String, String> = engine.settings().into_iter().collect();
+        let defaults = [("LOGIN_MAX", "10000"), ("REGISTER_MAX", "10000"), ("ALLOW_SOCIAL_LOGIN", "true")];
+        all.extend(defaults.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let clock = Clock::manual(Clock::system().now());
+        let mut world = Self { clock, engine, settings: all, replica: None, canaries: Mutex::default() };
+        world.replica = Some(world.another().await.expect("the service starts"));
+        world
+    }
+
+    /// Another replica on the same database.
+    pub async fn another(&self) -> Result<Replica, StartError> {
+        let config = Config::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = App::start(config, self.clock.clone()).await?;
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(app.serve(listener, async {
+            let _ = stopped.await;
+        }));
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("connects");
+        Ok(Replica { channel, address, stop, served })
+    }
+
+    fn replica(&self) -> &Replica {
+        self.replica.as_ref().expect("running")
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.replica().channel.clone()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.replica().address
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel())
+    }
+
+    pub fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel())
+    }
+
+    pub fn moderation(&self) -> ModerationServiceClient<Channel> {
+        ModerationServiceClient::new(self.channel())
+    }
+
+    pub fn federation(&self) -> FederationServiceClient<Channel> {
+        FederationServiceClient::new(self.channel())
+    }
+
+    /// Stops the service in good order and starts it again on the same database, with the same clock.
+    pub async fn restart(&mut self) {
+        self.replica.take().expect("running").stop().await;
+        self.replica = Some(self.another().await.expect("the service starts"));
+    }
+
+    /// Remembers a text that must never be found in the log or the database.
+    pub fn secret(&self, text: &str) {
+        self.canaries.lock().expect("no panic").push(text.to_owned());
+    }
+
+    /// Stops the service and checks what has to hold after every test.
+    pub async fn end(mut self) {
+        self.replica.take().expect("running").stop().await;
+        let canaries = self.canaries.lock().expect("no panic").clone();
+        super::sweep::check(self.engine, &canaries).await;
+    }
+}
+
+impl Replica {
+    pub async fn stop(self) {
+        drop(self.channel);
+        let _ = self.stop.send(());
+        self.served.await.expect("no panic").expect("ends well");
+    }
+}
