@@ -17,6 +17,13 @@ pub fn install(log: &Log) {
         LogFormat::Text => builder.finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Where, and not what: a panic's text may quote a user's.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(location, "a task panicked");
 }
 
 fn filter(text: &str) -> EnvFilter {

@@ -38,7 +38,6 @@ impl Auth {
             return Err(Error::CredentialsWrong);
         }
         let user = self.0.store.find_user_by_email(&email).await?.ok_or(Error::CredentialsWrong)?;
-        self.0.moderation.refuse_banned(Some(&user.id), None, now).await?;
         let open = OpenSession {
             user_id: user.id.clone(),
             caller: caller.to_owned(),

@@ -136,7 +136,6 @@ impl Auth {
                 return Err(Error::RegistrationClosed);
             }
             let identity = known.unwrap_or_else(|| Identity { id: IdentityId::new(), user_id: UserId::new(now) });
-            self.0.moderation.refuse_banned(Some(&identity.user_id), None, now).await?;
             let (login, tokens) = self.confirmed(arrival, identity, new_user, now);
             match self.0.store.commit_federated_login(login).await? {
                 Committed::SignedIn(user) => {
@@ -144,6 +143,7 @@ impl Auth {
                     return Ok((SignedIn { user: *user, tokens }, new_user));
                 }
                 Committed::EmailInUse => return Err(Error::EmailInUse),
+                Committed::Banned(ban) => return Err(Error::Banned { until: ban.until }),
                 Committed::Changed => {}
             }
         }

@@ -6,7 +6,6 @@ use super::reader::Reader;
 
 /// Accounts and sign-in.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one of LibreChat's switches, by its name")]
 pub struct Auth {
     /// ALLOW_REGISTRATION, default true.
     pub allow_registration: bool,
@@ -14,8 +13,6 @@ pub struct Auth {
     pub allow_email_login: bool,
     /// ALLOW_SOCIAL_LOGIN, default false.
     pub allow_social_login: bool,
-    /// ALLOW_SOCIAL_REGISTRATION, default false; for providers other than OpenID.
-    pub allow_social_registration: bool,
     /// MIN_PASSWORD_LENGTH in characters, default 8.
     pub min_password_length: usize,
     /// COUNTERSIGN_BOOTSTRAP_TOKEN: what the first administrator has to show, where set.
@@ -33,7 +30,6 @@ impl Auth {
             allow_registration: r.flag("ALLOW_REGISTRATION", true),
             allow_email_login: r.flag("ALLOW_EMAIL_LOGIN", true),
             allow_social_login: r.flag("ALLOW_SOCIAL_LOGIN", false),
-            allow_social_registration: r.flag("ALLOW_SOCIAL_REGISTRATION", false),
             min_password_length: min_password_length(r),
             bootstrap_token: bootstrap_token(r),
         }

@@ -30,7 +30,7 @@ pub struct OpenIdProvider {
     pub algorithms: Vec<SigningAlg>,
     /// OPENID_CLOCK_TOLERANCE, default 60 seconds, 300 at most.
     pub clock_tolerance: Duration,
-    /// OPENID_ALLOW_REGISTRATION, default true.
+    /// OPENID_ALLOW_REGISTRATION, default ALLOW_SOCIAL_REGISTRATION, default true.
     pub allow_registration: bool,
     /// OPENID_BUTTON_LABEL.
     pub display_name: String,
@@ -82,6 +82,8 @@ impl OpenIdProvider {
             return None;
         }
         let client_secret = r.secret(CLIENT_SECRET);
+        // LibreChat cannot close registration through OpenID; whoever closes social registration means this one too.
+        let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
         Some(Self {
             id: "openid".to_owned(),
             client_id: required(r, CLIENT_ID, |text| Ok(text.to_owned())),
@@ -93,7 +95,7 @@ impl OpenIdProvider {
             client_secret,
             algorithms: algorithms(r),
             clock_tolerance: Duration::from_secs(r.number("OPENID_CLOCK_TOLERANCE", 60, 0, 300).into()),
-            allow_registration: r.flag("OPENID_ALLOW_REGISTRATION", true),
+            allow_registration: r.flag("OPENID_ALLOW_REGISTRATION", social_registration),
             display_name: r.text("OPENID_BUTTON_LABEL").unwrap_or_else(|| "OpenID".to_owned()),
             icon_url: r.text("OPENID_IMAGE_URL").unwrap_or_default(),
             username_claim: r.text("OPENID_USERNAME_CLAIM"),

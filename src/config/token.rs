@@ -20,6 +20,8 @@ pub struct Token {
 
 const ACCESS: &str = "SESSION_EXPIRY";
 const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
+/// The longest life of an access token that is accepted.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// JWTs count in seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,9 @@ impl Token {
         let audience = r.parse("COUNTERSIGN_AUDIENCE", audience).unwrap_or_else(|| issuer.clone());
         let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
+        if access_ttl > MAX_LIFETIME {
+            r.mistake(ACCESS, "is longer than a day: a session lasts long, an access token does not");
+        }
         if session_ttl < access_ttl {
             r.mistake(SESSION, format!("is shorter than {ACCESS}: a session would end before its access tokens"));
         }

@@ -5,7 +5,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::backend::{Tx, reading, row, statements, within, writing};
 use super::changes::Change;
 use super::federated_tokens::{self, FederatedTokens};
-use super::sessions::{self, NewSession};
+use super::sessions::{self, NewSession, Opening, UserBan};
 use super::users::{self, AdminClaim, NewUser, User};
 use super::{Store, StoreError, time};
 use crate::clock::Timestamp;
@@ -64,6 +64,8 @@ pub enum Committed {
     SignedIn(Box<User>),
     /// Another account holds the e-mail address.
     EmailInUse,
+    /// The user is banned.
+    Banned(UserBan),
     /// The identity has been made, or its user has gone, since it was looked up: look again.
     Changed,
 }
@@ -167,7 +169,9 @@ impl Store {
             let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else { return Ok(Committed::Changed) };
             user
         };
-        sessions::insert(&mut tx, &login.session).await?;
+        if let Opening::Banned(ban) = sessions::insert(&mut tx, &login.session).await? {
+            return Ok(Committed::Banned(ban));
+        }
         federated_tokens::insert(&mut tx, &login.tokens).await?;
         tx.commit().await?;
         if changed {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 
 use super::backend::{Tx, reading, row, statements, within, writing};
 use super::changes::Change;
@@ -17,6 +17,9 @@ const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
 statements! {
     INSERT = "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)
         VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT (caller, request_id) DO NOTHING";
+    LOCK_USER = "UPDATE users SET update_time = update_time WHERE id = $1";
+    BANNED_UNTIL = "SELECT MAX(COALESCE(expire_time, 9223372036854775807)) AS ban_until FROM bans
+        WHERE user_id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)";
     /// The session with its user and the user's longest ban in force.
     FIND = "SELECT s.id, s.user_id, s.caller, s.provider, s.amr, s.salt, s.generation, s.ip_address, s.user_agent, s.device_name,
             s.auth_time, s.create_time, s.refresh_time, s.expire_time, s.revoke_time,
@@ -94,11 +97,25 @@ pub struct UserBan {
 }
 
 impl UserBan {
+    fn read(until: i64) -> Self {
+        Self { until: (until != i64::MAX).then(|| time(until)) }
+    }
+
     /// Whether it is still in force.
     #[must_use]
     pub fn in_force(self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
+}
+
+/// What became of a session to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    Opened,
+    /// Its request id has opened one before.
+    Repeated,
+    /// Its user is banned.
+    Banned(UserBan),
 }
 
 /// A session as listed.
@@ -196,7 +213,7 @@ impl TryFrom<StateRow> for SessionState {
             refresh_time: time(row.refresh_time),
             expire_time: time(row.expire_time),
             revoked: row.revoke_time.is_some(),
-            ban: row.ban_until.map(|until| UserBan { until: (until != i64::MAX).then(|| time(until)) }),
+            ban: row.ban_until.map(UserBan::read),
         })
     }
 }
@@ -230,15 +247,15 @@ fn address(client: &Client) -> String {
 }
 
 impl Store {
-    /// Opens a session; `false` where the caller's request id has opened one before.
+    /// Opens a session, unless its request id has opened one before or its user is banned.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn insert_session(&self, session: &NewSession) -> Result<bool, StoreError> {
+    pub async fn insert_session(&self, session: &NewSession) -> Result<Opening, StoreError> {
         let mut tx = self.begin().await?;
-        let inserted = insert(&mut tx, session).await?;
+        let opening = insert(&mut tx, session).await?;
         tx.commit().await?;
-        Ok(inserted)
+        Ok(opening)
     }
 
     /// A session with its user, live or not; bans are those in force at `now`.
@@ -354,8 +371,15 @@ impl Store {
     }
 }
 
-/// Opens a session within a transaction; `false` where its request id has opened one before.
-pub(super) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<bool, StoreError> {
+/// Opens a session within a transaction.
+pub(super) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<Opening, StoreError> {
+    let user = session.user_id.as_str();
+    lock_user(tx, &session.user_id).await?;
+    let banned: Option<i64> =
+        within!(*tx, |db| query_scalar(BANNED_UNTIL).bind(user).bind(session.create_time.millis()).fetch_one(db).await)?;
+    if let Some(until) = banned {
+        return Ok(Opening::Banned(UserBan::read(until)));
+    }
     let inserted = within!(*tx, |db| query(INSERT)
         .bind(session.id.as_str())
         .bind(session.user_id.as_str())
@@ -373,7 +397,13 @@ pub(super) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<bool, St
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    Ok(inserted == 1)
+    Ok(if inserted == 1 { Opening::Opened } else { Opening::Repeated })
+}
+
+/// A ban that is being committed and a session that is being opened wait for each other: it ends the session, or the session sees it.
+async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
+    within!(*tx, |db| query(LOCK_USER).bind(user.as_str()).execute(db).await.map(drop))?;
+    Ok(())
 }
 
 /// Ends all live sessions of a user but `except`, and forgets their provider tokens.
@@ -385,6 +415,7 @@ pub(super) async fn revoke_all(
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let except = except.map_or("", SessionId::as_str);
+    lock_user(tx, user).await?;
     let revoked = within!(*tx, |db| query(REVOKE_ALL)
         .bind(user.as_str())
         .bind(except)

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::Store;
-use super::sessions::{Client, NewSession};
+use super::sessions::{Client, NewSession, Opening};
 use super::users::{AdminClaim, NewUser};
 use crate::clock::Timestamp;
 use crate::config::Database;
@@ -63,6 +63,6 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         create_time: now,
         expire_time: now.plus(std::time::Duration::from_hours(24)),
     };
-    assert!(store.insert_session(&session).await.expect("stored"));
+    assert_eq!(store.insert_session(&session).await.expect("stored"), Opening::Opened);
     (user.id, session.id)
 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
 use crate::secret;
-use crate::store::sessions::{Client, NewSession, SessionState, SessionSummary};
+use crate::store::sessions::{Client, NewSession, Opening, SessionState, SessionSummary};
 use crate::store::users::User;
 
 /// A lost race is decided anew; each round needs another winner, so few are enough.
@@ -71,12 +71,18 @@ impl Tokens {
     /// Opens a session. A repeated request id gives the same session's current pair again.
     ///
     /// # Errors
-    /// [`Error::SessionRevoked`] where the session that the request id opened has ended; the store's.
+    /// [`Error::Banned`]; [`Error::SessionRevoked`] where the session that the request id opened has ended; the store's.
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
         let session = self.new_session(open, now);
-        if self.0.store.insert_session(&session).await? {
-            return Ok(self.first_pair(&session, now));
+        match self.0.store.insert_session(&session).await? {
+            Opening::Opened => Ok(self.first_pair(&session, now)),
+            Opening::Banned(ban) => Err(Error::Banned { until: ban.until }),
+            Opening::Repeated => self.open_again(&session, now).await,
         }
+    }
+
+    /// The current pair of the session that the request id opened before.
+    async fn open_again(&self, session: &NewSession, now: Timestamp) -> Result<TokenPair> {
         let request_id = session.request_id.as_deref().unwrap_or_default();
         let id = self.0.store.find_session_by_request(&session.caller, request_id).await?.ok_or(Error::SessionNotFound)?;
         let state = self.0.store.find_session(&id, now).await?.ok_or(Error::SessionNotFound)?;
