@@ -30,6 +30,13 @@ pub(super) struct Held {
     pub update_time: Timestamp,
 }
 
+impl Held {
+    /// When the tokens were renewed last; `None` for those of the login.
+    pub fn renewed(&self) -> Option<Timestamp> {
+        (self.version > 1).then_some(self.update_time)
+    }
+}
+
 /// An ID token with an expiry of its own.
 #[derive(Clone, Debug)]
 pub(super) struct HeldIdToken {

@@ -18,8 +18,8 @@ use crate::store::sessions::SessionState;
 
 /// A credential with less left than this counts as expired.
 const MIN_LIFE: Duration = Duration::from_secs(30);
-/// A token obtained less than this ago is handed out whatever its life, so that short-lived ones are not renewed at each call.
-const JUST_OBTAINED: Duration = Duration::from_secs(10);
+/// A token renewed less than this ago is handed out whatever its life, so that short-lived ones are not renewed at each call.
+const JUST_RENEWED: Duration = Duration::from_secs(10);
 
 /// Who a call's templates are resolved for, and how.
 #[derive(Debug)]
@@ -120,17 +120,17 @@ impl Federation {
 
 /// How an access token stands for a call that wants it to last `min_ttl`.
 fn access_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
-    life_status(tokens.access_expire_time, tokens.update_time, min_ttl, now)
+    life_status(tokens.access_expire_time, tokens.renewed(), min_ttl, now)
 }
 
 fn id_token_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
-    tokens.id_token.as_ref().map_or(Status::Missing, |token| life_status(token.expire_time, tokens.update_time, min_ttl, now))
+    tokens.id_token.as_ref().map_or(Status::Missing, |token| life_status(token.expire_time, tokens.renewed(), min_ttl, now))
 }
 
-fn life_status(expire_time: Timestamp, obtained: Timestamp, min_ttl: Duration, now: Timestamp) -> Status {
+fn life_status(expire_time: Timestamp, renewed: Option<Timestamp>, min_ttl: Duration, now: Timestamp) -> Status {
     let left = now.until(expire_time);
-    let just_obtained = now < obtained.plus(JUST_OBTAINED) && !left.is_zero() && left >= min_ttl;
-    if left >= MIN_LIFE.max(min_ttl) || just_obtained { Status::Resolved } else { Status::Expired }
+    let just_renewed = renewed.is_some_and(|renewed| now < renewed.plus(JUST_RENEWED)) && !left.is_zero() && left >= min_ttl;
+    if left >= MIN_LIFE.max(min_ttl) || just_renewed { Status::Resolved } else { Status::Expired }
 }
 
 fn check(context: &Context) -> Result<()> {
@@ -168,7 +168,7 @@ mod tests {
     fn status(left: i64, age: i64, min_ttl: u64) -> Status {
         let now = Timestamp::from_secs(1_000_000);
         let at = |seconds| Timestamp::from_secs(1_000_000 + seconds);
-        life_status(at(left), at(-age), Duration::from_secs(min_ttl), now)
+        life_status(at(left), Some(at(-age)), Duration::from_secs(min_ttl), now)
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_just_obtained_is_good_whatever_its_life_but_not_against_min_ttl() {
+    fn a_token_just_renewed_is_good_whatever_its_life_but_not_against_min_ttl() {
         assert_eq!([status(5, 0, 0), status(5, 9, 0), status(5, 10, 0)], [Status::Resolved, Status::Resolved, Status::Expired]);
         assert_eq!([status(5, 0, 6), status(0, 0, 0)], [Status::Expired, Status::Expired]);
     }
