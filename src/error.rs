@@ -34,7 +34,7 @@ pub enum Error {
     IdTokenInvalid(&'static str),
     #[error("the login was refused: {0}")]
     ProviderRefused(String),
-    #[error("banned")]
+    #[error("the user or the address is banned")]
     Banned { until: Option<Timestamp> },
     #[error("new accounts are not accepted this way")]
     RegistrationClosed,
@@ -193,7 +193,7 @@ impl Violations {
     }
 
     /// Keeps the value, or adds why there is none.
-    pub fn check<T>(&mut self, field: &str, result: Result<T, &'static str>) -> Option<T> {
+    pub fn check<T>(&mut self, field: &str, result: Result<T, impl Into<String>>) -> Option<T> {
         result.map_err(|description| self.add(field, description)).ok()
     }
 

@@ -1,5 +1,7 @@
 //! What a new account's fields have to look like.
 
+use std::borrow::Cow;
+
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -10,20 +12,20 @@ pub(super) const MAX_PASSWORD: usize = 1024;
 const ESTIMATED_CHARS: usize = 100;
 
 /// Whether a new password may be used for an account with these names.
-pub(super) fn check_password(password: &SecretString, min_length: usize, names: &[&str]) -> Result<(), &'static str> {
+pub(super) fn check_password(password: &SecretString, min_length: usize, names: &[&str]) -> Result<(), Cow<'static, str>> {
     let text: String = password.expose_secret().nfc().collect();
     let length = text.chars().count();
     if length < min_length {
-        return Err("is too short");
+        return Err(format!("must have at least {min_length} characters").into());
     }
     if text.len() > MAX_PASSWORD {
-        return Err("is longer than 1,024 bytes");
+        return Err("is longer than 1,024 bytes".into());
     }
     if text.chars().all(char::is_whitespace) {
-        return Err("holds nothing but spaces");
+        return Err("holds nothing but spaces".into());
     }
     if is_guessable(&text, names) {
-        return Err("is too common, or too close to the account's own names");
+        return Err("is too common, or too close to the account's own names".into());
     }
     Ok(())
 }
@@ -59,7 +61,7 @@ pub(super) fn canonical_username(username: &str) -> Result<String, &'static str>
 mod tests {
     use super::*;
 
-    fn check(password: &str) -> Result<(), &'static str> {
+    fn check(password: &str) -> Result<(), Cow<'static, str>> {
         check_password(&SecretString::from(password), 8, &["ann.example@example.com", "Ann Example", "annex"])
     }
 
@@ -72,9 +74,9 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters_and_bounded_in_bytes() {
-        assert_eq!(check("Kx9#vT2"), Err("is too short"));
-        assert_eq!(check(&"é".repeat(513)), Err("is longer than 1,024 bytes"));
-        assert_eq!(check("         "), Err("holds nothing but spaces"));
+        assert_eq!(check("Kx9#vT2"), Err("must have at least 8 characters".into()));
+        assert_eq!(check(&"é".repeat(513)), Err("is longer than 1,024 bytes".into()));
+        assert_eq!(check("         "), Err("holds nothing but spaces".into()));
         assert_eq!(check("żółw-gęś-łoś-57"), Ok(()));
     }
 
