@@ -48,7 +48,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Callers {
 }
 
 fn load(path: &str) -> Result<File, String> {
-    let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {}", error.kind());
+    let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
         return Err("names a file of more than 1 MiB".to_owned());
     }

@@ -35,7 +35,7 @@ impl Env {
             Ok(text) => Self::from_dotenv(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::from_pairs::<String, OsString>([]),
             Err(error) => {
-                let mistakes = vec![Mistake::new(FILE, format!("cannot be read: {}", error.kind()))];
+                let mistakes = vec![Mistake::new(FILE, format!("cannot be read: {error}"))];
                 Self { values: BTreeMap::new(), mistakes }
             }
         };

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         match fs::read_to_string(path) {
             Ok(text) if text.trim().is_empty() => self.mistake(name, "names an empty file"),
             Ok(text) => return Some(SecretString::from(text.trim_end_matches(['\r', '\n']))),
-            Err(error) => self.mistake(name, format!("names a file that cannot be read: {}", error.kind())),
+            Err(error) => self.mistake(name, format!("names a file that cannot be read: {error}")),
         }
         None
     }
