@@ -33,7 +33,7 @@ pub(super) fn check_password(password: &SecretString, min_length: usize, names: 
 /// Fewer than 10^6 guesses by zxcvbn's estimate, which knows common passwords and the account's names.
 fn is_guessable(password: &str, names: &[&str]) -> bool {
     let head: String = password.chars().take(ESTIMATED_CHARS).collect();
-    let parts = names.iter().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()).chain([*name]));
+    let parts = names.iter().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()).chain(name.split('@')).chain([*name]));
     let known: Vec<&str> = parts.chain(["countersign", "librechat"]).filter(|part| !part.is_empty()).collect();
     zxcvbn::zxcvbn(&head, &known).score() <= zxcvbn::Score::One
 }
