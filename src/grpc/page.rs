@@ -89,7 +89,7 @@ impl Page {
 
 /// An id in a request.
 pub(super) fn parse_id<T>(field: &str, text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-    parse(text).ok_or_else(|| Error::invalid(field, "is not an id of the kind"))
+    parse(text).ok_or_else(|| Error::invalid(field, "must be an id as this service gives it"))
 }
 
 #[cfg(test)]
