@@ -1,0 +1,128 @@
+//! Unary calls over bare HTTP/2: requests are encoded beforehand, so that the client takes little of the machine.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use countersign::grpc::proto::{RefreshSessionRequest, RefreshSessionResponse};
+use h2::client::SendRequest;
+use http::Request;
+use prost::Message;
+use prost::bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+use crate::Result;
+use crate::closed_loop::Worker;
+use crate::service::CALLER_TOKEN;
+
+/// Connections to one server.
+pub const CONNECTIONS: usize = 4;
+/// Calls in flight on each.
+pub const IN_FLIGHT: usize = 32;
+/// Compression flag and length before each message.
+const PREFIX: usize = 5;
+const WINDOW: u32 = 1 << 20;
+
+/// What a worker sends.
+#[derive(Clone)]
+pub enum Script {
+    /// The same each time.
+    Same(Bytes),
+    /// Each request once.
+    Each(Arc<Mutex<Vec<Bytes>>>),
+    /// The refresh token of the answer before.
+    Refresh(String),
+}
+
+impl Script {
+    fn next(&self) -> Option<Bytes> {
+        match self {
+            Self::Same(request) => Some(request.clone()),
+            Self::Each(requests) => requests.lock().unwrap_or_else(PoisonError::into_inner).pop(),
+            Self::Refresh(token) => Some(frame(&RefreshSessionRequest { refresh_token: token.clone(), client: None })),
+        }
+    }
+
+    fn answered(&mut self, answer: &[u8]) -> Result<()> {
+        if let Self::Refresh(token) = self {
+            *token = RefreshSessionResponse::decode(answer)?.tokens.ok_or("no tokens")?.refresh_token;
+        }
+        Ok(())
+    }
+}
+
+/// A message as it goes over the wire.
+pub fn frame(message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(PREFIX + message.encoded_len());
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+    bytes.extend_from_slice(&message.encode_to_vec());
+    bytes.freeze()
+}
+
+/// One call in flight after the other.
+pub struct Caller {
+    client: SendRequest<Bytes>,
+    request: Request<()>,
+    script: Script,
+}
+
+/// A caller for each script, spread over the connections.
+pub async fn callers(address: SocketAddr, path: &str, scripts: Vec<Script>) -> Result<Vec<Caller>> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(connect(address).await?);
+    }
+    let callers = scripts.into_iter().zip(clients.iter().cycle()).map(|(script, client)| {
+        let request = Request::post(format!("http://{address}{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {CALLER_TOKEN}"));
+        Ok(Caller { client: client.clone(), request: request.body(())?, script })
+    });
+    callers.collect()
+}
+
+async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) = builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).handshake(stream).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Caller {
+    /// Gives the caller something else to send.
+    pub fn follow(&mut self, script: Script) {
+        self.script = script;
+    }
+
+    async fn call(&mut self, message: Bytes) -> Result<Bytes> {
+        self.client = self.client.clone().ready().await?;
+        let (response, mut stream) = self.client.send_request(self.request.clone(), false)?;
+        stream.send_data(message, true)?;
+        let response = response.await?;
+        let early = response.headers().get("grpc-status").cloned();
+        let mut body = response.into_body();
+        let mut answer = Bytes::new();
+        while let Some(chunk) = body.data().await {
+            let chunk = chunk?;
+            body.flow_control().release_capacity(chunk.len())?;
+            answer = if answer.is_empty() { chunk } else { [answer, chunk].concat().into() };
+        }
+        let status = body.trailers().await?.and_then(|trailers| trailers.get("grpc-status").cloned()).or(early);
+        match status {
+            Some(code) if code == "0" => Ok(answer),
+            code => Err(format!("{} answered with status {code:?}", self.request.uri()).into()),
+        }
+    }
+}
+
+impl Worker for Caller {
+    async fn ask(&mut self) -> Result<bool> {
+        let Some(message) = self.script.next() else { return Ok(false) };
+        let answer = self.call(message).await?;
+        self.script.answered(answer.get(PREFIX..).ok_or("no message")?)?;
+        Ok(true)
+    }
+}

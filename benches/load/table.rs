@@ -1,0 +1,38 @@
+//! The figures as one Markdown table.
+
+use crate::closed_loop::Figures;
+
+/// One measured thing.
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// The row that it is compared with.
+    pub against: Option<usize>,
+    /// One entry a round.
+    pub rounds: Vec<Figures>,
+}
+
+/// All rows; each figure is the median over the rounds, the ratio that of the ratios within each round.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut table = String::from("| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n");
+    for row in rows {
+        let figure = |read: fn(&Figures) -> f64| median(row.rounds.iter().map(read));
+        let (p50, p99) = (figure(|f| f.p50) / 1000.0, figure(|f| f.p99) / 1000.0);
+        let (rate, cpu) = (figure(|f| f.rate), figure(|f| f.cpu));
+        table.extend([format!("| {} | {rate:.0} | {p50:.2} ms | {p99:.2} ms | {cpu:.1} µs | {} |\n", row.name, against(row, rows))]);
+    }
+    table
+}
+
+fn against(row: &Row, rows: &[Row]) -> String {
+    let Some(other) = row.against.and_then(|index| rows.get(index)) else { return String::new() };
+    let ratios = row.rounds.iter().zip(&other.rounds).map(|(own, other)| own.rate / other.rate);
+    format!("{:.2} of {}", median(ratios), other.name)
+}
+
+/// The middle one; of an even number the upper of the two.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
