@@ -62,7 +62,7 @@ impl Auth {
         if session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        let end_session_url = self.0.federation.end_session_url(&session.id, &session.provider).await?;
+        let end_session_url = self.0.federation.end_session_url(&session.id, &session.provider).await;
         self.0.tokens.revoke(&session.id, None, "logout", now).await?;
         tracing::info!(user = %session.user.id, session = %session.id, "a session was logged out");
         Ok(end_session_url)

@@ -82,13 +82,15 @@ impl Federation {
 
     /// Where the browser can end the provider's own session, if that is configured and the provider says where.
     ///
-    /// # Errors
-    /// The store's.
-    pub async fn end_session_url(&self, session: &SessionId, provider: &str) -> Result<Option<String>> {
-        let Ok(client) = self.provider(provider) else { return Ok(None) };
-        let held = self.held(session).await?;
+    /// The ID token is a hint and no more: tokens that cannot be read must not keep a session alive.
+    pub async fn end_session_url(&self, session: &SessionId, provider: &str) -> Option<String> {
+        let client = self.provider(provider).ok()?;
+        let held = self.held(session).await.unwrap_or_else(|error| {
+            tracing::warn!(%session, error = &error as &dyn std::error::Error, "a logout goes without the ID token");
+            Arc::default()
+        });
         let id_token = held.iter().find(|held| held.provider == provider).and_then(|held| held.id_token.as_ref());
-        Ok(client.end_session_url(id_token.map(|token| &token.text)).await)
+        client.end_session_url(id_token.map(|token| &token.text)).await
     }
 
     /// The tokens of a session, from memory where they are fresh.
