@@ -59,6 +59,13 @@ impl Memory {
         (elapsed.saturating_sub(known.read_at) <= FRESH).then_some(known.held)
     }
 
+    /// Forgets a session whose tokens were found to have changed in another process.
+    pub(super) fn forget(&self, session: &SessionId) {
+        let mut count = self.count();
+        *count += 1;
+        self.sessions.invalidate(session);
+    }
+
     /// To be taken before the store is read.
     pub(super) fn mark(&self) -> Mark {
         Mark(*self.count())

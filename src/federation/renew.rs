@@ -121,7 +121,10 @@ impl Federation {
         let held = self.0.vault.open(stored)?;
         let now = self.0.clock.now();
         Ok(match held.state {
-            _ if held.version != version => Look::Done(Renewal::Renewed),
+            _ if held.version != version => {
+                self.0.memory.forget(&key.session_id);
+                Look::Done(Renewal::Renewed)
+            }
             TokenState::ReconnectRequired => Look::Done(Renewal::Impossible(Status::ReconnectRequired)),
             TokenState::Backoff { retry } if now < retry => Look::Done(Renewal::Unavailable),
             TokenState::Refreshing { lease } if now < lease => Look::Again,
