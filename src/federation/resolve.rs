@@ -77,7 +77,8 @@ impl Federation {
         (*access, *id_token) = ages(tokens);
         let stale = (wanted(OpenIdField::AccessToken) && *access == Status::Expired)
             || (wanted(OpenIdField::IdToken) && *id_token == Status::Expired);
-        if !stale {
+        // What the provider gave a moment ago is the best that it gives.
+        if !stale || is_just_renewed(tokens.renewed(), now) {
             return Ok(source);
         }
         match self.renew(tokens).await {
@@ -118,6 +119,10 @@ impl Federation {
     }
 }
 
+fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {
+    renewed.is_some_and(|renewed| now < renewed.plus(JUST_RENEWED))
+}
+
 /// How an access token stands for a call that wants it to last `min_ttl`.
 fn access_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
     life_status(tokens.access_expire_time, tokens.renewed(), min_ttl, now)
@@ -129,7 +134,7 @@ fn id_token_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
 
 fn life_status(expire_time: Timestamp, renewed: Option<Timestamp>, min_ttl: Duration, now: Timestamp) -> Status {
     let left = now.until(expire_time);
-    let just_renewed = renewed.is_some_and(|renewed| now < renewed.plus(JUST_RENEWED)) && !left.is_zero() && left >= min_ttl;
+    let just_renewed = is_just_renewed(renewed, now) && !left.is_zero() && left >= min_ttl;
     if left >= MIN_LIFE.max(min_ttl) || just_renewed { Status::Resolved } else { Status::Expired }
 }
 
