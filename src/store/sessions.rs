@@ -30,7 +30,9 @@ statements! {
         FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
     FIND_BY_REQUEST = "SELECT id FROM sessions WHERE caller = $1 AND request_id = $2";
     /// The live session of a user whose tokens were renewed last.
-    FIND_LATEST = "SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 ORDER BY refresh_time DESC, id LIMIT 1";
+    /// A session without provider tokens comes after those that have some.
+    FIND_LATEST = "SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2
+        ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = sessions.id), 0) DESC, refresh_time DESC, id LIMIT 1";
     ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
         WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
     REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
