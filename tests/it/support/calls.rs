@@ -134,10 +134,15 @@ pub fn by_user(id: &str) -> Option<Subject> {
 
 /// The settings of a service that trusts the provider.
 pub fn openid_settings(provider: &Provider) -> Vec<(&'static str, String)> {
+    settings_of(&provider.issuer)
+}
+
+/// The settings of a service that trusts an issuer.
+pub fn settings_of(issuer: &str) -> Vec<(&'static str, String)> {
     vec![
         ("OPENID_CLIENT_ID", CLIENT_ID.to_owned()),
         ("OPENID_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
-        ("OPENID_ISSUER", provider.issuer.clone()),
+        ("OPENID_ISSUER", issuer.to_owned()),
         ("OPENID_SCOPE", "openid profile email offline_access".to_owned()),
     ]
 }

@@ -1,10 +1,14 @@
 //! What the tests stand on: engines, the running service, its callers' side, and real parts.
 
 pub mod browser;
+pub mod callers;
 pub mod calls;
 pub mod engine;
+pub mod federated;
+pub mod hostile;
 pub mod logs;
 pub mod provider;
+pub mod shape;
 pub mod sweep;
 pub mod world;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,6 +39,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Code exchanges, whatever became of them.
+    pub fn exchanges(&self) -> u32 {
+        self.requests.get("authorization_code").copied().unwrap_or(0)
+    }
+
     /// Refresh requests, whatever became of them.
     pub fn refreshes(&self) -> u32 {
         self.requests.get("refresh_token").copied().unwrap_or(0)
@@ -64,6 +70,11 @@ impl Provider {
         self.control("stats", None).await
     }
 
+    /// Sets all counts to zero and ends the fault.
+    pub async fn reset(&self) {
+        self.control("reset", Some(json!({}))).await;
+    }
+
     /// Sets the fault of the token endpoint, such as `json!({ "status": 503, "times": 1 })`; an empty object ends it. control.mjs has
     /// them all.
     pub async fn fail(&self, fault: Value) {
@@ -73,6 +84,12 @@ impl Provider {
     /// Changes settings such as `access_token_ttl` from now on.
     pub async fn change(&self, settings: Value) {
         self.control("settings", Some(settings)).await;
+    }
+
+    /// Waits until so many refresh requests have come.
+    pub async fn wait_for_refreshes(&self, count: u32) {
+        let seen = async { while self.stats().await.refreshes() < count {} };
+        tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the requests come");
     }
 
     async fn control(&self, name: &str, body: Option<Value>) -> Stats {

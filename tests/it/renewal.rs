@@ -1,0 +1,243 @@
+//! Provider tokens are renewed when they have to be, once, and by nobody twice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use countersign::grpc::proto::federation_service_client::FederationServiceClient;
+use countersign::grpc::proto::*;
+use futures_util::future::join_all;
+use serde_json::json;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::support::federated::wish;
+use crate::support::hostile::{Hostile, signed, tokens};
+use crate::support::provider::Provider;
+use crate::support::{World, on_each_engine, reason};
+
+/// Leaves tokens of 100 seconds less than the 30 that a credential needs.
+const AGE: Duration = Duration::from_secs(80);
+
+async fn provider() -> Provider {
+    Provider::start(json!({ "access_token_ttl": 100 })).await
+}
+
+async fn bearer_of(channel: Channel, access_token: &str) -> String {
+    let request = wish(access_token, Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
+    let answer = FederationServiceClient::new(channel).resolve_placeholders(request).await;
+    answer.expect("resolved").into_inner().entries.remove("t").expect("a token")
+}
+
+#[tokio::test]
+async fn an_expired_token_is_renewed_once_for_twenty_calls_at_once() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let old = world.bearer(&session.access_token).await.expect("resolved");
+        world.clock.advance(AGE);
+        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 })).await;
+        let answers = join_all((0..20).map(|_| world.bearer(&session.access_token))).await;
+        let tokens: BTreeSet<String> = answers.into_iter().map(|answer| answer.expect("renewed")).collect();
+        assert!(tokens.len() == 1 && !tokens.contains(&old), "{}", tokens.len());
+        assert_eq!(provider.stats().await.refreshes(), 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_replicas_renew_once_and_both_get_the_new_token() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let other = world.another().await.expect("a replica");
+        let (_, session) = world.arrive("ann").await;
+        world.clock.advance(AGE);
+        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 })).await;
+        let channels = [world.channel(), other.channel.clone()];
+        let calls = channels.iter().cycle().take(20).map(|channel| bearer_of(channel.clone(), &session.access_token));
+        let tokens: BTreeSet<String> = join_all(calls).await.into_iter().collect();
+        assert_eq!((tokens.len(), provider.stats().await.refreshes()), (1, 1));
+        drop(channels);
+        other.stop().await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_call_does_not_end_the_renewal() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        world.clock.advance(AGE);
+        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 })).await;
+        let (channel, access_token) = (world.channel(), session.access_token.clone());
+        let call = tokio::spawn(async move { bearer_of(channel, &access_token).await });
+        provider.wait_for_refreshes(1).await;
+        call.abort();
+        assert!(call.await.expect_err("cancelled").is_cancelled());
+        world.bearer(&session.access_token).await.expect("renewed");
+        let asked = provider.stats().await;
+        assert_eq!((asked.refreshes(), asked.successes["refresh_token"]), (1, 1));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_is_kept_and_used_next_time() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let mut seen = BTreeSet::from([world.bearer(&session.access_token).await.expect("resolved")]);
+        for _ in 0..3 {
+            world.clock.advance(AGE);
+            assert!(seen.insert(world.bearer(&session.access_token).await.expect("renewed")), "the same token again");
+            world.bearer(&session.access_token).await.expect("still good");
+        }
+        let asked = provider.stats().await;
+        assert_eq!((asked.refreshes(), asked.successes["refresh_token"]), (3, 3), "{asked:?}");
+        let held = world.held(&session.access_token, TokenKind::Access).await.expect("held");
+        assert_eq!((held.state(), held.refreshable), (TokenState::Active, true));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_the_refresh_token_that_it_did_not_replace_and_notes_the_scopes() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let before = provider.token_requests().len();
+        let now = world.clock.now().secs();
+        let login = |nonce: &str| tokens("access-1", "refresh-token-1", &signed(&provider.claims("ann", nonce, now))).to_string();
+        let (_, session, _) = world.arrive_at(&provider, login).await.expect("signed in");
+        world.secret("refresh-token-1");
+        let scopes = async || world.held(&session.access_token, TokenKind::Access).await.expect("held").scopes;
+        assert_eq!(scopes().await, ["openid", "email"]);
+        for (access_token, scope) in [("access-2", json!("openid")), ("access-3", json!(null))] {
+            world.clock.advance(Duration::from_secs(280));
+            provider.answer(
+                200,
+                &json!({ "access_token": access_token, "token_type": "Bearer", "expires_in": 300, "scope": scope }).to_string(),
+            );
+            assert_eq!(world.bearer(&session.access_token).await.expect("renewed"), access_token);
+            assert_eq!(scopes().await, ["openid"], "what is not stated is as before");
+        }
+        let asked = provider.token_requests().split_off(before + 1);
+        assert!(asked.len() == 2 && asked.iter().all(|body| body.contains("refresh_token=refresh-token-1")));
+        let id_token = world.token(&session.access_token, "ID_TOKEN").await.expect("the login's is still good");
+        assert_eq!(id_token.split('.').count(), 3);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_token_that_alone_has_expired_is_renewed_where_it_is_asked_for() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        provider.change(json!({ "id_token_ttl": 100 })).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let id_token = world.token(&session.access_token, "ID_TOKEN").await.expect("resolved");
+        let access = world.bearer(&session.access_token).await.expect("resolved");
+        provider.change(json!({ "id_token_ttl": 3600 })).await;
+        world.clock.advance(AGE);
+        assert_eq!(world.bearer(&session.access_token).await.expect("good for long"), access);
+        assert_eq!(provider.stats().await.refreshes(), 0);
+        assert_ne!(world.token(&session.access_token, "ID_TOKEN").await.expect("renewed"), id_token);
+        assert_ne!(world.bearer(&session.access_token).await.expect("renewed with it"), access);
+        assert_eq!(provider.stats().await.refreshes(), 1);
+        let held = world.held(&session.access_token, TokenKind::Id).await.expect("held");
+        assert!(held.expire_time.expect("an end").seconds > world.clock.now().secs() + 3000);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_without_a_refresh_token_lasts_as_long_as_its_tokens() {
+    let provider = Provider::start(json!({ "access_token_ttl": 100, "refresh_tokens": "never" })).await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let held = world.held(&session.access_token, TokenKind::Access).await.expect("held");
+        assert_eq!((held.state(), held.refreshable), (TokenState::Active, false));
+        world.bearer(&session.access_token).await.expect("still good");
+        world.clock.advance(AGE);
+        let status = world.bearer(&session.access_token).await.expect_err("expired");
+        assert_eq!(reason(&status), (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned()));
+        let profile = wish(&session.access_token, Sink::Text, &[("who", "{{LIBRECHAT_OPENID_USER_ID}} {{LIBRECHAT_OPENID_USER_EMAIL}}")]);
+        assert_eq!(world.resolve(profile).await.expect("of the stored claims")["who"], "ann ann@example.org");
+        assert_eq!(provider.stats().await.refreshes(), 0);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_of_a_short_life_are_given_when_just_obtained_and_do_not_loop() {
+    let provider = Provider::start(json!({ "access_token_ttl": 20 })).await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let first = world.bearer(&session.access_token).await.expect("just obtained");
+        world.clock.advance(Duration::from_secs(9));
+        assert_eq!(world.bearer(&session.access_token).await.expect("still"), first);
+        assert_eq!(provider.stats().await.refreshes(), 0);
+        world.clock.advance(Duration::from_secs(1));
+        let second = world.bearer(&session.access_token).await.expect("renewed");
+        assert_ne!(second, first);
+        for _ in 0..3 {
+            assert_eq!(world.bearer(&session.access_token).await.expect("just obtained"), second);
+        }
+        assert_eq!(provider.stats().await.refreshes(), 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_asked_in_a_loop() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let lasting = async |seconds| {
+            let mut request = wish(&session.access_token, Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
+            request.min_ttl = Some(prost_types::Duration { seconds, nanos: 0 });
+            world.resolve(request).await.map(|mut values| values.remove("t").expect("a token"))
+        };
+        let first = lasting(60).await.expect("100 seconds left");
+        world.clock.advance(Duration::from_secs(50));
+        assert_eq!(world.bearer(&session.access_token).await.expect("50 seconds left"), first);
+        assert_ne!(lasting(60).await.expect("renewed"), first);
+        assert_eq!(provider.stats().await.refreshes(), 1);
+        for _ in 0..3 {
+            assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")), (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned()));
+        }
+        assert_eq!(provider.stats().await.refreshes(), 1, "a moment ago it gave the best that it gives");
+        world.clock.advance(Duration::from_secs(10));
+        for _ in 0..3 {
+            assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")).1, "TOKEN_EXPIRED");
+        }
+        assert_eq!(provider.stats().await.refreshes(), 2);
+        assert_eq!(reason(&lasting(-1).await.expect_err("no duration")).1, "FIELDS_INVALID");
+        world.end().await;
+    })
+    .await;
+}

@@ -1,0 +1,262 @@
+//! What a user controls stays text, goes where it goes in that place's own writing, and never reaches another user.
+
+use countersign::grpc::proto::*;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use crate::support::calls::fields;
+use crate::support::federated::{failures, map, statuses, wish};
+use crate::support::hostile::{Hostile, signed, tokens};
+use crate::support::provider::Provider;
+use crate::support::{World, on_each_engine, reason};
+
+const CANARY: &str = "canary-of-the-environment";
+const VARIABLES: &[(&str, &str)] =
+    &[("COUNTERSIGN_TEMPLATE_ENV", "CANARY,NESTED"), ("CANARY", CANARY), ("NESTED", "${CANARY}{{LIBRECHAT_OPENID_TOKEN}}")];
+
+/// A user whose claims are changed so and whose access token at the provider is this one.
+async fn arrive_as(world: &World<'_>, provider: &Hostile, access_token: &str, changes: &Value) -> TokenPair {
+    let arrival = world.arrive_at(provider, |nonce| {
+        let mut claims = provider.claims("mallory", nonce, world.clock.now().secs());
+        for (name, value) in changes.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        tokens(access_token, "a-refresh-token", &signed(&claims)).to_string()
+    });
+    arrival.await.expect("signed in").1
+}
+
+async fn failed(world: &World<'_>, request: ResolvePlaceholdersRequest) -> String {
+    let status = world.resolve(request).await.expect_err("unresolved");
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    reason(&status).1
+}
+
+#[tokio::test]
+async fn what_a_user_controls_is_never_expanded() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let settings = [VARIABLES, &[("COUNTERSIGN_CLAIMS", "team")]].concat();
+        let world = World::trusting(engine, &provider.issuer, &settings).await;
+        for text in [
+            "{{LIBRECHAT_OPENID_TOKEN}}",
+            "{{KEY}}{{LIBRECHAT_USER_EMAIL}}",
+            "${CANARY}",
+            "$CANARY %CANARY% $(id) `id`",
+            "$& $` $' $1 $$ \\1 \\0 %s {0}",
+        ] {
+            let changes = json!({ "name": text, "preferred_username": text.to_lowercase(), "team": text });
+            let session = arrive_as(&world, &provider, "mallorys-access-token", &changes).await;
+            let templates = [
+                ("name", "{{LIBRECHAT_USER_NAME}}"),
+                ("username", "{{LIBRECHAT_USER_USERNAME}}"),
+                ("openid", "{{LIBRECHAT_OPENID_USER_NAME}}"),
+                ("claim", "{{LIBRECHAT_OPENID_CLAIM_team}}"),
+                ("body", "{{LIBRECHAT_BODY_CONVERSATIONID}}"),
+                ("own", "{{KEY}}"),
+                ("all", "{{KEY}}{{LIBRECHAT_USER_NAME}}{{LIBRECHAT_BODY_CONVERSATIONID}}"),
+            ];
+            for sink in [Sink::Text, Sink::Header, Sink::Env] {
+                let mut request = wish(&session.access_token, sink, &templates);
+                (request.body, request.custom_vars) = (map(&[("conversationId", text)]), map(&[("KEY", text)]));
+                let resolved = world.resolve(request).await.expect("resolved");
+                assert_eq!(resolved["all"], text.repeat(3));
+                assert_eq!(resolved["username"], text.to_lowercase());
+                assert!(["name", "openid", "claim", "body", "own"].iter().all(|name| resolved[*name] == text), "{resolved:?}");
+            }
+        }
+        world.secret(CANARY);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_variable_of_the_environment_and_a_token_are_inserted_byte_for_byte() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let access_token = "a$&b$1c$$d\\1e%sf{0}g{{KEY}}h${CANARY}i";
+        let session = arrive_as(&world, &provider, access_token, &json!({})).await;
+        let mut request = wish(&session.access_token, Sink::Header, &[("A", "Bearer {{LIBRECHAT_OPENID_TOKEN}}"), ("B", "${NESTED}")]);
+        request.custom_vars = map(&[("KEY", "x")]);
+        let resolved = world.resolve(request).await.expect("resolved");
+        assert_eq!((resolved["A"].as_str(), resolved["B"].as_str()), (&*format!("Bearer {access_token}"), VARIABLES[2].1));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_header_holds_visible_latin1_or_its_base64() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let session = arrive_as(&world, &provider, "an-access-token", &json!({ "name": "山田" })).await;
+        let header = |template: &str, value: &str| {
+            let mut request = wish(&session.access_token, Sink::Header, &[("X-A", template)]);
+            request.custom_vars = map(&[("V", value)]);
+            request
+        };
+        for (template, value, expected) in [
+            ("{{LIBRECHAT_USER_NAME}}", "", "b64:5bGx55Sw"),
+            ("Hi {{LIBRECHAT_OPENID_USER_NAME}}!", "", "Hi b64:5bGx55Sw!"),
+            ("{{V}}", "José", "José"),
+            ("{{V}}", "Marić", "b64:TWFyacSH"),
+            ("{{V}}", "b64:QQ==", "b64:YjY0OlFRPT0="),
+            (" {{V}} ", " a  b ", "a  b"),
+        ] {
+            let resolved = world.resolve(header(template, value)).await.expect("resolved");
+            assert_eq!(resolved["X-A"], expected, "{template} {value}");
+        }
+        for value in ["a\r\nX-Evil: 1", "a\n", "\0", "a\tb", "\u{7f}", "\u{85}", &"x".repeat(16 * 1024 + 1)] {
+            assert_eq!(failed(&world, header("{{V}}", value)).await, "VALUE_UNSAFE", "{value:?}");
+        }
+        for name in ["Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", ":authority", "X\r\nY", ""] {
+            let status = world.resolve(wish(&session.access_token, Sink::Header, &[(name, "x")])).await.expect_err(name);
+            assert_eq!((reason(&status).1.as_str(), fields(&status)), ("FIELDS_INVALID", vec![format!("entries[{name:?}]")]));
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_environment_variable_has_a_name_and_no_line_breaks_of_a_users() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
+        let mut request = wish(&session.access_token, Sink::Env, &[("PEM", "-----\n{{V}}\n-----")]);
+        request.custom_vars = map(&[("V", "QQ==")]);
+        assert_eq!(world.resolve(request.clone()).await.expect("the operator's lines")["PEM"], "-----\nQQ==\n-----");
+        for value in ["a\nLD_PRELOAD=x", "a\rb", "a\0b"] {
+            request.custom_vars = map(&[("V", value)]);
+            assert_eq!(failed(&world, request.clone()).await, "VALUE_UNSAFE");
+        }
+        for name in ["1A", "A-B", "A=B", ""] {
+            let status = world.resolve(wish(&session.access_token, Sink::Env, &[(name, "x")])).await.expect_err(name);
+            assert_eq!(fields(&status), [format!("entries[{name:?}]")]);
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_url_takes_values_as_components_only_and_no_tokens() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
+        let url = |template: &str, value: &str| {
+            let mut request = wish(&session.access_token, Sink::Url, &[("url", template)]);
+            request.custom_vars = map(&[("V", value)]);
+            request
+        };
+        for (template, value, expected) in [
+            ("https://h.example/{{V}}/x?q={{V}}", "a/b?c&d=é", "https://h.example/a%2Fb%3Fc%26d%3D%C3%A9/x?q=a%2Fb%3Fc%26d%3D%C3%A9"),
+            (
+                "https://h.example/${CANARY}?u={{LIBRECHAT_OPENID_USER_EMAIL}}",
+                "",
+                "https://h.example/canary-of-the-environment?u=mallory%40example.net",
+            ),
+        ] {
+            assert_eq!(world.resolve(url(template, value)).await.expect("resolved")["url"], expected);
+        }
+        for (template, value, expected) in [
+            ("https://{{V}}/", "evil.example", "PLACEHOLDER_NOT_ALLOWED"),
+            ("https://h.example:{{V}}/", "1", "PLACEHOLDER_NOT_ALLOWED"),
+            ("{{V}}://h.example/", "http", "PLACEHOLDER_NOT_ALLOWED"),
+            ("https://u:{{V}}@h.example/", "x", "PLACEHOLDER_NOT_ALLOWED"),
+            ("https://h.example/a/{{V}}", "..", "VALUE_UNSAFE"),
+            ("https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}", "", "PLACEHOLDER_NOT_ALLOWED"),
+            ("https://h.example/{{LIBRECHAT_OPENID_ID_TOKEN}}", "", "PLACEHOLDER_NOT_ALLOWED"),
+        ] {
+            assert_eq!(failed(&world, url(template, value)).await, expected, "{template}");
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn braces_of_other_shapes_are_text_and_an_unknown_name_is_told() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
+        for (template, expected) in [
+            ("{{ }} {{}} {{ }{ }} {{A A}} $X {X}", "{{ }} {{}} {{ }{ }} {{A A}} $X {X}"),
+            ("{{{X}}} {{{{X}}}} {{X}}}}", "{v} {{v}} v}}"),
+            ("{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝", "{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝"),
+            ("{{librechat_openid_token}} {{LIBRECHATOPENID}}", "{{librechat_openid_token}} {{LIBRECHATOPENID}}"),
+        ] {
+            let mut request = wish(&session.access_token, Sink::Text, &[("a", template)]);
+            request.custom_vars = map(&[("X", "v")]);
+            let answer = world.federation().resolve_placeholders(request).await.expect("resolved").into_inner();
+            assert_eq!(answer.entries["a"], expected);
+            let unknown = statuses(&answer.outcomes).into_iter().filter(|(_, status)| *status == OutcomeStatus::UnknownName);
+            assert!(unknown.map(|((_, placeholder), _)| placeholder).all(|placeholder| expected.contains(placeholder)));
+        }
+        let nested =
+            wish(&session.access_token, Sink::Text, &[("a", "{{LIBRECHAT_OPENID_{{X}}}}"), ("b", "Bearer {{LIBRECHAT_OPENID_TOKEN}")]);
+        let status: Status = world.resolve(nested).await.expect_err("misspelt");
+        let failing: Vec<_> = failures(&status).into_iter().map(|(reason, entry, _)| (reason, entry)).collect();
+        assert_eq!(failing, ["a", "b"].map(|entry| ("PLACEHOLDER_UNKNOWN".to_owned(), entry.to_owned())));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_template_that_a_user_wrote_resolves_their_own_variables_only() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let session = arrive_as(&world, &provider, "mallorys-access-token", &json!({})).await;
+        let mut request = wish(&session.access_token, Sink::Text, &[("a", "{{KEY}} ${CANARY} {{LIBRECHAT_USER_EMAIL}}")]);
+        (request.user_authored, request.custom_vars) = (true, map(&[("KEY", "own")]));
+        assert_eq!(world.resolve(request.clone()).await.expect("resolved")["a"], "own ${CANARY} {{LIBRECHAT_USER_EMAIL}}");
+        for on in [OnUnresolved::Fail, OnUnresolved::Omit, OnUnresolved::Empty, OnUnresolved::Keep] {
+            request.entries = map(&[("a", "Bearer {{LIBRECHAT_OPENID_TOKEN}}")]);
+            request.on_unresolved = on.into();
+            match world.resolve(request.clone()).await {
+                Err(status) => assert_eq!((on, reason(&status).1.as_str()), (OnUnresolved::Fail, "PLACEHOLDER_NOT_ALLOWED")),
+                Ok(resolved) => assert!(on != OnUnresolved::Fail && resolved.is_empty(), "{on:?} {resolved:?}"),
+            }
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn twenty_users_at_once_get_their_own_tokens_every_time() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let logins: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
+        let users = join_all(logins.iter().map(async |login| {
+            let (user, session) = world.arrive(login).await;
+            let bearer = world.bearer(&session.access_token).await.expect("resolved");
+            (login, user.id, session.access_token, bearer)
+        }))
+        .await;
+        let distinct: std::collections::BTreeSet<_> = users.iter().map(|(.., bearer)| bearer).collect();
+        assert_eq!(distinct.len(), users.len());
+        let round = users.iter().cycle().take(users.len() * 10).map(async |(login, id, session, bearer)| {
+            let templates = [
+                ("X-All", "{{LIBRECHAT_OPENID_USER_ID}} {{LIBRECHAT_USER_ID}} {{LIBRECHAT_OPENID_USER_EMAIL}}"),
+                ("Authorization", "Bearer {{LIBRECHAT_OPENID_TOKEN}}"),
+            ];
+            let resolved = world.resolve(wish(session, Sink::Header, &templates)).await.expect("resolved");
+            assert_eq!(resolved["X-All"], format!("{login} {id} {login}@example.org"));
+            assert_eq!(resolved["Authorization"], format!("Bearer {bearer}"));
+        });
+        join_all(round).await;
+        world.end().await;
+    })
+    .await;
+}

@@ -1,0 +1,215 @@
+//! The configurations of the seeds, brought inline: endpoints and MCP servers in LibreChat's own shape.
+
+use std::collections::BTreeMap;
+
+use countersign::grpc::proto::*;
+use serde_json::{Map, Value, json};
+use tonic::{Code, Status};
+
+use crate::support::calls::{by_token, fields};
+use crate::support::federated::failures;
+use crate::support::provider::Provider;
+use crate::support::shape::{json_of, struct_of};
+use crate::support::{World, on_each_engine, reason};
+
+const VARIABLES: &[(&str, &str)] =
+    &[("COUNTERSIGN_TEMPLATE_ENV", "API_KEY,HOST"), ("API_KEY", "sk-1"), ("HOST", "https://mcp.example.com")];
+
+const ENDPOINT: &str = "
+name: 'CognitoProtectedAPI'
+apiKey: '${API_KEY}'
+baseURL: 'https://api.example.com'
+headers:
+  Authorization: 'Bearer {{LIBRECHAT_OPENID_TOKEN}}'
+  X-Cognito-User-ID: '{{LIBRECHAT_OPENID_USER_ID}}'
+  X-User-Email: '{{LIBRECHAT_OPENID_USER_EMAIL}}'
+models:
+  default: ['gpt-4']
+";
+
+const SERVERS: &str = "
+aws-cognito-service:
+  command: node
+  args:
+    - server.js
+  env:
+    COGNITO_ACCESS_TOKEN: '{{LIBRECHAT_OPENID_ACCESS_TOKEN}}'
+    COGNITO_ID_TOKEN: '{{LIBRECHAT_OPENID_ID_TOKEN}}'
+    USER_SUB: '{{LIBRECHAT_OPENID_USER_ID}}'
+    USER_EMAIL: '{{LIBRECHAT_OPENID_USER_EMAIL}}'
+cognito-http-service:
+  type: sse
+  url: 'https://mcp.example.com/sse'
+  headers:
+    Authorization: 'Bearer {{LIBRECHAT_OPENID_TOKEN}}'
+    X-Cognito-ID-Token: '{{LIBRECHAT_OPENID_ID_TOKEN}}'
+    X-User-Info: '{{LIBRECHAT_OPENID_USER_EMAIL}}'
+azure-ad-service:
+  command: node
+  args:
+    - azure-server.js
+  env:
+    AZURE_ACCESS_TOKEN: '{{LIBRECHAT_OPENID_ACCESS_TOKEN}}'
+    AZURE_ID_TOKEN: '{{LIBRECHAT_OPENID_ID_TOKEN}}'
+    AAD_USER_OID: '{{LIBRECHAT_OPENID_USER_ID}}'
+";
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).expect("YAML")
+}
+
+async fn server(world: &World<'_>, access_token: &str, server: &Value) -> Result<Value, Status> {
+    let target = resolve_mcp_server_request::Target::Server(struct_of(server));
+    let request = ResolveMcpServerRequest { subject: by_token(access_token), target: Some(target), ..Default::default() };
+    Ok(json_of(world.federation().resolve_mcp_server(request).await?.into_inner().server.expect("a server")))
+}
+
+fn endpoint_request(access_token: &str, endpoint: &Value) -> ResolveEndpointRequest {
+    let target = resolve_endpoint_request::Target::Endpoint(struct_of(endpoint));
+    ResolveEndpointRequest { subject: by_token(access_token), target: Some(target), ..Default::default() }
+}
+
+#[tokio::test]
+async fn the_seeds_endpoint_gets_the_users_token_and_the_operators_key() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.arrive("ann").await;
+        let bearer = world.bearer(&tokens.access_token).await.expect("resolved");
+        let request = endpoint_request(&tokens.access_token, &yaml(ENDPOINT));
+        let answer = world.federation().resolve_endpoint(request).await.expect("resolved").into_inner();
+        assert_eq!((answer.base_url.as_str(), answer.api_key.as_str()), ("https://api.example.com", "sk-1"));
+        let headers: BTreeMap<_, _> = answer.headers.into_iter().collect();
+        let expected = [
+            ("Authorization", format!("Bearer {bearer}")),
+            ("X-Cognito-User-ID", "ann".to_owned()),
+            ("X-User-Email", "ann@example.org".to_owned()),
+        ];
+        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value)).into());
+        assert!(answer.outcomes.iter().any(|one| one.entry == "headers.Authorization" && one.status() == OutcomeStatus::Resolved));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_seeds_servers_get_the_users_tokens_and_keep_the_rest() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.arrive("ann").await;
+        let access = world.bearer(&tokens.access_token).await.expect("resolved");
+        let id_token = world.token(&tokens.access_token, "ID_TOKEN").await.expect("resolved");
+        let servers = yaml(SERVERS);
+        for (name, expected) in [
+            (
+                "aws-cognito-service",
+                json!({ "command": "node", "args": ["server.js"], "env": {
+                    "COGNITO_ACCESS_TOKEN": access, "COGNITO_ID_TOKEN": id_token, "USER_SUB": "ann", "USER_EMAIL": "ann@example.org" } }),
+            ),
+            (
+                "cognito-http-service",
+                json!({ "type": "sse", "url": "https://mcp.example.com/sse", "headers": {
+                    "Authorization": format!("Bearer {access}"), "X-Cognito-ID-Token": id_token, "X-User-Info": "ann@example.org" } }),
+            ),
+            (
+                "azure-ad-service",
+                json!({ "command": "node", "args": ["azure-server.js"], "env": {
+                    "AZURE_ACCESS_TOKEN": access, "AZURE_ID_TOKEN": id_token, "AAD_USER_OID": "ann" } }),
+            ),
+        ] {
+            assert_eq!(server(&world, &tokens.access_token, &servers[name]).await.expect(name), expected);
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_local_user_gets_neither_with_every_failing_field_named() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.signed_in("local@example.com").await;
+        let request = endpoint_request(&tokens.access_token, &yaml(ENDPOINT));
+        let failed = world.federation().resolve_endpoint(request).await.expect_err("not federated");
+        let of_server = server(&world, &tokens.access_token, &yaml(SERVERS)["cognito-http-service"]).await.expect_err("not federated");
+        for (status, names) in [
+            (failed, ["Authorization", "X-Cognito-User-ID", "X-User-Email"]),
+            (of_server, ["Authorization", "X-Cognito-ID-Token", "X-User-Info"]),
+        ] {
+            assert_eq!(reason(&status), (Code::FailedPrecondition, "NOT_FEDERATED".to_owned()));
+            let named: Vec<_> = failures(&status).into_iter().map(|(reason, entry, _)| (reason, entry)).collect();
+            assert_eq!(named, names.map(|name| ("NOT_FEDERATED".to_owned(), format!("headers.{name}"))));
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_left_without_its_token_loses_the_field_and_not_its_shape() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.signed_in("local@example.com").await;
+        let target = resolve_mcp_server_request::Target::Server(struct_of(&yaml(SERVERS)["cognito-http-service"]));
+        let request = ResolveMcpServerRequest {
+            subject: by_token(&tokens.access_token),
+            target: Some(target),
+            on_unresolved: OnUnresolved::Omit.into(),
+            ..Default::default()
+        };
+        let answer = world.federation().resolve_mcp_server(request).await.expect("answered").into_inner();
+        let expected = json!({ "type": "sse", "url": "https://mcp.example.com/sse", "headers": {} });
+        assert_eq!(json_of(answer.server.expect("a server")), expected);
+        assert!(answer.outcomes.len() == 3 && answer.outcomes.iter().all(|one| one.status() == OutcomeStatus::NotFederated));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_never_stand_in_arguments_or_the_url_of_an_inline_server() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.arrive("ann").await;
+        for (object, entry) in [
+            (json!({ "command": "x", "args": ["--token", "{{LIBRECHAT_OPENID_TOKEN}}"] }), "args[1]"),
+            (json!({ "command": "x", "args": ["{{LIBRECHAT_OPENID_ID_TOKEN@openid}}"] }), "args[0]"),
+            (json!({ "type": "sse", "url": "https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}" }), "url"),
+            (json!({ "type": "sse", "proxy": "https://{{LIBRECHAT_USER_ID}}/" }), "proxy"),
+        ] {
+            let status = server(&world, &tokens.access_token, &object).await.expect_err(entry);
+            assert_eq!(reason(&status), (Code::FailedPrecondition, "PLACEHOLDER_NOT_ALLOWED".to_owned()));
+            assert_eq!(failures(&status)[0].1, entry);
+        }
+        let fine = json!({ "type": "sse", "url": "${HOST}/{{LIBRECHAT_OPENID_USER_EMAIL}}", "args": ["{{LIBRECHAT_OPENID_USER_ID}}", 3] });
+        let expected = json!({ "type": "sse", "url": "https://mcp.example.com/ann%40example.org", "args": ["ann", 3.0] });
+        assert_eq!(server(&world, &tokens.access_token, &fine).await.expect("resolved"), expected);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_misshapen_target_is_refused_field_by_field() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.arrive("ann").await;
+        let object = json!({ "url": 1, "args": "a", "env": { "A-B": "x" }, "headers": { "Host": "x" } });
+        let status = server(&world, &tokens.access_token, &object).await.expect_err("misshapen");
+        assert_eq!(fields(&status), ["server.args", "server.env.A-B", "server.headers.Host", "server.url"]);
+        let request = endpoint_request(&tokens.access_token, &json!({ "baseURL": ["x"], "headers": "x" }));
+        let status = world.federation().resolve_endpoint(request).await.expect_err("misshapen");
+        assert_eq!(fields(&status), ["endpoint.baseURL", "endpoint.headers"]);
+        let nothing = ResolveEndpointRequest { subject: by_token(&tokens.access_token), ..Default::default() };
+        assert_eq!(fields(&world.federation().resolve_endpoint(nothing).await.expect_err("nothing")), ["endpoint"]);
+        let empty = server(&world, &tokens.access_token, &Value::Object(Map::new())).await.expect("nothing to do");
+        assert_eq!(empty, json!({}));
+        world.end().await;
+    })
+    .await;
+}
