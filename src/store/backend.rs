@@ -176,7 +176,7 @@ macro_rules! row {
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$meta])* const $name: &str = $sql;)*
-        pub(super) const STATEMENTS: &[&str] = &[$($name,)*];
+        pub(in crate::store) const STATEMENTS: &[&str] = &[$($name,)*];
     };
 }
 

@@ -189,7 +189,7 @@ pub(super) async fn insert(tx: &mut Tx, ban: &Ban, violation: Option<&ViolationI
         .await
         .map(drop))?;
     if let Some(user) = user {
-        sessions::revoke_all(tx, user, None, REVOKE_REASON, ban.create_time).await?;
+        sessions::ending::revoke_all(tx, user, None, REVOKE_REASON, ban.create_time).await?;
     }
     Ok(())
 }

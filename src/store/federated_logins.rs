@@ -169,7 +169,7 @@ impl Store {
             let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else { return Ok(Committed::Changed) };
             user
         };
-        if let Opening::Banned(ban) = sessions::insert(&mut tx, &login.session).await? {
+        if let Opening::Banned(ban) = sessions::opening::insert(&mut tx, &login.session).await? {
             return Ok(Committed::Banned(ban));
         }
         federated_tokens::insert(&mut tx, &login.tokens).await?;

@@ -119,6 +119,8 @@ impl Store {
             markers::STATEMENTS,
             open::STATEMENTS,
             sessions::STATEMENTS,
+            sessions::ending::STATEMENTS,
+            sessions::opening::STATEMENTS,
             signing_keys::STATEMENTS,
             users::STATEMENTS,
             violations::STATEMENTS,

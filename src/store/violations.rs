@@ -193,7 +193,7 @@ async fn punish(
     match (penalty, target) {
         (Penalty::Nothing, _) | (Penalty::EndSessions, BanTarget::Network(_)) => Ok(None),
         (Penalty::EndSessions, BanTarget::User(user)) => {
-            sessions::revoke_all(tx, &user, None, bans::REVOKE_REASON, now).await?;
+            sessions::ending::revoke_all(tx, &user, None, bans::REVOKE_REASON, now).await?;
             Ok(None)
         }
         (Penalty::Ban { until }, target) => {

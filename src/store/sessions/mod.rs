@@ -1,25 +1,19 @@
 //! Sessions: one row each, whose generation says which refresh token is current.
 
+pub(super) mod ending;
+pub(super) mod opening;
+
 use std::net::IpAddr;
-use std::time::Duration;
 
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{query, query_as};
 
-use super::backend::{Tx, reading, row, statements, within, writing};
-use super::changes::Change;
+use super::backend::{reading, row, statements, writing};
 use super::users::User;
 use super::{Store, StoreError, time};
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 
-const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
-
 statements! {
-    INSERT = "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT (caller, request_id) DO NOTHING";
-    LOCK_USER = "UPDATE users SET update_time = update_time WHERE id = $1";
-    BANNED_UNTIL = "SELECT MAX(COALESCE(expire_time, 9223372036854775807)) AS ban_until FROM bans
-        WHERE user_id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)";
     /// The session with its user and the user's longest ban in force.
     FIND = "SELECT s.id, s.user_id, s.caller, s.provider, s.amr, s.salt, s.generation, s.ip_address, s.user_agent, s.device_name,
             s.auth_time, s.create_time, s.refresh_time, s.expire_time, s.revoke_time,
@@ -35,12 +29,6 @@ statements! {
         ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = sessions.id), 0) DESC, refresh_time DESC, id LIMIT 1";
     ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
         WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
-    REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
-    REVOKE_OWN = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE id = $1 AND user_id = $2 AND revoke_time IS NULL";
-    REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
-    DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
-    DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
-    DELETE_EXPIRED = "DELETE FROM sessions WHERE expire_time < $1";
     LIST = "SELECT id, user_id, caller, provider, ip_address, user_agent, device_name, create_time, refresh_time, expire_time FROM sessions
         WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time < $3 OR (create_time = $3 AND id < $4))
         ORDER BY create_time DESC, id DESC LIMIT $5";
@@ -249,17 +237,6 @@ fn address(client: &Client) -> String {
 }
 
 impl Store {
-    /// Opens a session, unless its request id has opened one before or its user is banned.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn insert_session(&self, session: &NewSession) -> Result<Opening, StoreError> {
-        let mut tx = self.begin().await?;
-        let opening = insert(&mut tx, session).await?;
-        tx.commit().await?;
-        Ok(opening)
-    }
-
     /// A session with its user, live or not; bans are those in force at `now`.
     ///
     /// # Errors
@@ -305,51 +282,6 @@ impl Store {
         Ok(rotated == 1)
     }
 
-    /// Ends a session and forgets its provider tokens; with `owner`, only that user's. An unknown one is no error.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn revoke_session(&self, id: &SessionId, owner: Option<&UserId>, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        within!(tx, |db| match owner {
-            Some(owner) =>
-                query(REVOKE_OWN).bind(id.as_str()).bind(owner.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
-            None => query(REVOKE).bind(id.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
-        })?;
-        within!(tx, |db| query(DELETE_TOKENS).bind(id.as_str()).execute(db).await.map(drop))?;
-        tx.commit().await?;
-        self.publish(&Change::SessionRevoked(id.clone()));
-        Ok(())
-    }
-
-    /// Ends all live sessions of a user but `except`, forgets their provider tokens, and says how many there were.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn revoke_user_sessions(
-        &self,
-        user: &UserId,
-        except: Option<&SessionId>,
-        reason: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
-        let revoked = revoke_all(&mut tx, user, except, reason, now).await?;
-        tx.commit().await?;
-        self.publish(&Change::UserChanged(user.clone()));
-        Ok(revoked)
-    }
-
-    /// Forgets sessions that ended 30 days ago; until then a spent refresh token of theirs is still told apart from a forged one.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
-        let before = now.minus(KEPT_AFTER_END).millis();
-        writing!(self, |db| query(DELETE_EXPIRED).bind(before).execute(db).await.map(drop))?;
-        Ok(())
-    }
-
     /// A user's live sessions made before (`create_time`, `id`), newest first.
     ///
     /// # Errors
@@ -371,61 +303,4 @@ impl Store {
             .await)?;
         rows.into_iter().map(SessionSummary::try_from).collect()
     }
-}
-
-/// Opens a session within a transaction.
-pub(super) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<Opening, StoreError> {
-    let user = session.user_id.as_str();
-    lock_user(tx, &session.user_id).await?;
-    let banned: Option<i64> =
-        within!(*tx, |db| query_scalar(BANNED_UNTIL).bind(user).bind(session.create_time.millis()).fetch_one(db).await)?;
-    if let Some(until) = banned {
-        return Ok(Opening::Banned(UserBan::read(until)));
-    }
-    let inserted = within!(*tx, |db| query(INSERT)
-        .bind(session.id.as_str())
-        .bind(session.user_id.as_str())
-        .bind(&session.caller)
-        .bind(&session.provider)
-        .bind(&session.amr)
-        .bind(session.salt.as_slice())
-        .bind(address(&session.client))
-        .bind(&session.client.user_agent)
-        .bind(&session.client.device_name)
-        .bind(session.request_id.as_deref())
-        .bind(session.auth_time.millis())
-        .bind(session.create_time.millis())
-        .bind(session.expire_time.millis())
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?;
-    Ok(if inserted == 1 { Opening::Opened } else { Opening::Repeated })
-}
-
-/// A ban that is being committed and a session that is being opened wait for each other: it ends the session, or the session sees it.
-async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
-    within!(*tx, |db| query(LOCK_USER).bind(user.as_str()).execute(db).await.map(drop))?;
-    Ok(())
-}
-
-/// Ends all live sessions of a user but `except`, and forgets their provider tokens.
-pub(super) async fn revoke_all(
-    tx: &mut Tx,
-    user: &UserId,
-    except: Option<&SessionId>,
-    reason: &str,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let except = except.map_or("", SessionId::as_str);
-    lock_user(tx, user).await?;
-    let revoked = within!(*tx, |db| query(REVOKE_ALL)
-        .bind(user.as_str())
-        .bind(except)
-        .bind(now.millis())
-        .bind(reason)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?;
-    within!(*tx, |db| query(DELETE_TOKENS_OF_USER).bind(user.as_str()).execute(db).await.map(drop))?;
-    Ok(revoked)
 }
