@@ -47,12 +47,6 @@ impl VerifiedClaims {
         &self.members
     }
 
-    /// All claims, to be stored.
-    #[must_use]
-    pub fn into_members(self) -> Map<String, Value> {
-        self.members
-    }
-
     pub(super) fn members_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.members
     }
