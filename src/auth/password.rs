@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+/// What a stored hash may ask for at most; one that asks for more was not written here, and could take all memory.
+const MOST_MEMORY_KIB: u32 = 256 * 1024;
+const MOST_PASSES: u32 = 16;
 /// The hash of no password, with the same parameters, so that unknown accounts take as long as known ones.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -45,16 +48,16 @@ impl Passwords {
         self.run(move || hasher()?.hash_password(&normalised(&password)).map(|hash| hash.to_string()).map_err(cause)).await?
     }
 
-    /// Whether the password is the hash's. Without a hash it takes as long, and is not.
+    /// Whether the password is the hash's. Without a usable hash it takes as long, and is not.
     ///
     /// # Errors
     /// [`Error::Busy`] where too many wait.
     pub(super) async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
         self.run(move || {
-            let known = hash.is_some();
-            let text = hash.unwrap_or_else(|| NOBODY.to_owned());
-            let parsed = PasswordHash::new(&text).map_err(cause)?;
-            Ok(hasher()?.verify_password(&normalised(&password), &parsed).is_ok() && known)
+            let known = hash.and_then(|text| usable(&text));
+            let is_known = known.is_some();
+            let hash = known.map_or_else(|| PasswordHash::new(NOBODY).map_err(cause), Ok)?;
+            Ok(hasher()?.verify_password(&normalised(&password), &hash).is_ok() && is_known)
         })
         .await?
     }
@@ -80,6 +83,16 @@ impl Passwords {
 fn hasher() -> Result<Argon2<'static>> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| Error::internal(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// A stored hash that can be read and afforded; any other row is damaged, and no password opens it.
+fn usable(text: &str) -> Option<PasswordHash> {
+    let affordable = |params: &Params| params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_PASSES;
+    let hash = PasswordHash::new(text).ok().filter(|hash| Params::try_from(hash).is_ok_and(|params| affordable(&params)));
+    if hash.is_none() {
+        tracing::error!("a stored password hash is damaged; its account cannot sign in with a password");
+    }
+    hash
 }
 
 /// The same text typed on another keyboard is the same password (NFC).
