@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Violations};
 use crate::id::UserId;
 use crate::moderation::{Address, Limiter};
 use crate::secret::{self, ExposeSecret as _, SecretString};
-use crate::store::users::{AdminClaim, NewUser, User};
+use crate::store::users::{AdminClaim, NewUser, Registered, User};
 
 /// What a local account is made from, as the caller gave it.
 pub struct NewAccount {
@@ -39,10 +39,7 @@ impl Auth {
         let checked = self.check(&new)?;
         self.0.moderation.refuse_banned(None, Some(checked.address), now).await?;
         self.0.moderation.limit(Limiter::Register, checked.address, now).await?;
-        let claim = self.admin_claim(&new.invite_token);
-        if !self.0.settings.allow_registration && claim != AdminClaim::Bootstrap {
-            return Err(Error::RegistrationClosed);
-        }
+        let claim = self.admin_claim(&new.invite_token)?;
         let hash = self.0.passwords.hash(new.password).await?;
         let user = NewUser {
             id: UserId::new(now),
@@ -54,7 +51,11 @@ impl Auth {
             avatar_url: String::new(),
             create_time: now,
         };
-        let user = self.0.store.insert_local_user(user, &hash, claim).await?.ok_or(Error::EmailInUse)?;
+        let user = match self.0.store.insert_local_user(user, &hash, claim).await? {
+            Registered::Made(user) => user,
+            Registered::EmailInUse => return Err(Error::EmailInUse),
+            Registered::Closed => return Err(Error::RegistrationClosed),
+        };
         tracing::info!(user = %user.id, role = user.role, "an account was made");
         Ok(user)
     }
@@ -94,12 +95,16 @@ impl Auth {
         }
     }
 
-    /// Where a bootstrap token is configured, only it makes an administrator, and holds whoever registered before.
-    fn admin_claim(&self, given: &SecretString) -> AdminClaim {
-        match &self.0.settings.bootstrap_token {
-            None => AdminClaim::First,
-            Some(token) if secret::equal(token.expose_secret().as_bytes(), given.expose_secret().as_bytes()) => AdminClaim::Bootstrap,
-            Some(_) => AdminClaim::None,
+    /// Where a bootstrap token is configured, only it makes an administrator, and holds whoever registered before. It also opens a closed
+    /// registration, for that one account.
+    fn admin_claim(&self, given: &SecretString) -> Result<AdminClaim> {
+        let matches = |token: &SecretString| secret::equal(token.expose_secret().as_bytes(), given.expose_secret().as_bytes());
+        match (self.0.settings.bootstrap_token.as_ref().map(matches), self.0.settings.allow_registration) {
+            (Some(true), true) => Ok(AdminClaim::Bootstrap),
+            (Some(true), false) => Ok(AdminClaim::BootstrapOnly),
+            (_, false) => Err(Error::RegistrationClosed),
+            (None, true) => Ok(AdminClaim::First),
+            (Some(false), true) => Ok(AdminClaim::None),
         }
     }
 }

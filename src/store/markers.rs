@@ -17,8 +17,8 @@ pub(super) enum Marker {
     Epoch,
     /// An account was made.
     FirstAccount,
-    /// An account became administrator by the bootstrap token.
-    Bootstrap,
+    /// An account became administrator, by being the first or by the bootstrap token.
+    Administrator,
 }
 
 impl Marker {
@@ -26,7 +26,7 @@ impl Marker {
         match self {
             Self::Epoch => "epoch",
             Self::FirstAccount => "first_account",
-            Self::Bootstrap => "bootstrap",
+            Self::Administrator => "administrator",
         }
     }
 }

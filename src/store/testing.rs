@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::Store;
 use super::sessions::{Client, NewSession, Opening};
-use super::users::{AdminClaim, NewUser};
+use super::users::{AdminClaim, NewUser, Registered};
 use crate::clock::Timestamp;
 use crate::config::Database;
 use crate::id::{SessionId, UserId};
@@ -49,7 +49,9 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         avatar_url: String::new(),
         create_time: now,
     };
-    let user = store.insert_local_user(user, "", AdminClaim::None).await.expect("stored").expect("no address to be taken");
+    let Registered::Made(user) = store.insert_local_user(user, "", AdminClaim::None).await.expect("stored") else {
+        panic!("there is no address to be taken")
+    };
     let session = NewSession {
         id: SessionId::new(),
         user_id: user.id.clone(),

@@ -101,18 +101,33 @@ pub enum AdminClaim {
     None,
     /// By being the first account of the store.
     First,
-    /// By the bootstrap token, once in the store's life.
+    /// By the bootstrap token, where no account became administrator before.
     Bootstrap,
+    /// As `Bootstrap`, and otherwise no account is made at all.
+    BootstrapOnly,
+}
+
+/// What became of a registration.
+#[derive(Debug)]
+pub enum Registered {
+    Made(User),
+    /// Another account holds the address.
+    EmailInUse,
+    /// With [`AdminClaim::BootstrapOnly`]: the token has had its use.
+    Closed,
 }
 
 impl Store {
-    /// Makes a local account; `None` where another one holds the address.
+    /// Makes a local account.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn insert_local_user(&self, user: NewUser, hash: &str, claim: AdminClaim) -> Result<Option<User>, StoreError> {
+    pub async fn insert_local_user(&self, user: NewUser, hash: &str, claim: AdminClaim) -> Result<Registered, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(user) = insert(&mut tx, user, claim).await? else { return Ok(None) };
+        let Some(user) = insert(&mut tx, user, claim).await? else { return Ok(Registered::EmailInUse) };
+        if claim == AdminClaim::BootstrapOnly && user.role != ROLE_ADMIN {
+            return Ok(Registered::Closed);
+        }
         within!(tx, |db| query(INSERT_PASSWORD)
             .bind(user.id.as_str())
             .bind(hash)
@@ -121,7 +136,7 @@ impl Store {
             .await
             .map(drop))?;
         tx.commit().await?;
-        Ok(Some(user))
+        Ok(Registered::Made(user))
     }
 
     /// The user of an id.
@@ -165,8 +180,8 @@ pub(super) async fn insert(tx: &mut Tx, new: NewUser, claim: AdminClaim) -> Resu
     let first = markers::claim(tx, Marker::FirstAccount, new.id.as_str()).await?;
     let admin = match claim {
         AdminClaim::None => false,
-        AdminClaim::First => first,
-        AdminClaim::Bootstrap => markers::claim(tx, Marker::Bootstrap, new.id.as_str()).await?,
+        AdminClaim::First => first && markers::claim(tx, Marker::Administrator, new.id.as_str()).await?,
+        AdminClaim::Bootstrap | AdminClaim::BootstrapOnly => markers::claim(tx, Marker::Administrator, new.id.as_str()).await?,
     };
     let role = if admin { ROLE_ADMIN } else { ROLE_USER };
     let inserted = within!(*tx, |db| query(INSERT)
