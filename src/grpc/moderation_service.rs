@@ -1,9 +1,11 @@
 //! `countersign.v1.ModerationService`.
 
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 
 use super::api::{Api, Call, answer, complete};
-use super::convert::{ban, duration};
+use super::convert::ban;
 use super::page::parse_id;
 use super::proto::moderation_service_server::ModerationService;
 use super::proto::{self, ban_target_request};
@@ -56,7 +58,8 @@ impl ModerationService for Api {
         let Call { caller, message, now } = self.begin(request)?;
         let moderation = self.moderation.clone();
         complete(async move {
-            let duration = duration("duration", message.duration)?;
+            // A negative one is named with all that is wrong: as nothing, which no ban may last.
+            let duration = message.duration.map(|duration| Duration::try_from(duration).unwrap_or_default());
             let target = message.target.as_ref().map(target);
             let made = moderation.ban(target, duration, &message.reason, now).await?;
             tracing::info!(ban = %made.id, caller = %caller.name(), "a caller set a ban");
