@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::browser::{Callback, sign_in};
-use crate::support::callers::{Listed, as_caller};
+use crate::support::callers::{Listed, sent_with};
 use crate::support::calls::{ADDRESS, complete_request, fields};
 use crate::support::federated::parameter;
 use crate::support::hostile::{Hostile, signed, tokens};
@@ -165,15 +165,15 @@ async fn a_login_is_completed_by_the_caller_that_began_it() {
         let world = World::trusting(engine, &provider.issuer, &[("COUNTERSIGN_CALLERS", &callers.path())]).await;
         let [one, two] = [&callers.tokens[0], &callers.tokens[1]];
         let begun = async || {
-            let begun = world.auth().begin_federated_login(as_caller(one, begin("openid"))).await.expect("begun").into_inner();
+            let begun = world.auth().begin_federated_login(sent_with(one, begin("openid"))).await.expect("begun").into_inner();
             let callback = sign_in(&begun.authorization_url, "ann").await;
             complete_request(&begun, &callback)
         };
         let request = begun().await;
-        let status = world.auth().complete_federated_login(as_caller(two, request.clone())).await.expect_err("another caller's");
+        let status = world.auth().complete_federated_login(sent_with(two, request.clone())).await.expect_err("another caller's");
         assert_eq!(reason(&status).1, "STATE_INVALID");
         assert_eq!(engine.number(NOTHING_MADE).await, 0);
-        world.auth().complete_federated_login(as_caller(one, begun().await)).await.expect("its own");
+        world.auth().complete_federated_login(sent_with(one, begun().await)).await.expect("its own");
         for token in &callers.tokens {
             world.secret(token);
         }

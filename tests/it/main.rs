@@ -1,9 +1,15 @@
 //! Behaviour, through the real server and a real client.
 
+mod accounts;
+mod bans;
+mod callers;
 mod federated_login;
 mod frame;
 mod id_token;
+mod layers;
+mod login;
 mod main_job;
+mod moderation;
 mod provider;
 mod reconnect;
 mod renewal;

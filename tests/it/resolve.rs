@@ -6,7 +6,7 @@ use countersign::grpc::proto::*;
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::callers::{Listed, as_caller};
+use crate::support::callers::{Listed, sent_with};
 use crate::support::calls::{by_session, by_token, by_user, complete_request, fields};
 use crate::support::federated::{failures, map, statuses, wish};
 use crate::support::provider::Provider;
@@ -220,14 +220,14 @@ async fn only_callers_with_the_permission_bring_templates_and_name_users() {
             (3, &session, "federation.act_as"),
             (3, &named, "federation.act_as"),
         ] {
-            let request = as_caller(&callers.tokens[caller], request.clone());
+            let request = sent_with(&callers.tokens[caller], request.clone());
             let status = world.federation().resolve_placeholders(request).await.expect_err(missing);
             assert_eq!(reason(&status), (Code::PermissionDenied, "CALLER_NOT_ALLOWED".to_owned()));
             let info = tonic_types::StatusExt::get_details_error_info(&status).expect("info");
             assert_eq!(info.metadata["permission"], missing);
         }
         for (caller, request) in [(3, &text), (0, &env), (0, &session), (0, &named)] {
-            let request = as_caller(&callers.tokens[caller], request.clone());
+            let request = sent_with(&callers.tokens[caller], request.clone());
             world.federation().resolve_placeholders(request).await.expect("allowed");
         }
         world.end().await;
@@ -237,9 +237,9 @@ async fn only_callers_with_the_permission_bring_templates_and_name_users() {
 
 async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, TokenPair) {
     let begin = BeginFederatedLoginRequest { provider: "openid".to_owned(), client: client(), ..Default::default() };
-    let begun = world.auth().begin_federated_login(as_caller(caller, begin)).await.expect("begun").into_inner();
+    let begun = world.auth().begin_federated_login(sent_with(caller, begin)).await.expect("begun").into_inner();
     let callback = crate::support::browser::sign_in(&begun.authorization_url, login).await;
-    let complete = as_caller(caller, complete_request(&begun, &callback));
+    let complete = sent_with(caller, complete_request(&begun, &callback));
     let answer = world.auth().complete_federated_login(complete).await.expect("signed in").into_inner();
     let Some(complete_federated_login_response::Result::SignedIn(signed_in)) = answer.result else { panic!("no result") };
     let tokens = signed_in.tokens.expect("tokens");

@@ -1,40 +1,97 @@
-//! Listed callers: their file, and requests in their name.
+//! Backends with static tokens, in a callers' file.
 
+use std::fmt::Write as _;
 use std::fs;
 
+use countersign::config::callers::new_token;
 use countersign::secret::{ExposeSecret as _, sha256};
 use tempfile::NamedTempFile;
 use tonic::Request;
 
-/// A callers' file, and each caller's token by its place in the list.
+/// A backend: its name, its tokens, and what its entry grants.
+pub struct Backend {
+    name: String,
+    tokens: Vec<String>,
+    /// Lines of YAML such as `permissions: [auth.read]`.
+    grants: String,
+}
+
+impl Backend {
+    pub fn new(name: &str, permissions: &[&str]) -> Self {
+        let token = new_token().expose_secret().to_owned();
+        Self { name: name.to_owned(), tokens: vec![token], grants: format!("permissions: [{}]", permissions.join(", ")) }
+    }
+
+    /// Only these audiences are open to it.
+    pub fn audiences(mut self, audiences: &[&str]) -> Self {
+        write!(self.grants, ", audiences: [{}]", audiences.join(", ")).expect("written");
+        self
+    }
+
+    /// Gives it another token and returns that.
+    pub fn add_token(&mut self) -> String {
+        self.tokens.push(new_token().expose_secret().to_owned());
+        self.tokens[self.tokens.len() - 1].clone()
+    }
+
+    pub fn drop_first_token(&mut self) {
+        self.tokens.remove(0);
+    }
+
+    /// A request that it sends.
+    pub fn sends<T>(&self, message: T) -> Request<T> {
+        sent_with(&self.tokens[0], message)
+    }
+
+    fn entry(&self) -> String {
+        let hashes: Vec<_> = self.tokens.iter().map(|token| hex::encode(sha256(token.as_bytes()))).collect();
+        format!("  - {{ name: {}, token_sha256: [{}], {} }}\n", self.name, hashes.join(", "), self.grants)
+    }
+}
+
+/// A request with a caller's token.
+pub fn sent_with<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
+    request
+}
+
+/// The file that COUNTERSIGN_CALLERS names.
+pub struct CallersFile(NamedTempFile);
+
+impl CallersFile {
+    pub fn new(backends: &[&Backend]) -> Self {
+        let file = Self(NamedTempFile::new().expect("a temporary file"));
+        file.write(backends);
+        file
+    }
+
+    /// Replaces its callers; a running service does not notice.
+    pub fn write(&self, backends: &[&Backend]) {
+        let entries: String = backends.iter().map(|backend| backend.entry()).collect();
+        fs::write(self.0.path(), format!("callers:\n{entries}")).expect("written");
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.path().to_str().expect("UTF-8")
+    }
+}
+
+/// Callers by name and permissions in a file, and each one's token by its place in the list.
 pub struct Listed {
-    file: NamedTempFile,
+    file: CallersFile,
     pub tokens: Vec<String>,
 }
 
 impl Listed {
-    /// Callers by name and permissions.
     pub fn new(callers: &[(&str, &[&str])]) -> Self {
-        let file = NamedTempFile::new().expect("a file");
-        let tokens: Vec<String> = callers.iter().map(|_| countersign::config::callers::new_token().expose_secret().to_owned()).collect();
-        let entry = |((name, permissions), token): (&(&str, &[&str]), &String)| {
-            let hash = hex::encode(sha256(token.as_bytes()));
-            format!("- {{ name: {name}, token_sha256: [{hash}], permissions: [{}] }}\n", permissions.join(", "))
-        };
-        let list: String = callers.iter().zip(&tokens).map(entry).collect();
-        fs::write(file.path(), format!("callers:\n{list}")).expect("written");
-        Self { file, tokens }
+        let backends: Vec<_> = callers.iter().map(|(name, permissions)| Backend::new(name, permissions)).collect();
+        let file = CallersFile::new(&backends.iter().collect::<Vec<_>>());
+        Self { file, tokens: backends.into_iter().map(|mut backend| backend.tokens.remove(0)).collect() }
     }
 
     /// What COUNTERSIGN_CALLERS is set to.
     pub fn path(&self) -> String {
-        self.file.path().display().to_string()
+        self.file.path().to_owned()
     }
-}
-
-/// A request of the caller with this token.
-pub fn as_caller<T>(token: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
-    request
 }

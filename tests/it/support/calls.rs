@@ -1,5 +1,9 @@
 //! Calls that many tests make, and what came back.
 
+#![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
+
+use std::time::Duration;
+
 use countersign::grpc::proto::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -35,6 +39,21 @@ pub fn fields(status: &Status) -> Vec<String> {
         details.bad_request().map_or_else(Vec::new, |bad| bad.field_violations.iter().map(|v| v.field.clone()).collect());
     fields.sort();
     fields
+}
+
+/// How long a refusal says to wait.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+/// Asks again while the answer is BUSY, as a backend should, for tests whose parallel calls are not about that.
+pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
+    loop {
+        match call().await {
+            Err(status) if reason(&status).1 == "BUSY" => (),
+            answer => return answer,
+        }
+    }
 }
 
 pub fn register_request(email: &str) -> RegisterRequest {

@@ -7,9 +7,11 @@ use super::logs;
 pub async fn check(engine: &Engine, canaries: &[String]) {
     let content = engine.content().await;
     let log = logs::kept();
+    // As text, whose search is quick in a debug build too.
+    let (content, log) = (String::from_utf8_lossy(&content), String::from_utf8_lossy(&log));
     for canary in canaries {
-        assert!(!contains(&content, canary), "a secret is in the database: {canary}");
-        assert!(!contains(&log, canary), "a secret is in the log: {canary}");
+        assert!(!content.contains(canary), "a secret is in the database: {canary}");
+        assert!(!log.contains(canary), "a secret is in the log: {canary}");
     }
     for (what, sql) in RULES {
         assert_eq!(engine.number(sql).await, 0, "{what}");
@@ -32,7 +34,3 @@ const RULES: [(&str, &str); 5] = [
     ),
     ("one signing key is active", "SELECT COUNT(*) - 1 FROM signing_keys WHERE state = 'active'"),
 ];
-
-fn contains(haystack: &[u8], needle: &str) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
-}
