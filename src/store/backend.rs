@@ -69,7 +69,7 @@ impl Pools {
         Ok(Self::Postgres(pool.connect_with(options).await?))
     }
 
-    /// Brings the tables to this version; on PostgreSQL under a lock, so that replicas may start together.
+    /// Brings the tables to this version under a lock, so that processes may start together; sqlx has one of its own for PostgreSQL only.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrations = vec![Migration::new(
             1,
@@ -80,7 +80,11 @@ impl Pools {
         )];
         let migrator = Migrator::with_migrations(migrations);
         match self {
-            Self::Sqlite { write, .. } => migrator.run(write).await?,
+            Self::Sqlite { write, .. } => {
+                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                migrator.run(&mut *tx).await?;
+                tx.commit().await?;
+            }
             Self::Postgres(pool) => migrator.run(pool).await?,
         }
         Ok(())

@@ -71,6 +71,8 @@ impl Store {
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
         store.write_canaries(&keyring).await?;
+        // Another process may have written its own to an empty store meanwhile.
+        store.prove_keys(&keyring).await?;
         store.ensure_epoch().await?;
         Ok((store, keyring))
     }
