@@ -95,6 +95,8 @@ fn n04_blank_is_unset() {
 #[test]
 fn n05_inconsistent_times_are_refused() {
     assert_eq!(refused(&[("SESSION_EXPIRY", "1000*60*60"), ("REFRESH_TOKEN_EXPIRY", "1000*60")]), ["REFRESH_TOKEN_EXPIRY"]);
+    assert_eq!(refused(&[("SESSION_EXPIRY", "1000*60*60*24 + 1")]), ["SESSION_EXPIRY"]);
+    good(&[("SESSION_EXPIRY", "1000*60*60*24")]);
     assert_eq!(refused(&[("BAN_DURATION", "-1")]), ["BAN_DURATION"]);
     let config = good(&[("BAN_DURATION", "0"), ("VIOLATION_SCORE_TTL", "0")]);
     assert!(config.moderation.ban_duration.is_zero() && config.moderation.score_ttl.is_none());

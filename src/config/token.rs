@@ -24,6 +24,8 @@ const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// JWTs count in seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// No verifier of ours takes an access token of more than a day.
+const LONGEST_ACCESS: Duration = Duration::from_hours(24);
 
 impl Token {
     /// Reads the settings; `domain_server` is the default issuer.
@@ -36,6 +38,9 @@ impl Token {
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
         if access_ttl > MAX_LIFETIME {
             r.mistake(ACCESS, "is longer than a day: a session lasts long, an access token does not");
+        }
+        if access_ttl > LONGEST_ACCESS {
+            r.mistake(ACCESS, "is longer than 24 hours, which no access token may last; it is in milliseconds".to_owned());
         }
         if session_ttl < access_ttl {
             r.mistake(SESSION, format!("is shorter than {ACCESS}: a session would end before its access tokens"));
