@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::jose::{SigningKey, VerifyKey};
-use crate::secret::{Keyring, Purpose};
+use crate::secret::{Keyring, OpenError, Purpose};
 use crate::store::{Store, StoreError, StoredSigningKey};
 
 /// The active key, and the public halves of all that may still be met.
@@ -24,8 +24,12 @@ impl SigningKeys {
             stored = store.list_signing_keys().await?;
         }
         let active = stored.iter().find(|key| is_active(key)).ok_or_else(|| Error::internal("no signing key is active"))?;
-        let pkcs8 = keyring.open(Purpose::SigningKeys, &context(&active.id), &active.private_key).map_err(Error::internal)?;
-        let active = SigningKey::from_pkcs8(&pkcs8).ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &active.id))?;
+        let pkcs8 = keyring
+            .open(Purpose::SigningKeys, &context(&active.id), &active.private_key)
+            .map_err(|cause| cannot_open(&active.id, &cause))?;
+        let active = SigningKey::from_pkcs8(&pkcs8)
+            .filter(|key| key.kid() == active.id)
+            .ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &active.id))?;
         let known = stored.iter().map(public_half).collect::<Result<_, StoreError>>()?;
         Ok(Self { active, known })
     }
@@ -37,6 +41,11 @@ impl SigningKeys {
     pub(super) fn find(&self, kid: &str) -> Option<&VerifyKey> {
         self.known.get(kid)
     }
+}
+
+fn cannot_open(kid: &str, cause: &OpenError) -> Error {
+    let remedy = if matches!(cause, OpenError::KeyUnknown(_)) { "; put it back into COUNTERSIGN_ENCRYPTION_KEYS" } else { "" };
+    Error::internal(format!("the signing key {kid} cannot be opened: {cause}{remedy}"))
 }
 
 async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<()> {
@@ -55,7 +64,9 @@ fn is_active(key: &StoredSigningKey) -> bool {
     key.state == "active"
 }
 
+/// The id is made from the public half, so a half that was changed shows.
 fn public_half(key: &StoredSigningKey) -> Result<(String, VerifyKey), StoreError> {
-    let public = VerifyKey::from_bytes(&key.public_key).ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
+    let public = VerifyKey::from_bytes(&key.public_key).filter(|public| public.kid() == key.id);
+    let public = public.ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
     Ok((key.id.clone(), public))
 }
