@@ -70,11 +70,12 @@ impl Tokens {
     /// # Errors
     /// Only where the store does not answer; a bad token is a verdict.
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
+        let audience = if audience.is_empty() { &self.0.settings.audience } else { audience };
         let hash = secret::sha256(token.as_bytes());
         let elapsed = self.0.clock.elapsed();
         let remembered = match self.0.memory.recall(&hash) {
             Some(remembered) => remembered,
-            None => match self.0.check_signature(token, now) {
+            None => match self.0.check_signature(token, audience, now) {
                 Err(inactive) => return Ok(Verdict::Inactive(inactive)),
                 Ok((claims, session)) => {
                     let slot = self.0.memory.slot(&session);
@@ -91,7 +92,7 @@ impl Tokens {
             Some(state) => Some(state),
             None => self.0.state(&remembered.slot, now).await?,
         };
-        Ok(self.0.judge(remembered, state, audience, now))
+        Ok(judge(remembered, state, audience, now))
     }
 
     /// A session's state, from memory where it is fresh; `None` where there is no such session.
@@ -145,12 +146,12 @@ impl Inner {
         }
     }
 
-    fn check_signature(&self, token: &str, now: Timestamp) -> Result<(AccessClaims, SessionId), Inactive> {
-        // The audience is judged at each call: one token may be asked about for several.
+    fn check_signature(&self, token: &str, audience: &str, now: Timestamp) -> Result<(AccessClaims, SessionId), Inactive> {
+        // A live token's audience is judged at each call: it may be asked about for several.
         let expected = Expected { issuer: &self.settings.issuer, audience: None };
         let claims = jose::verify_access(token, |kid| self.keys.find(kid), &expected, now).map_err(|rejected| match rejected {
-            Rejected::Invalid => Inactive::Invalid,
-            Rejected::Expired(_) => Inactive::Expired,
+            Rejected::Expired(claims) if claims.aud == audience => Inactive::Expired,
+            Rejected::Expired(_) | Rejected::Invalid => Inactive::Invalid,
         })?;
         let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
         Ok((claims, session))
@@ -169,25 +170,24 @@ impl Inner {
         self.memory.keep(slot, mark, &state, read_at);
         Ok(Some(state))
     }
+}
 
-    fn judge(&self, token: Arc<Remembered>, state: Option<Arc<SessionState>>, audience: &str, now: Timestamp) -> Verdict {
-        let audience = if audience.is_empty() { &self.settings.audience } else { audience };
-        if token.claims.aud != audience {
-            return Verdict::Inactive(Inactive::Invalid);
-        }
-        let Some(session) = state.filter(|session| session.user.id.as_str() == token.claims.sub) else {
-            return Verdict::Inactive(Inactive::SessionRevoked);
-        };
-        if let Some(ban) = session.ban.filter(|ban| ban.in_force(now)) {
-            return Verdict::Inactive(Inactive::Banned { until: ban.until });
-        }
-        if session.revoked {
-            return Verdict::Inactive(Inactive::SessionRevoked);
-        }
-        let expire_time = token.claims.exp;
-        if now >= expire_time || now >= session.expire_time {
-            return Verdict::Inactive(Inactive::Expired);
-        }
-        Verdict::Active(LiveToken { token, session, cacheable_until: now.plus(CACHEABLE).min(expire_time) })
+fn judge(token: Arc<Remembered>, state: Option<Arc<SessionState>>, audience: &str, now: Timestamp) -> Verdict {
+    if token.claims.aud != audience {
+        return Verdict::Inactive(Inactive::Invalid);
     }
+    let Some(session) = state.filter(|session| session.user.id.as_str() == token.claims.sub) else {
+        return Verdict::Inactive(Inactive::SessionRevoked);
+    };
+    if let Some(ban) = session.ban.filter(|ban| ban.in_force(now)) {
+        return Verdict::Inactive(Inactive::Banned { until: ban.until });
+    }
+    if session.revoked {
+        return Verdict::Inactive(Inactive::SessionRevoked);
+    }
+    let expire_time = token.claims.exp;
+    if now >= expire_time || now >= session.expire_time {
+        return Verdict::Inactive(Inactive::Expired);
+    }
+    Verdict::Active(LiveToken { token, session, cacheable_until: now.plus(CACHEABLE).min(expire_time) })
 }
