@@ -98,7 +98,7 @@ impl Presented {
 /// What a genuine token of generation `presented` means for a session at `current`, moved there at `rotated`.
 pub(super) fn decide(presented: i64, current: i64, rotated: Timestamp, now: Timestamp) -> Step {
     let in_grace = rotated.minus(SKEW) <= now && now <= rotated.plus(GRACE);
-    match current - presented {
+    match current.saturating_sub(presented) {
         0 => Step::Rotate,
         1 if in_grace => Step::Repeat,
         behind if behind > 0 => Step::Reused,

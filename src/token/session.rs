@@ -12,6 +12,8 @@ use crate::secret;
 use crate::store::sessions::{Client, NewSession, Opening, SessionState, SessionSummary};
 use crate::store::users::User;
 
+/// JWTs count in seconds.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// A lost race is decided anew; each round needs another winner, so few are enough.
 const ROUNDS: usize = 4;
 
@@ -48,7 +50,8 @@ impl Tokens {
             request_id: open.request_id,
             auth_time: now,
             create_time: now,
-            expire_time: now.plus(open.ttl.map_or(longest, |ttl| ttl.min(longest))),
+            // A whole second, as JWTs count: the last access token ends with the session, and lives until then.
+            expire_time: Timestamp::from_secs(now.plus(open.ttl.map_or(longest, |ttl| ttl.min(longest))).secs()),
         }
     }
 
@@ -71,8 +74,11 @@ impl Tokens {
     /// Opens a session. A repeated request id gives the same session's current pair again.
     ///
     /// # Errors
-    /// [`Error::Banned`]; [`Error::SessionRevoked`] where the session that the request id opened has ended; the store's.
+    /// [`Error::Invalid`], [`Error::Banned`]; [`Error::SessionRevoked`] where the session that the request id opened is over; the store's.
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
+        if open.ttl.is_some_and(|ttl| ttl < SHORTEST) {
+            return Err(Error::invalid("ttl", "must be at least a second"));
+        }
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
             Opening::Opened => Ok(self.first_pair(&session, now)),
@@ -88,6 +94,9 @@ impl Tokens {
         let state = self.0.store.find_session(&id, now).await?.ok_or(Error::SessionNotFound)?;
         if state.user.id != session.user_id {
             return Err(Error::invalid("request_id", "has been used for another user"));
+        }
+        if now >= state.expire_time {
+            return Err(Error::SessionRevoked);
         }
         live(&state, now)?;
         Ok(self.current_pair(&state, now))
