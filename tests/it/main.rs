@@ -1,6 +1,7 @@
 //! Behaviour, through the real server and a real client.
 
 mod accounts;
+mod bad_tokens;
 mod bans;
 mod callers;
 mod federated_login;
@@ -12,9 +13,14 @@ mod main_job;
 mod moderation;
 mod provider;
 mod reconnect;
+mod recovery;
+mod refresh;
 mod renewal;
 mod resolve;
 mod resolve_safety;
+mod sessions;
 mod store;
 mod support;
 mod targets;
+mod verify;
+mod wire;

@@ -1,4 +1,5 @@
 //! Calls that many tests make, and what came back.
+#![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
 
 #![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
 
@@ -105,6 +106,30 @@ impl World<'_> {
         let tokens = self.tokens().refresh_session(request).await?.into_inner().tokens.expect("tokens");
         self.keep_secret(&tokens);
         Ok(tokens)
+    }
+
+    pub async fn logout(&self, refresh_token: &str) -> Result<(), Status> {
+        self.auth().logout(LogoutRequest { refresh_token: refresh_token.to_owned() }).await.map(drop)
+    }
+
+    /// A session for a user on the caller's word.
+    pub async fn mint(&self, user_id: &str) -> TokenPair {
+        let request = MintSessionRequest { user_id: user_id.to_owned(), ..Default::default() };
+        let tokens = self.tokens().mint_session(request).await.expect("minted").into_inner().tokens.expect("tokens");
+        self.keep_secret(&tokens);
+        tokens
+    }
+
+    /// Ends a session on the caller's word.
+    pub async fn revoke(&self, session_id: &str) {
+        let request = RevokeSessionRequest { session_id: session_id.to_owned(), subject: None };
+        self.tokens().revoke_session(request).await.expect("ended");
+    }
+
+    /// Whether a token is active, and why not.
+    pub async fn verdict(&self, access_token: &str) -> (bool, InactiveReason) {
+        let answer = self.verify(access_token).await;
+        (answer.active, answer.inactive_reason())
     }
 
     /// Signs in at the real provider, through its login form.

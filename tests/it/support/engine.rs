@@ -90,6 +90,53 @@ impl Engine {
         }
     }
 
+    /// One column of bytes, read behind the service's back.
+    pub async fn bytes(&self, sql: &str) -> Vec<u8> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite { .. } => {
+                let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+            }
+            Self::Postgres { .. } => {
+                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
+                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+            }
+        }
+    }
+
+    /// Takes the database away from the service, until [`Engine::give_back`]: its connections are cut and no new one is let in. A file
+    /// cannot be taken away from who has it open, so on SQLite it is the tables that are gone.
+    pub async fn take_away(&self) {
+        match self {
+            Self::Sqlite { .. } => {
+                self.execute("ALTER TABLE sessions RENAME TO sessions_away").await;
+            }
+            Self::Postgres { server, name } => {
+                let mut admin = PgConnection::connect(server).await.expect("the server answers");
+                for sql in [
+                    format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
+                    format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"),
+                ] {
+                    sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await.expect("cut off");
+                }
+            }
+        }
+    }
+
+    pub async fn give_back(&self) {
+        match self {
+            Self::Sqlite { .. } => {
+                self.execute("ALTER TABLE sessions_away RENAME TO sessions").await;
+            }
+            Self::Postgres { server, name } => {
+                let mut admin = PgConnection::connect(server).await.expect("the server answers");
+                let sql = AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+                sqlx::query(sql).execute(&mut admin).await.expect("let in");
+            }
+        }
+    }
+
     /// Everything that the database holds, as bytes to look for secrets in.
     pub async fn content(&self) -> Vec<u8> {
         match self {

@@ -1,7 +1,6 @@
 //! The real service in this process: a real listener, a real client, a manual clock.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use countersign::app::{App, StartError};
@@ -33,7 +32,6 @@ pub struct World<'a> {
 /// One process's worth of the service.
 pub struct Replica {
     pub channel: Channel,
-    pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<countersign::error::Result<()>>,
 }
@@ -41,14 +39,20 @@ pub struct Replica {
 impl<'a> World<'a> {
     /// Starts the service with defaults that do not limit tests, and `settings` over them. The clock stands at the real time.
     pub async fn start(engine: &'a Engine, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::absent(engine);
+        world.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        world.resume().await;
+        world
+    }
+
+    /// Starts nothing yet.
+    pub fn absent(engine: &'a Engine) -> Self {
         logs::keep();
         let mut all: BTreeMap<String, String> = engine.settings().into_iter().collect();
         let defaults = [("LOGIN_MAX", "10000"), ("REGISTER_MAX", "10000"), ("ALLOW_SOCIAL_LOGIN", "true")];
-        all.extend(defaults.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        all.extend(defaults.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let clock = Clock::manual(Clock::system().now());
-        let mut world = Self { clock, engine, settings: all, replica: None, canaries: Mutex::default() };
-        world.replica = Some(world.another().await.expect("the service starts"));
-        world
+        Self { clock, engine, settings: all, replica: None, canaries: Mutex::default() }
     }
 
     /// Another replica on the same database.
@@ -62,7 +66,7 @@ impl<'a> World<'a> {
             let _ = stopped.await;
         }));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("connects");
-        Ok(Replica { channel, address, stop, served })
+        Ok(Replica { channel, stop, served })
     }
 
     fn replica(&self) -> &Replica {
@@ -71,10 +75,6 @@ impl<'a> World<'a> {
 
     pub fn channel(&self) -> Channel {
         self.replica().channel.clone()
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.replica().address
     }
 
     pub fn auth(&self) -> AuthServiceClient<Channel> {
@@ -95,8 +95,27 @@ impl<'a> World<'a> {
 
     /// Stops the service in good order and starts it again on the same database, with the same clock.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.resume().await;
+    }
+
+    /// Stops the service in good order, until [`World::resume`].
+    pub async fn stop(&mut self) {
         self.replica.take().expect("running").stop().await;
+    }
+
+    pub async fn resume(&mut self) {
         self.replica = Some(self.another().await.expect("the service starts"));
+    }
+
+    /// Changes a setting of replicas that start from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// What a start ends with that must not succeed.
+    pub async fn refused_start(&self) -> String {
+        self.another().await.err().expect("must not start").to_string()
     }
 
     /// Remembers a text that must never be found in the log or the database.
@@ -113,6 +132,10 @@ impl<'a> World<'a> {
 }
 
 impl Replica {
+    pub fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
     pub async fn stop(self) {
         drop(self.channel);
         let _ = self.stop.send(());

@@ -1,0 +1,164 @@
+//! The wire of the whole service: sizes of every method's message, and calls whose caller has gone.
+
+use std::collections::BTreeMap;
+
+use countersign::grpc::proto::*;
+use http::uri::PathAndQuery;
+use prost::Message as _;
+use prost_types::{Any, FileDescriptorSet};
+use tonic::{Code, Request, Status};
+
+use crate::support::calls::{PASSWORD, by_token, fields, login_request, register_request};
+use crate::support::{World, on_each_engine, reason};
+
+const KIB: usize = 1024;
+const LARGE: [&str; 4] = ["BatchVerifyTokens", "ResolvePlaceholders", "ResolveEndpoint", "ResolveMcpServer"];
+
+/// The path of every method of ours, with the size of its largest message.
+fn methods() -> BTreeMap<String, usize> {
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("descriptors").file;
+    let ours = files.iter().filter(|file| file.package() == "countersign.v1").flat_map(|file| &file.service);
+    let paths = ours.flat_map(|service| {
+        service.method.iter().map(|method| {
+            let limit = if LARGE.contains(&method.name()) { 2048 * KIB } else { 256 * KIB };
+            (format!("/countersign.v1.{}/{}", service.name(), method.name()), limit)
+        })
+    });
+    paths.collect()
+}
+
+/// Calls a method with a message of so many bytes, which mostly is none of its own.
+async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> {
+    // A tag, three bytes of length, and the value.
+    let message = Any { type_url: String::new(), value: vec![0; size - 4] };
+    assert_eq!(message.encoded_len(), size);
+    let mut grpc = tonic::client::Grpc::new(world.channel());
+    grpc.ready().await.expect("ready");
+    let codec = tonic_prost::ProstCodec::<Any, ()>::default();
+    grpc.unary(Request::new(message), PathAndQuery::try_from(path).expect("a path"), codec).await.map(drop)
+}
+
+#[tokio::test]
+async fn every_method_has_its_limit_and_goes_on_after_it() {
+    let engine = crate::support::Engine::sqlite();
+    let world = World::start(&engine, &[]).await;
+    let methods = methods();
+    assert!(methods.len() >= 25, "{methods:?}");
+    let too_large = (Code::OutOfRange, "MESSAGE_TOO_LARGE".to_owned());
+    for (path, limit) in methods {
+        let status = call(&world, &path, limit + 1).await.expect_err("too large");
+        assert_eq!(reason(&status), too_large, "{path}");
+        if let Err(status) = call(&world, &path, limit).await {
+            assert_ne!(reason(&status), too_large, "{path}");
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn more_than_a_thousand_entries_or_a_mebibyte_of_template_is_refused() {
+    let engine = crate::support::Engine::sqlite();
+    let world = World::start(&engine, &[]).await;
+    let (_, tokens) = world.signed_in("ann@example.com").await;
+    let resolve = async |count: usize, text: &str| {
+        let request = ResolvePlaceholdersRequest {
+            subject: by_token(&tokens.access_token),
+            sink: Sink::Text.into(),
+            entries: (0..count).map(|entry| (format!("entry-{entry}"), text.to_owned())).collect(),
+            ..Default::default()
+        };
+        world.federation().resolve_placeholders(request).await.map(|answer| answer.into_inner().entries.len())
+    };
+    assert_eq!(resolve(1000, "x").await.expect("resolved"), 1000);
+    for (count, text) in [(1001, "x".to_owned()), (1, "x".repeat(1024 * KIB + 1)), (1000, "x".repeat(1100))] {
+        let status = resolve(count, &text).await.expect_err("too much");
+        assert_eq!(reason(&status), (Code::InvalidArgument, "FIELDS_INVALID".to_owned()), "{count}");
+        assert_eq!(fields(&status), ["entries"], "{count}");
+    }
+    world.end().await;
+}
+
+/// What the call gives, unless it was dropped after so many turns of the runtime.
+async fn drop_after<T>(turns: usize, call: impl Future<Output = T>) -> Option<T> {
+    let turns = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = call => Some(answer),
+        () = turns => None,
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_nobody_waits_for_leaves_a_session_whole() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        let mut dropped = 0;
+        for round in 0..60 {
+            let first = world.mint(&user.id).await;
+            let given = drop_after(round * round / 4, world.refresh(&first.refresh_token)).await;
+            let second = world.refresh(&first.refresh_token).await.expect("the successor, whatever became of the call before");
+            if let Some(given) = given {
+                assert_eq!(given.expect("the next pair").refresh_token, second.refresh_token);
+            } else {
+                dropped += 1;
+            }
+            assert!(world.verdict(&second.access_token).await.0);
+            let generation = format!("SELECT generation FROM sessions WHERE id = '{}'", first.session_id);
+            assert_eq!(engine.number(&generation).await, 2);
+        }
+        assert!(dropped > 3, "{dropped}");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_registration_that_nobody_waits_for_makes_a_whole_account_or_none() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        world.secret(PASSWORD);
+        let mut dropped = 0;
+        for round in 0..16_usize {
+            let email = format!("user{round}@example.com");
+            let (mut auth, mut again) = (world.auth(), world.auth());
+            dropped += usize::from(drop_after(round * round * 4, auth.register(register_request(&email))).await.is_none());
+            if let Err(status) = again.register(register_request(&email)).await {
+                assert_eq!(reason(&status), (Code::AlreadyExists, "EMAIL_IN_USE".to_owned()));
+            }
+            world.auth().login(login_request(&email, PASSWORD)).await.expect("a whole account");
+        }
+        assert!(dropped > 3, "{dropped}");
+        assert_eq!(engine.number("SELECT COUNT(*) FROM users").await, 16);
+        assert_eq!(engine.number("SELECT COUNT(*) FROM passwords").await, 16);
+        assert_eq!(engine.number("SELECT COUNT(*) FROM users WHERE role = 'ADMIN'").await, 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_minted_session_can_be_asked_for_again_where_the_answer_was_lost() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        for round in 0..30_usize {
+            let request = MintSessionRequest { user_id: user.id.clone(), request_id: format!("request-{round}"), ..Default::default() };
+            let (mut lost, mut again) = (world.tokens(), world.tokens());
+            let lost = drop_after(round * round / 4, lost.mint_session(request.clone())).await;
+            let tokens = again.mint_session(request).await.expect("minted").into_inner().tokens.expect("tokens");
+            if let Some(answer) = lost {
+                let answer = answer.expect("minted").into_inner().tokens.expect("tokens");
+                assert_eq!((&answer.session_id, &answer.refresh_token), (&tokens.session_id, &tokens.refresh_token));
+            }
+            world.refresh(&tokens.refresh_token).await.expect("the one session");
+        }
+        assert_eq!(engine.number("SELECT COUNT(*) FROM sessions WHERE request_id IS NOT NULL").await, 30);
+        world.end().await;
+    })
+    .await;
+}
