@@ -27,6 +27,9 @@ impl Moderation {
     /// # Errors
     /// [`Error::StoreUnavailable`].
     pub async fn check_access(&self, user: Option<&UserId>, address: Option<Address>, now: Timestamp) -> Result<Option<Ban>> {
+        if user.is_none() && address.is_none() {
+            return Ok(None);
+        }
         Ok(self.store.find_ban(user, address.map(Address::ip), now).await?)
     }
 

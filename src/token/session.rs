@@ -124,7 +124,8 @@ impl Tokens {
                     }
                 }
                 Step::Repeat => return Ok((self.current_pair(&state, now), state.user)),
-                Step::Reused => return Err(self.end_reused(&state, now).await?),
+                // Boxed, because the rare path would make the future of every refresh five times as large.
+                Step::Reused => return Err(Box::pin(self.end_reused(&state, now)).await?),
                 Step::Ahead => {
                     tracing::error!(session = %state.id, "a refresh token is ahead of the store: the store was set back");
                     return Err(Error::StoreRolledBack);
