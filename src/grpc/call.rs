@@ -27,7 +27,10 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(REQUEST_ID).filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
-        Self(given.cloned().unwrap_or_else(made))
+        let mut id = given.cloned().unwrap_or_else(made);
+        // Each occurs once: in HPACK's table (RFC 7541 section 7.1.3) it would only push out headers that come again.
+        id.set_sensitive(true);
+        Self(id)
     }
 
     /// Its text, visible ASCII.
@@ -59,9 +62,8 @@ impl Call {
         Self { id: RequestId::of(request.headers()), path: request.uri().path_and_query().cloned(), caller: None }
     }
 
-    /// Notes the caller, and gives the handler what it may ask for.
+    /// Notes the caller, and tells the handler.
     pub(super) fn admit(&mut self, caller: Option<Arc<CallerContext>>, request: &mut Request<Body>) {
-        request.extensions_mut().insert(self.id.clone());
         if let Some(caller) = &caller {
             request.extensions_mut().insert(Arc::clone(caller));
         }
