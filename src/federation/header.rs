@@ -45,7 +45,13 @@ fn encode(value: &str) -> String {
 }
 
 fn is_beyond_latin1(text: &str) -> bool {
-    text.chars().any(|c| c > '\u{ff}')
+    !text.is_ascii() && text.chars().any(|c| c > '\u{ff}')
+}
+
+/// Looks at every byte, which is several times as fast for a token as to stop at the first.
+fn has_control(text: &str) -> bool {
+    let c0_or_del = text.bytes().fold(false, |found, b| found | b.is_ascii_control());
+    c0_or_del || (!text.is_ascii() && text.contains(char::is_control))
 }
 
 /// A header value under construction.
@@ -75,13 +81,13 @@ impl HeaderLine {
 
 impl Line for HeaderLine {
     fn operator(&mut self, text: &str) {
-        self.refused |= text.contains(char::is_control);
+        self.refused |= has_control(text);
         self.whole |= is_beyond_latin1(text);
         self.push(text, text, text.trim_start_matches(' ').starts_with(ENCODED));
     }
 
     fn value(&mut self, value: &str) -> Result<(), Status> {
-        if value.contains(char::is_control) {
+        if has_control(value) {
             return Err(Status::UnsafeValue);
         }
         match encode_value(value) {
