@@ -161,14 +161,19 @@ impl Request {
     #[must_use]
     pub fn needs(&self, user_authored: bool) -> Needs {
         let mut needs = Needs::default();
-        for entry in &self.entries {
-            for placeholder in entry.template.placeholders() {
-                if let Permit::Ask = entry.permit(placeholder, user_authored) {
-                    needs.add(placeholder);
-                }
-            }
-        }
+        self.asked(user_authored).for_each(|placeholder| needs.add(placeholder));
         needs
+    }
+
+    /// Whether a `${NAME}` must be answered.
+    #[must_use]
+    pub fn needs_env(&self, user_authored: bool) -> bool {
+        self.asked(user_authored).any(|placeholder| matches!(placeholder, Placeholder::Env(_)))
+    }
+
+    fn asked(&self, user_authored: bool) -> impl Iterator<Item = &Placeholder> {
+        let of_entry = move |entry: &Entry, placeholder: &Placeholder| matches!(entry.permit(placeholder, user_authored), Permit::Ask);
+        self.entries.iter().flat_map(move |entry| entry.template.placeholders().filter(move |placeholder| of_entry(entry, placeholder)))
     }
 }
 

@@ -142,7 +142,7 @@ impl Api {
     async fn resolve(&self, caller: &CallerContext, entries: Vec<Entry>, wish: Wish, now: Timestamp) -> Result<Rendered> {
         caller.require(Permission::FederationInline)?;
         let templates = Templates::new(entries).map_err(|error| Error::invalid("entries", limit(error)))?;
-        if !templates.needs(wish.user_authored).env.is_empty() {
+        if templates.needs_env(wish.user_authored) {
             caller.require(Permission::FederationTemplateEnv)?;
         }
         let min_ttl = duration("min_ttl", wish.min_ttl)?.unwrap_or(Duration::ZERO);

@@ -39,25 +39,34 @@ impl Reader {
         self.slots.push(slot);
     }
 
-    pub(super) fn field(&mut self, field: &'static str, sink: Sink, scope: Scope) {
-        match self.object.get(field).cloned() {
-            None | Some(Json::Null) => {}
-            Some(Json::String(text)) if text.is_empty() || text == USER_PROVIDED => {}
-            Some(Json::String(text)) => self.take(Slot::Field(field), &text, sink, scope),
-            Some(_) => self.wrong(field, "must be a string"),
+    /// Lets `read` look at a member, which is out of the object for as long and then as it was.
+    fn look(&mut self, field: &str, read: impl FnOnce(&mut Self, &Json)) {
+        let Some(value) = self.object.get_mut(field).map(Json::take) else { return };
+        read(self, &value);
+        if let Some(place) = self.object.get_mut(field) {
+            *place = value;
         }
     }
 
+    pub(super) fn field(&mut self, field: &'static str, sink: Sink, scope: Scope) {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::String(text) if text.is_empty() || text == USER_PROVIDED => {}
+            Json::String(text) => reader.take(Slot::Field(field), text, sink, scope),
+            _ => reader.wrong(field, "must be a string"),
+        });
+    }
+
     pub(super) fn elements(&mut self, field: &'static str) {
-        match self.object.get(field).cloned() {
-            None | Some(Json::Null) => {}
-            Some(Json::Array(elements)) => {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::Array(elements) => {
                 for (index, element) in elements.iter().enumerate() {
-                    self.element(Slot::Element(field, index), element);
+                    reader.element(Slot::Element(field, index), element);
                 }
             }
-            Some(_) => self.wrong(field, "must be a list"),
-        }
+            _ => reader.wrong(field, "must be a list"),
+        });
     }
 
     fn element(&mut self, slot: Slot, element: &Json) {
@@ -69,15 +78,15 @@ impl Reader {
     }
 
     pub(super) fn members(&mut self, field: &'static str, sink: Sink) {
-        match self.object.get(field).cloned() {
-            None | Some(Json::Null) => {}
-            Some(Json::Object(members)) => {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::Object(members) => {
                 for (key, value) in members {
-                    self.member(Slot::Member(field, key.clone()), &key, &value, sink);
+                    reader.member(Slot::Member(field, key.clone()), key, value, sink);
                 }
             }
-            Some(_) => self.wrong(field, "must be an object"),
-        }
+            _ => reader.wrong(field, "must be an object"),
+        });
     }
 
     fn member(&mut self, slot: Slot, key: &str, value: &Json, sink: Sink) {
