@@ -237,9 +237,9 @@ async fn only_callers_with_the_permission_bring_templates_and_name_users() {
 
 async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, TokenPair) {
     let begin = BeginFederatedLoginRequest { provider: "openid".to_owned(), client: client(), ..Default::default() };
-    let begun = world.auth().begin_federated_login(sent_with(caller, begin)).await.expect("begun").into_inner();
-    let callback = crate::support::browser::sign_in(&begun.authorization_url, login).await;
-    let complete = sent_with(caller, complete_request(&begun, &callback));
+    let started = world.auth().begin_federated_login(sent_with(caller, begin)).await.expect("begun").into_inner();
+    let callback = crate::support::browser::sign_in(&started.authorization_url, login).await;
+    let complete = sent_with(caller, complete_request(&started, &callback));
     let answer = world.auth().complete_federated_login(complete).await.expect("signed in").into_inner();
     let Some(complete_federated_login_response::Result::SignedIn(signed_in)) = answer.result else { panic!("no result") };
     let tokens = signed_in.tokens.expect("tokens");

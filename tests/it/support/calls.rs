@@ -1,8 +1,6 @@
 //! Calls that many tests make, and what came back.
 #![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
 
-#![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
-
 use std::time::Duration;
 
 use countersign::grpc::proto::*;
