@@ -255,6 +255,10 @@ async fn closed_registration_keeps_new_accounts_out_and_lets_known_ones_in() {
         let status = complete(&closed, complete_request(&begun, &callback)).await.expect_err("closed");
         assert_eq!(reason(&status), (Code::PermissionDenied, "REGISTRATION_CLOSED".to_owned()));
         assert_eq!(users_and_sessions(engine).await, (1, 2));
+        let social = World::trusting(engine, &provider.issuer, &[("ALLOW_SOCIAL_REGISTRATION", "false")]).await;
+        let (begun, callback) = arrived(&social, "bob").await;
+        assert_eq!(refusal(&social, complete_request(&begun, &callback)).await, "REGISTRATION_CLOSED");
+        social.end().await;
         closed.end().await;
         open.end().await;
     })
