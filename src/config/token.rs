@@ -20,8 +20,6 @@ pub struct Token {
 
 const ACCESS: &str = "SESSION_EXPIRY";
 const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
-/// The longest life of an access token that is accepted.
-const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// JWTs count in seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// No verifier of ours takes an access token of more than a day.
@@ -36,9 +34,6 @@ impl Token {
         let audience = r.parse("COUNTERSIGN_AUDIENCE", audience).unwrap_or_else(|| issuer.clone());
         let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
-        if access_ttl > MAX_LIFETIME {
-            r.mistake(ACCESS, "is longer than a day: a session lasts long, an access token does not");
-        }
         if access_ttl > LONGEST_ACCESS {
             r.mistake(ACCESS, "is longer than 24 hours, which no access token may last; it is in milliseconds".to_owned());
         }
