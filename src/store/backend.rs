@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction};
@@ -34,7 +35,20 @@ pub(super) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// One connection for statements that follow each other and are no transaction; it saves PostgreSQL's pool a round trip for each.
+pub(super) enum Lane {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PoolConnection<Postgres>),
+}
+
 impl Pools {
+    pub(super) async fn lane(&self) -> Result<Lane, StoreError> {
+        Ok(match self {
+            Self::Sqlite { read, write } => Lane::Sqlite { read: read.clone(), write: write.clone() },
+            Self::Postgres(pool) => Lane::Postgres(pool.acquire().await?),
+        })
+    }
+
     /// Opens a database file, which is made where it is missing.
     pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
@@ -140,6 +154,22 @@ macro_rules! writing {
     };
 }
 
+/// Runs a reading or a writing statement on a lane: `along!(lane.read, |db| query(SQL).fetch_one(db).await)`.
+macro_rules! along {
+    ($lane:ident.$side:ident, |$db:ident| $body:expr) => {
+        match &mut $lane {
+            $crate::store::backend::Lane::Sqlite { $side: pool, .. } => {
+                let $db = &*pool;
+                $body
+            }
+            $crate::store::backend::Lane::Postgres(connection) => {
+                let $db = &mut **connection;
+                $body
+            }
+        }
+    };
+}
+
 /// Runs a statement within a transaction.
 macro_rules! within {
     ($tx:expr, |$db:ident| $body:expr) => {
@@ -184,4 +214,4 @@ macro_rules! statements {
     };
 }
 
-pub(super) use {reading, row, statements, within, writing};
+pub(super) use {along, reading, row, statements, within, writing};

@@ -110,19 +110,18 @@ impl Tokens {
     pub async fn refresh(&self, token: &str, caller: &str, client: &Client, now: Timestamp) -> Result<(TokenPair, User)> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ROUNDS {
-            let mut state = self.genuine_session(&presented, now).await?;
-            if state.caller != caller {
-                return Err(Error::RefreshTokenInvalid);
-            }
-            live(&state, now)?;
-            match decide(presented.generation, state.generation, state.refresh_time, now) {
-                Step::Rotate => {
-                    let client = keep_known(client, &state.client);
-                    if self.0.store.rotate_session(&state.id, state.generation, &client, now).await? {
-                        state.generation += 1;
-                        return Ok((self.current_pair(&state, now), state.user));
-                    }
+            let mut step = Err(Error::RefreshTokenInvalid);
+            let read = self.0.store.refresh_session(&presented.session, now, |state| {
+                step = self.step(&presented, state, caller, now);
+                matches!(step, Ok(Step::Rotate)).then(|| keep_known(client, &state.client))
+            });
+            let (mut state, rotated) = read.await?.ok_or(Error::RefreshTokenInvalid)?;
+            match step? {
+                Step::Rotate if rotated => {
+                    state.generation += 1;
+                    return Ok((self.current_pair(&state, now), state.user));
                 }
+                Step::Rotate => {}
                 Step::Repeat => return Ok((self.current_pair(&state, now), state.user)),
                 // Boxed, because the rare path would make the future of every refresh five times as large.
                 Step::Reused => return Err(Box::pin(self.end_reused(&state, now)).await?),
@@ -170,6 +169,15 @@ impl Tokens {
         let more = sessions.len() > size;
         sessions.truncate(size);
         Ok((sessions, more))
+    }
+
+    /// What a token means for its session, once it is genuine, its caller's, and the session live.
+    fn step(&self, presented: &Presented, state: &SessionState, caller: &str, now: Timestamp) -> Result<Step> {
+        if !self.0.refresh.is_genuine(presented, &state.salt) || state.caller != caller {
+            return Err(Error::RefreshTokenInvalid);
+        }
+        live(state, now)?;
+        Ok(decide(presented.generation, state.generation, state.refresh_time, now))
     }
 
     async fn genuine_session(&self, presented: &Presented, now: Timestamp) -> Result<SessionState> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use sqlx::{query, query_as};
 
-use super::backend::{reading, row, statements, writing};
+use super::backend::{along, reading, row, statements};
 use super::users::User;
 use super::{Store, StoreError, time};
 use crate::clock::Timestamp;
@@ -264,22 +264,33 @@ impl Store {
         row.map(|row| session_id(&row.id)).transpose()
     }
 
-    /// Moves a live session from `generation` to the next; `false` where it is no longer at that generation, or not live.
+    /// Reads a session and, where `decide` gives the connection to note, moves it from the generation read to the next.
+    ///
+    /// With the session comes whether it was moved: not where `decide` gave none, and not where it has moved on or ended since it was read.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn rotate_session(&self, id: &SessionId, generation: i64, client: &Client, now: Timestamp) -> Result<bool, StoreError> {
-        let rotated = writing!(self, |db| query(ROTATE)
+    /// [`StoreError`].
+    pub async fn refresh_session(
+        &self,
+        id: &SessionId,
+        now: Timestamp,
+        decide: impl FnOnce(&SessionState) -> Option<Client> + Send,
+    ) -> Result<Option<(SessionState, bool)>, StoreError> {
+        let mut lane = self.pools.lane().await?;
+        let row = along!(lane.read, |db| query_as::<_, StateRow>(FIND).bind(id.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+        let Some(state) = row.map(SessionState::try_from).transpose()? else { return Ok(None) };
+        let Some(client) = decide(&state) else { return Ok(Some((state, false))) };
+        let rotated = along!(lane.write, |db| query(ROTATE)
             .bind(id.as_str())
-            .bind(generation)
+            .bind(state.generation)
             .bind(now.millis())
-            .bind(address(client))
+            .bind(address(&client))
             .bind(&client.user_agent)
             .bind(&client.device_name)
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
-        Ok(rotated == 1)
+        Ok(Some((state, rotated == 1)))
     }
 
     /// A user's live sessions made before (`create_time`, `id`), newest first.
