@@ -210,3 +210,68 @@ async fn insert_user(tx: &mut Tx, new: NewUser, identity: &NewIdentity) -> Resul
         .map(|done| done.rows_affected()))?;
     Ok(if inserted == 1 { Ok(user) } else { Err(Committed::Changed) })
 }
+
+#[cfg(test)]
+pub(in crate::store) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::id::SessionId;
+    use crate::secret;
+    use crate::store::federated_tokens::SealedTokens;
+    use crate::store::sessions::Client;
+
+    /// The login of a user, whose identity is made with `subject` where that is given.
+    pub(in crate::store) fn login(user: NewUser, identity: &IdentityId, subject: Option<&str>) -> ConfirmedLogin {
+        let now = user.create_time;
+        let session = NewSession {
+            id: SessionId::new(),
+            user_id: user.id.clone(),
+            caller: "chat".to_owned(),
+            provider: "openid".to_owned(),
+            amr: "fed".to_owned(),
+            salt: secret::random(),
+            client: Client::default(),
+            request_id: None,
+            auth_time: now,
+            create_time: now,
+            expire_time: now.plus(Duration::from_hours(24)),
+        };
+        let content = SealedTokens {
+            access_token: vec![1],
+            access_expire_time: now,
+            id_token: None,
+            id_expire_time: None,
+            refresh_token: None,
+            claims: vec![1],
+            scopes: String::new(),
+        };
+        let (id, issuer) = (identity.clone(), "https://idp.example".to_owned());
+        ConfirmedLogin {
+            new_identity: subject.map(|subject| NewIdentity { id, issuer, subject: subject.to_owned() }),
+            tokens: FederatedTokens {
+                session_id: session.id.clone(),
+                identity_id: identity.clone(),
+                provider: "openid".to_owned(),
+                content,
+                update_time: now,
+            },
+            user,
+            session,
+        }
+    }
+
+    /// A user as their provider describes them.
+    pub(in crate::store) fn described(id: UserId, now: Timestamp) -> NewUser {
+        NewUser {
+            id,
+            email: Some("ann@x.example".to_owned()),
+            email_verified: true,
+            name: "Ann".to_owned(),
+            username: "ann".to_owned(),
+            provider: "openid".to_owned(),
+            avatar_url: "https://x.example/ann.png".to_owned(),
+            create_time: now,
+        }
+    }
+}

@@ -15,9 +15,10 @@ statements! {
     LIST = "SELECT t.session_id, t.identity_id, i.user_id, i.issuer, i.subject, t.provider, t.access_token, t.access_expire_time, t.id_token,
             t.id_expire_time, t.refresh_token, t.claims, t.scopes, t.state, t.version, t.attempt_expire_time, t.retry_time, t.update_time
         FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id";
-    /// One attempt at a time, and none after an attempt whose outcome is not known.
+    /// One attempt at a time, and none after an attempt whose outcome is not known, unless it may be repeated.
     BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5))";
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3
+            AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
     COMPLETE_REFRESH = "UPDATE federated_tokens SET access_token = $4, access_expire_time = $5, id_token = $6, id_expire_time = $7,
             refresh_token = $8, claims = $9, scopes = $10, state = 'ACTIVE', version = version + 1, attempt_expire_time = NULL, retry_time = NULL, update_time = $11
         WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
@@ -162,24 +163,33 @@ impl Store {
         rows.into_iter().map(StoredTokens::try_from).collect()
     }
 
-    /// Claims the refresh of a version until `lease`; `false` where another attempt has it, or it has moved on.
+    /// Claims the refresh of a version until `lease`; `false` where another attempt has it, or it has moved on. With `again`, an
+    /// attempt that ended without an outcome is no hindrance.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn begin_token_refresh(&self, key: &TokensKey, version: i64, lease: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn begin_token_refresh(
+        &self,
+        key: &TokensKey,
+        version: i64,
+        lease: Timestamp,
+        now: Timestamp,
+        again: bool,
+    ) -> Result<bool, StoreError> {
         let begun = writing!(self, |db| query(BEGIN_REFRESH)
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(version)
             .bind(lease.millis())
             .bind(now.millis())
+            .bind(again)
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
         Ok(begun == 1)
     }
 
-    /// Stores what a refresh brought; `false` where the session ended meanwhile.
+    /// Stores what a refresh brought; `false` where the session ended, or the attempt had its outcome before.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -209,16 +219,16 @@ impl Store {
         Ok(completed == 1)
     }
 
-    /// Notes that a refresh brought nothing.
+    /// Notes that a refresh brought nothing; `false` where the session ended, or the attempt had its outcome before.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn fail_token_refresh(&self, key: &TokensKey, version: i64, failed: FailedRefresh) -> Result<(), StoreError> {
+    pub async fn fail_token_refresh(&self, key: &TokensKey, version: i64, failed: FailedRefresh) -> Result<bool, StoreError> {
         let (state, retry) = match failed {
             FailedRefresh::Backoff { retry } => ("BACKOFF", Some(retry.millis())),
             FailedRefresh::ReconnectRequired => ("RECONNECT_REQUIRED", None),
         };
-        writing!(self, |db| query(FAIL_REFRESH)
+        let failed = writing!(self, |db| query(FAIL_REFRESH)
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(version)
@@ -226,9 +236,9 @@ impl Store {
             .bind(retry)
             .execute(db)
             .await
-            .map(drop))?;
+            .map(|done| done.rows_affected()))?;
         self.publish(&Change::TokensChanged(key.session_id.clone()));
-        Ok(())
+        Ok(failed == 1)
     }
 
     /// Forgets a session's tokens, of one provider or, where that is empty, of all.
@@ -271,4 +281,31 @@ pub(super) async fn insert(tx: &mut Tx, tokens: &FederatedTokens) -> Result<(), 
         .await
         .map(drop))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::federated_logins::tests::{described, login};
+    use crate::store::testing::on_each_engine;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[tokio::test]
+    async fn an_attempt_without_an_outcome_is_followed_by_another_only_where_that_is_safe() {
+        on_each_engine(async |store| {
+            let login = login(described(UserId::new(NOW), NOW), &IdentityId::new(), Some("ann"));
+            let key = TokensKey { session_id: login.session.id.clone(), identity_id: login.tokens.identity_id.clone() };
+            store.commit_federated_login(login).await.expect("stored");
+            let (lease, over) = (Timestamp::from_secs(1_800_000_030), Timestamp::from_secs(1_800_000_060));
+            let begin = async |end, now, again| store.begin_token_refresh(&key, 1, end, now, again).await.expect("asked");
+            assert!(begin(lease, NOW, false).await);
+            assert!(!begin(over, NOW, true).await, "it may still have one");
+            assert!(!begin(over, lease, false).await);
+            assert!(begin(over, lease, true).await);
+            let fail = async || store.fail_token_refresh(&key, 1, FailedRefresh::ReconnectRequired).await.expect("asked");
+            assert_eq!((fail().await, fail().await), (true, false));
+        })
+        .await;
+    }
 }

@@ -91,6 +91,30 @@ async fn a_cancelled_call_does_not_end_the_renewal() {
 }
 
 #[tokio::test]
+async fn what_a_renewal_brought_is_kept_although_the_store_failed_meanwhile() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let old = world.bearer(&session.access_token).await.expect("resolved");
+        world.clock.advance(AGE);
+        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 })).await;
+        let outage = async {
+            provider.wait_for_refreshes(1).await;
+            engine.execute("ALTER TABLE federated_tokens RENAME TO tokens_away").await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            engine.execute("ALTER TABLE tokens_away RENAME TO federated_tokens").await;
+        };
+        let (answer, ()) = tokio::join!(world.bearer(&session.access_token), outage);
+        assert_ne!(answer.expect("renewed"), old);
+        assert_eq!(provider.stats().await.successes["refresh_token"], 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rotated_refresh_token_is_kept_and_used_next_time() {
     let provider = provider().await;
     on_each_engine(async |engine| {

@@ -81,6 +81,12 @@ impl OpenIdClient {
         &self.config
     }
 
+    /// Whether a used refresh token may be dead, as it is not at providers that are known to keep theirs.
+    #[must_use]
+    pub fn rotates(&self) -> bool {
+        presets::of(&self.issuer).rotates
+    }
+
     /// The issuer's exact text as the provider writes it: the first half of an identity.
     ///
     /// # Errors
@@ -160,9 +166,8 @@ impl OpenIdClient {
         if metadata.issuer != owner.issuer {
             return Err(RefreshError::Transient("the provider's issuer is no longer the identity's".into()));
         }
-        let rotates = presets::of(&self.issuer).rotates;
         let answer = token_endpoint::refresh(&self.http, &client, refresh_token).await;
-        let mut answer = answer.map_err(|failure| RefreshError::of(failure, rotates))?;
+        let mut answer = answer.map_err(|failure| RefreshError::of(failure, self.rotates()))?;
         let claims = match &answer.id_token {
             Some(id_token) => {
                 let expected = self.expected(&metadata, &answer, NonceRule::IfPresent(owner.nonce), Some(owner.subject));
