@@ -1,5 +1,7 @@
 //! Provider tokens as held: sealed in the store, opened here.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 
 use super::oidc::{Grant, VerifiedClaims};
@@ -63,8 +65,31 @@ struct Tokens<'a> {
     grant: &'a Grant,
     id_token: Option<HeldIdToken>,
     refresh_token: Option<&'a SecretString>,
-    claims: &'a Map<String, Json>,
+    claims: Cow<'a, Map<String, Json>>,
     scopes: String,
+}
+
+/// What an ID token says of itself and of its login; all else is about the user.
+const OF_THE_TOKEN: [&str; 14] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "nonce", "auth_time", "at_hash", "c_hash", "acr", "amr"];
+
+/// The claims of a new ID token, and those about the user that it left out: userinfo may have given them at the login.
+fn renewed_claims<'a>(held: &'a Map<String, Json>, new: Option<&'a Map<String, Json>>) -> Cow<'a, Map<String, Json>> {
+    let Some(new) = new else { return Cow::Borrowed(held) };
+    let lacks = |name: &str| new.get(name).is_none_or(|value| value.is_null() || value == "");
+    let mut claims = new.clone();
+    // What vouches for an address stays with it.
+    let kept_address = lacks("email");
+    if kept_address {
+        claims.remove("email_verified");
+    }
+    for (name, value) in held {
+        let is_lacking = if name == "email_verified" { kept_address } else { lacks(name) };
+        if is_lacking && !OF_THE_TOKEN.contains(&name.as_str()) {
+            claims.insert(name.clone(), value.clone());
+        }
+    }
+    Cow::Owned(claims)
 }
 
 fn id_token(grant: &Grant) -> Option<HeldIdToken> {
@@ -90,7 +115,7 @@ impl Vault {
             grant,
             id_token: id_token(grant),
             refresh_token: grant.refresh_token.as_ref(),
-            claims: claims.members(),
+            claims: Cow::Borrowed(claims.members()),
             scopes: grant.scopes.as_deref().unwrap_or_default().join(" "),
         };
         self.seal(Place { session, identity, user }, &tokens)
@@ -103,7 +128,7 @@ impl Vault {
             grant,
             id_token: id_token(grant).or_else(|| held.id_token.clone()),
             refresh_token: grant.refresh_token.as_ref().or(held.refresh_token.as_ref()),
-            claims: claims.map_or(&held.claims, VerifiedClaims::members),
+            claims: renewed_claims(&held.claims, claims.map(VerifiedClaims::members)),
             scopes: grant.scopes.as_ref().map_or_else(|| held.scopes.clone(), |scopes| scopes.join(" ")),
         };
         self.seal(place, &tokens)
@@ -117,7 +142,7 @@ impl Vault {
             id_token: tokens.id_token.as_ref().map(|token| seal("id_token", &token.text)),
             id_expire_time: tokens.id_token.as_ref().map(|token| token.expire_time),
             refresh_token: tokens.refresh_token.map(|token| seal("refresh_token", token)),
-            claims: self.seal_value(place, "claims", Json::Object(tokens.claims.clone()).to_string().as_bytes()),
+            claims: self.seal_value(place, "claims", Json::Object(tokens.claims.clone().into_owned()).to_string().as_bytes()),
             scopes: tokens.scopes.clone(),
         }
     }
@@ -171,5 +196,32 @@ impl<'a> Place<'a> {
         'a: 'b,
     {
         ["federated_tokens", kind, self.session.as_str(), self.user.as_str(), self.identity.as_str()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn renewed(held: &Json, new: &Json) -> Json {
+        let object = |json: &Json| json.as_object().expect("an object").clone();
+        Json::Object(renewed_claims(&object(held), Some(&object(new))).into_owned())
+    }
+
+    #[test]
+    fn a_renewal_keeps_what_the_new_id_token_does_not_say_of_the_user() {
+        let held = json!({"sub": "a", "nonce": "n", "auth_time": 1, "email": "a@x", "email_verified": true, "name": "Ann", "roles": ["x"]});
+        let kept = json!({"sub": "a", "exp": 2, "email": "a@x", "email_verified": true, "name": "Lee", "roles": ["x"]});
+        assert_eq!(renewed(&held, &json!({"sub": "a", "exp": 2, "name": "Lee"})), kept);
+    }
+
+    #[test]
+    fn a_new_address_is_not_verified_because_the_old_one_was() {
+        let held = json!({"email": "a@x", "email_verified": true});
+        assert_eq!(renewed(&held, &json!({"email": "b@x"})), json!({"email": "b@x"}));
+        // What is said of an address that is not there is nothing said of the one that is held.
+        assert_eq!(renewed(&json!({"email": "a@x"}), &json!({"email_verified": true})), json!({"email": "a@x"}));
     }
 }
