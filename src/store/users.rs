@@ -20,12 +20,13 @@ statements! {
     FIND = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE id = $1";
     FIND_BY_EMAIL = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE email = $1";
     FIND_HASH = "SELECT p.hash FROM passwords p JOIN users u ON u.id = p.user_id WHERE u.email = $1";
-    /// What a provider says at a login; an address that another account holds stays out.
-    UPDATE_PROFILE = "UPDATE users SET name = $2, username = $3, avatar_url = $4,
+    /// What a provider says at a login; what it leaves out stays, and an address that another account holds stays out.
+    UPDATE_PROFILE = "UPDATE users SET name = COALESCE(NULLIF($2, ''), name), username = COALESCE(NULLIF($3, ''), username),
+            avatar_url = COALESCE(NULLIF($4, ''), avatar_url),
             email = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
             email_verified = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email_verified ELSE $6 END,
             update_time = $7
-        WHERE id = $1 AND (name <> $2 OR username <> $3 OR avatar_url <> $4 OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)))";
+        WHERE id = $1 AND (($2 <> '' AND name <> $2) OR ($3 <> '' AND username <> $3) OR ($4 <> '' AND avatar_url <> $4) OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)))";
     LIST = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users
         WHERE create_time > $1 OR (create_time = $1 AND id > $2) ORDER BY create_time, id LIMIT $3";
 }
