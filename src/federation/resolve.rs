@@ -75,10 +75,11 @@ impl Federation {
         let wanted = |field| fields.contains(&field);
         let ages = |tokens: &Held| (access_status(tokens, context.min_ttl, now), id_token_status(tokens, context.min_ttl, now));
         (*access, *id_token) = ages(tokens);
-        let stale = (wanted(OpenIdField::AccessToken) && *access == Status::Expired)
-            || (wanted(OpenIdField::IdToken) && *id_token == Status::Expired);
+        let min_ttl = context.min_ttl;
+        let renews = (wanted(OpenIdField::AccessToken) && *access == Status::Expired && may_bring_access(tokens, min_ttl, now))
+            || (wanted(OpenIdField::IdToken) && *id_token == Status::Expired && may_bring_id_token(tokens, min_ttl));
         // What the provider gave a moment ago is the best that it gives.
-        if !stale || is_just_renewed(tokens.renewed(), now) {
+        if !renews || is_just_renewed(tokens.renewed(), now) {
             return Ok(source);
         }
         match self.renew(tokens).await {
@@ -117,6 +118,21 @@ impl Federation {
             None => Source::None(Status::NotFederated),
         }
     }
+}
+
+/// Whether a renewal may bring an access token that lasts: one after another in vain would only turn over the refresh token.
+fn may_bring_access(tokens: &Held, min_ttl: Duration, now: Timestamp) -> bool {
+    tokens.renewed().is_none_or(|renewed| {
+        let life = renewed.until(tokens.access_expire_time);
+        life >= min_ttl || now >= renewed.plus(life / 2)
+    })
+}
+
+/// Whether a renewal may bring an ID token that lasts; not where the last one brought none, or none that was good enough when new.
+fn may_bring_id_token(tokens: &Held, min_ttl: Duration) -> bool {
+    let lasted =
+        |renewed: Timestamp| tokens.id_token.as_ref().is_some_and(|token| renewed.until(token.expire_time) >= MIN_LIFE.max(min_ttl));
+    tokens.renewed().is_none_or(lasted)
 }
 
 fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {

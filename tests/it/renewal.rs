@@ -191,6 +191,34 @@ async fn an_id_token_that_alone_has_expired_is_renewed_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let now = world.clock.now().secs();
+        let login = |nonce: &str| {
+            let mut claims = provider.claims("ann", nonce, now);
+            claims["exp"] = json!(now + 100);
+            tokens("access-1", "refresh-token-1", &signed(&claims)).to_string()
+        };
+        let (_, session, _) = world.arrive_at(&provider, login).await.expect("signed in");
+        world.secret("refresh-token-1");
+        provider.answer(200, &json!({ "access_token": "access-2", "token_type": "Bearer", "expires_in": 3600 }).to_string());
+        let before = provider.token_requests().len();
+        world.clock.advance(AGE);
+        world.token(&session.access_token, "ID_TOKEN").await.expect("20 seconds left, which is the best to be had");
+        for _ in 0..3 {
+            world.clock.advance(Duration::from_secs(11));
+            assert_eq!(reason(&world.token(&session.access_token, "ID_TOKEN").await.expect_err("it ends")).1, "TOKEN_EXPIRED");
+        }
+        assert_eq!(provider.token_requests().len(), before + 1);
+        assert_eq!(world.bearer(&session.access_token).await.expect("good for long"), "access-2");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_login_without_a_refresh_token_lasts_as_long_as_its_tokens() {
     let provider = Provider::start(json!({ "access_token_ttl": 100, "refresh_tokens": "never" })).await;
     on_each_engine(async |engine| {
@@ -254,11 +282,13 @@ async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_
             assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")), (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned()));
         }
         assert_eq!(provider.stats().await.refreshes(), 1, "a moment ago it gave the best that it gives");
-        world.clock.advance(Duration::from_secs(10));
-        for _ in 0..3 {
-            assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")).1, "TOKEN_EXPIRED");
+        for (wait, refreshes) in [(49, 1), (1, 2), (49, 2)] {
+            world.clock.advance(Duration::from_secs(wait));
+            for _ in 0..3 {
+                assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")).1, "TOKEN_EXPIRED");
+            }
+            assert_eq!(provider.stats().await.refreshes(), refreshes, "half of its life later, it may give better ones");
         }
-        assert_eq!(provider.stats().await.refreshes(), 2);
         assert_eq!(reason(&lasting(-1).await.expect_err("no duration")).1, "FIELDS_INVALID");
         world.end().await;
     })
