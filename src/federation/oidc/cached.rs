@@ -42,7 +42,7 @@ impl<T> Cached<T> {
         match &held {
             Some(held) if self.age(held) < self.fresh => Ok(Arc::clone(&held.value)),
             // Another call is renewing it just now.
-            Some(held) if self.last_attempt.try_lock().is_err() => Ok(Arc::clone(&held.value)),
+            Some(held) if self.age(held) < KEPT && self.last_attempt.try_lock().is_err() => Ok(Arc::clone(&held.value)),
             _ => self.renew(held.as_ref().map(|held| &held.value), fetch).await,
         }
     }
@@ -61,8 +61,12 @@ impl<T> Cached<T> {
         if last_attempt.is_some_and(|at| now.saturating_sub(at) < pause) {
             return self.last_good(held, Error::ProviderUnavailable("it was asked a moment ago, in vain".into()));
         }
+        // Before the fetch too, for a call that is dropped during it.
         *last_attempt = Some(now);
-        match fetch.await {
+        let fetched = fetch.await;
+        // The pause begins when it has failed: who waited meanwhile must not wait through one of their own.
+        *last_attempt = Some(self.clock.elapsed());
+        match fetched {
             Ok(value) => Ok(self.hold(value)),
             Err(error) => self.last_good(held, error),
         }
@@ -120,6 +124,36 @@ mod tests {
         let (a, b, c) = tokio::join!(call(), call(), call());
         assert_eq!((*a.expect("a"), *b.expect("b"), *c.expect("c")), (0, 0, 0));
         assert_eq!(fetches.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn calls_that_waited_through_a_slow_failure_do_not_repeat_it() {
+        let (clock, cached) = cached();
+        let fetches = AtomicUsize::new(0);
+        let call = || {
+            cached.get(async {
+                tokio::task::yield_now().await;
+                fetches.fetch_add(1, Ordering::SeqCst);
+                clock.advance(Duration::from_secs(5));
+                down().await
+            })
+        };
+        let (a, b, c) = tokio::join!(call(), call(), call());
+        assert!(a.is_err() && b.is_err() && c.is_err());
+        assert_eq!(fetches.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_value_kept_for_too_long_is_not_served_during_a_fetch_either() {
+        let (clock, cached) = cached();
+        cached.get(async { Ok(1) }).await.expect("up");
+        clock.advance(KEPT);
+        let slow = async {
+            tokio::task::yield_now().await;
+            down().await
+        };
+        let (a, b) = tokio::join!(cached.get(slow), cached.get(down()));
+        assert!(a.is_err() && b.is_err());
     }
 
     #[tokio::test]
