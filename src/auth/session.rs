@@ -62,9 +62,10 @@ impl Auth {
         if session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        let end_session_url = self.0.federation.end_session_url(&session.id, &session.provider).await;
+        let hint = self.0.federation.logout_hint(&session.id, &session.provider).await;
         self.0.tokens.revoke(&session.id, None, "logout", now).await?;
         tracing::info!(user = %session.user.id, session = %session.id, "a session was logged out");
-        Ok(end_session_url)
+        // Last, because a slow provider must not delay the end of the session.
+        Ok(self.0.federation.end_session_url(&session.provider, hint.as_ref()).await)
     }
 }

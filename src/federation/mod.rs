@@ -23,7 +23,7 @@ use crate::config::Templates;
 use crate::config::providers::OpenIdProvider;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
-use crate::secret::Keyring;
+use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
 use held::Held;
 use memory::Memory;
@@ -80,17 +80,21 @@ impl Federation {
         &self.0.vault
     }
 
-    /// Where the browser can end the provider's own session, if that is configured and the provider says where.
+    /// The ID token that tells the provider whose session ends, to be taken before the tokens go; `None` where nothing asks for it.
     ///
-    /// The ID token is a hint and no more: tokens that cannot be read must not keep a session alive.
-    pub async fn end_session_url(&self, session: &SessionId, provider: &str) -> Option<String> {
-        let client = self.provider(provider).ok()?;
+    /// It is a hint and no more: tokens that cannot be read must not keep a session alive.
+    pub async fn logout_hint(&self, session: &SessionId, provider: &str) -> Option<SecretString> {
+        self.provider(provider).ok().filter(|client| client.config().use_end_session_endpoint)?;
         let held = self.held(session).await.unwrap_or_else(|error| {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "a logout goes without the ID token");
             Arc::default()
         });
-        let id_token = held.iter().find(|held| held.provider == provider).and_then(|held| held.id_token.as_ref());
-        client.end_session_url(id_token.map(|token| &token.text)).await
+        held.iter().find(|held| held.provider == provider)?.id_token.as_ref().map(|token| token.text.clone())
+    }
+
+    /// Where the browser can end the provider's own session, if that is configured and the provider says where; it may be asked for it.
+    pub async fn end_session_url(&self, provider: &str, hint: Option<&SecretString>) -> Option<String> {
+        self.provider(provider).ok()?.end_session_url(hint).await
     }
 
     /// The tokens of a session, from memory where they are fresh.
