@@ -39,13 +39,13 @@ pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> Profi
 
 /// Whether the claims lack an address of their own, so that userinfo is worth a call.
 pub(super) fn lacks_email(members: &Map<String, Value>, provider: &OpenIdProvider) -> bool {
-    let configured = provider.email_claim.as_deref().and_then(|name| address(members, name));
-    configured.or_else(|| address(members, "email")).is_none()
+    email(members, provider).is_none()
 }
 
+/// The configured claim's, or `email`. `LibreChat` goes on to `preferred_username` and `upn`, but a name that looks like an address is
+/// nobody's word that mail arrives there.
 fn email(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
-    let names = provider.email_claim.as_deref().into_iter().chain(["email", "preferred_username", "upn"]);
-    names.into_iter().find_map(|name| address(members, name))
+    provider.email_claim.as_deref().and_then(|name| address(members, name)).or_else(|| address(members, "email"))
 }
 
 fn username(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
@@ -118,14 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn the_address_comes_in_librechats_order() {
+    fn the_address_is_the_configured_claims_or_the_email() {
         assert_eq!(of(&json!({"email": "a@x", "preferred_username": "b@x"})).email.as_deref(), Some("a@x"));
-        assert_eq!(of(&json!({"email": "", "preferred_username": "b@x", "upn": "c@x"})).email.as_deref(), Some("b@x"));
-        assert_eq!(of(&json!({"preferred_username": "ann", "upn": "c@x"})).email.as_deref(), Some("c@x"));
-        assert_eq!(of(&json!({"preferred_username": "ann"})).email, None);
+        assert_eq!(of(&json!({"preferred_username": "ann", "upn": "c@x"})).email, None);
         let own = |members| with(&members, |provider| provider.email_claim = Some("mail".into())).email;
         assert_eq!(own(json!({"mail": " m@x ", "email": "a@x"})).as_deref(), Some("m@x"));
+        let upn = with(&json!({"upn": "c@x", "email": "a@x"}), |provider| provider.email_claim = Some("upn".into()));
+        assert_eq!(upn.email.as_deref(), Some("c@x"));
         assert_eq!(own(json!({"mail": ["m@x"], "email": "a@x"})).as_deref(), Some("a@x"));
+    }
+
+    #[test]
+    fn a_user_name_that_looks_like_an_address_is_a_user_name() {
+        let profile = of(&json!({"email": "", "preferred_username": "b@x", "upn": "c@x"}));
+        assert_eq!((profile.email, profile.username.as_deref(), profile.name.as_deref()), (None, Some("b@x"), Some("b@x")));
     }
 
     #[test]
@@ -136,7 +142,8 @@ mod tests {
             assert_eq!(of(&json!({"email": "a@x", "email_verified": verified})).email_verified, expected);
         }
         assert!(!of(&json!({"email": "a@x"})).email_verified);
-        assert!(!of(&json!({"upn": "c@x", "email_verified": true})).email_verified);
+        let upn = with(&json!({"upn": "c@x", "email_verified": true}), |p| p.email_claim = Some("upn".into()));
+        assert!(upn.email.is_some() && !upn.email_verified);
         let own = with(&json!({"mail": "victim@x", "email": "a@x", "email_verified": true}), |p| p.email_claim = Some("mail".into()));
         assert!(!own.email_verified);
     }
