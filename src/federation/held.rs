@@ -52,12 +52,16 @@ pub struct Vault {
     keyring: Keyring,
 }
 
-/// Which row a sealed value stands in.
+/// Which row a sealed value stands in, and whose account at which provider it is of: who can write to the database must not make
+/// tokens another account's, or another provider's.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     session: &'a SessionId,
     identity: &'a IdentityId,
     user: &'a UserId,
+    issuer: &'a str,
+    subject: &'a str,
+    provider: &'a str,
 }
 
 /// What is sealed together.
@@ -118,12 +122,20 @@ impl Vault {
             claims: Cow::Borrowed(claims.members()),
             scopes: grant.scopes.as_deref().unwrap_or_default().join(" "),
         };
-        self.seal(Place { session, identity, user }, &tokens)
+        let place = Place { session, identity, user, issuer: claims.issuer(), subject: claims.subject(), provider: &grant.provider };
+        self.seal(place, &tokens)
     }
 
     /// Seals what a refresh brought; what it did not bring stays as it was.
     pub(super) fn seal_refresh(&self, held: &Held, grant: &Grant, claims: Option<&VerifiedClaims>) -> SealedTokens {
-        let place = Place { session: &held.key.session_id, identity: &held.key.identity_id, user: &held.user_id };
+        let place = Place {
+            session: &held.key.session_id,
+            identity: &held.key.identity_id,
+            user: &held.user_id,
+            issuer: &held.issuer,
+            subject: &held.subject,
+            provider: &held.provider,
+        };
         let tokens = Tokens {
             grant,
             id_token: id_token(grant).or_else(|| held.id_token.clone()),
@@ -152,7 +164,14 @@ impl Vault {
     /// # Errors
     /// [`Error::Internal`] where a value was changed, moved or sealed with an unknown key.
     pub(super) fn open(&self, stored: StoredTokens) -> Result<Held> {
-        let place = Place { session: &stored.key.session_id, identity: &stored.key.identity_id, user: &stored.user_id };
+        let place = Place {
+            session: &stored.key.session_id,
+            identity: &stored.key.identity_id,
+            user: &stored.user_id,
+            issuer: &stored.issuer,
+            subject: &stored.subject,
+            provider: &stored.provider,
+        };
         let text = |kind, sealed: &[u8]| self.open_text(place, kind, sealed);
         let content = &stored.content;
         let id_token = match (&content.id_token, content.id_expire_time) {
@@ -191,11 +210,12 @@ impl Vault {
 }
 
 impl<'a> Place<'a> {
-    fn context<'b>(self, kind: &'b str) -> [&'b str; 5]
+    fn context<'b>(self, kind: &'b str) -> [&'b str; 8]
     where
         'a: 'b,
     {
-        ["federated_tokens", kind, self.session.as_str(), self.user.as_str(), self.identity.as_str()]
+        let (session, user, identity) = (self.session.as_str(), self.user.as_str(), self.identity.as_str());
+        ["federated_tokens", kind, session, user, identity, self.issuer, self.subject, self.provider]
     }
 }
 

@@ -305,3 +305,25 @@ async fn sealed_tokens_open_nowhere_but_in_their_own_row_and_column() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn sealed_tokens_open_only_for_the_account_and_provider_that_they_are_of() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let token = world.bearer(&session.access_token).await.expect("resolved");
+        for (table, column, own) in
+            [("identities", "subject", "ann"), ("identities", "issuer", &provider.issuer), ("federated_tokens", "provider", "openid")]
+        {
+            let set = async |value: &str| engine.execute(&format!("UPDATE {table} SET {column} = '{value}'")).await;
+            assert_eq!(set("another").await, 1);
+            world.clock.advance(Duration::from_secs(2));
+            assert_eq!(world.no_bearer(&session.access_token).await, "INTERNAL", "{column}");
+            assert_eq!(set(own).await, 1);
+            assert_eq!(world.bearer(&session.access_token).await.expect("as before"), token);
+        }
+        world.end().await;
+    })
+    .await;
+}

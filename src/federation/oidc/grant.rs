@@ -13,6 +13,8 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_mins(5);
 /// A user's tokens.
 #[derive(Debug)]
 pub struct Grant {
+    /// The id of the provider that granted it.
+    pub provider: String,
     /// The access token.
     pub access_token: SecretString,
     /// When it ends; five minutes from now where the provider does not say.
@@ -26,8 +28,9 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub(super) fn new(answer: Answer, id_expire_time: Option<Timestamp>, now: Timestamp) -> Self {
+    pub(super) fn new(provider: &str, answer: Answer, id_expire_time: Option<Timestamp>, now: Timestamp) -> Self {
         Self {
+            provider: provider.to_owned(),
             access_token: answer.access_token,
             access_expire_time: now.plus(answer.expires_in.unwrap_or(UNKNOWN_LIFETIME)),
             id_token: answer.id_token.zip(id_expire_time),

@@ -146,7 +146,7 @@ impl OpenIdClient {
             self.add_userinfo(&mut claims, &metadata, &answer.access_token).await;
         }
         let expire_time = claims.expire_time();
-        let mut grant = Grant::new(answer, Some(expire_time), now);
+        let mut grant = Grant::new(&self.config.id, answer, Some(expire_time), now);
         // A scope that is not stated is the one asked for (RFC 6749 section 5.1).
         grant.scopes.get_or_insert_with(|| self.scopes());
         Ok((grant, claims))
@@ -179,7 +179,7 @@ impl OpenIdClient {
             answer.id_token = None;
         }
         let expire_time = claims.as_ref().map(VerifiedClaims::expire_time);
-        Ok((Grant::new(answer, expire_time, now), claims))
+        Ok((Grant::new(&self.config.id, answer, expire_time, now), claims))
     }
 
     /// Where to end the user's session at the provider, if that is configured and the provider has such a place

@@ -23,12 +23,19 @@ const BAD_SIGNATURE: &str = "its signature is not good";
 /// The claims of an ID token that passed every check.
 #[derive(Clone, PartialEq)]
 pub struct VerifiedClaims {
+    issuer: String,
     subject: String,
     expire_time: Timestamp,
     members: Map<String, Value>,
 }
 
 impl VerifiedClaims {
+    /// `iss`, which is the pinned issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// `sub`.
     #[must_use]
     pub fn subject(&self) -> &str {
@@ -158,7 +165,7 @@ fn check_claims(members: Map<String, Value>, expected: &Expected<'_>, now: Times
     if expected.subject.is_some_and(|expected| subject != expected) {
         return Err("its sub is another user's");
     }
-    Ok(VerifiedClaims { subject, expire_time, members })
+    Ok(VerifiedClaims { issuer: expected.issuer.to_owned(), subject, expire_time, members })
 }
 
 /// `aud` is the client alone, as text or list; `azp` is the client where present, and present where there are several.
