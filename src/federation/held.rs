@@ -1,10 +1,13 @@
 //! Provider tokens as held: sealed in the store, opened here.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value as Json};
 
 use super::oidc::{Grant, VerifiedClaims};
+use super::vocabulary::OpenIdField;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{IdentityId, SessionId, UserId};
@@ -30,9 +33,15 @@ pub(super) struct Held {
     pub state: TokenState,
     pub version: i64,
     pub update_time: Timestamp,
+    released: Mutex<BTreeSet<OpenIdField>>,
 }
 
 impl Held {
+    /// Whether a token is given away for the first time since these were read.
+    pub fn is_first_release(&self, field: &OpenIdField) -> bool {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).insert(field.clone())
+    }
+
     /// When the tokens were renewed last; `None` for those of the login.
     pub fn renewed(&self) -> Option<Timestamp> {
         (self.version > 1).then_some(self.update_time)
@@ -195,6 +204,7 @@ impl Vault {
             state: stored.state,
             version: stored.version,
             update_time: stored.update_time,
+            released: Mutex::default(),
         })
     }
 

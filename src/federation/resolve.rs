@@ -11,7 +11,7 @@ use super::render::{Options, Outcome, RenderError, Rendered};
 use super::renew::Renewal;
 use super::request::Request;
 use super::values::{Answers, Source};
-use super::vocabulary::{OnUnresolved, OpenIdField, Status};
+use super::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Unresolved, UnresolvedReason, Violations};
 use crate::store::sessions::SessionState;
@@ -58,7 +58,9 @@ impl Federation {
             sources.entry(None).or_insert_with(|| self.pick(&held, None, context));
         }
         let answers = Answers { context, sources, templates: &self.0.templates, clients: self.providers() };
-        request.render(&answers, context.options).map_err(unresolved)
+        let rendered = request.render(&answers, context.options).map_err(unresolved)?;
+        note_releases(&rendered, &answers);
+        Ok(rendered)
     }
 
     /// The tokens that a provider's placeholders mean, renewed where the templates need it.
@@ -116,6 +118,18 @@ impl Federation {
                 Source::None(Status::Missing)
             }
             None => Source::None(Status::NotFederated),
+        }
+    }
+}
+
+/// Leaves a trace of each token that is about to be given away: its first release, and of a session in use one in each second.
+fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
+    for placeholder in &rendered.released {
+        let Placeholder::OpenId { field, provider } = placeholder else { continue };
+        let Some(Source::Held { tokens, .. }) = answers.sources.get(provider) else { continue };
+        if tokens.is_first_release(field) {
+            let (user, session, entries) = (&tokens.user_id, &tokens.key.session_id, rendered.values.len());
+            tracing::info!(%user, %session, provider = tokens.provider, token = ?field, version = tokens.version, entries, "a provider token is released");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Placeholders: the whole vocabulary, who may ask for it, and what happens where it does not resolve.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use countersign::grpc::proto::*;
 use serde_json::json;
@@ -10,7 +11,7 @@ use crate::support::callers::{Listed, sent_with};
 use crate::support::calls::{by_session, by_token, by_user, complete_request, fields};
 use crate::support::federated::{failures, map, statuses, wish};
 use crate::support::provider::Provider;
-use crate::support::{World, client, on_each_engine, reason};
+use crate::support::{World, client, logs, on_each_engine, reason};
 
 const VARIABLES: &[(&str, &str)] = &[
     ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY,REGION,UNSET"),
@@ -336,6 +337,31 @@ async fn neither_an_answers_outcomes_nor_an_error_hold_a_value() {
         let told = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
         assert!(!told.contains(&bearer) && !told.contains("own-secret-value"));
         world.secret("own-secret-value");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_of_a_provider_token_leaves_a_trace_without_the_token() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (user, session) = world.arrive("ann").await;
+        let traces = || {
+            let log = String::from_utf8_lossy(&logs::kept()).into_owned();
+            let of_this =
+                format!("user={} session={} provider=\"openid\" token=AccessToken version=1 entries=1", user.id, session.session_id);
+            log.lines().filter(|line| line.contains("a provider token is released") && line.contains(&of_this)).count()
+        };
+        let name = wish(&session.access_token, Sink::Text, &[("t", "{{LIBRECHAT_OPENID_USER_NAME}}")]);
+        world.resolve(name).await.expect("resolved");
+        assert_eq!(traces(), 0);
+        for seconds in [0, 0, 2] {
+            world.clock.advance(Duration::from_secs(seconds));
+            world.bearer(&session.access_token).await.expect("resolved");
+        }
+        assert_eq!(traces(), 2, "one in a second at most");
         world.end().await;
     })
     .await;
