@@ -46,7 +46,11 @@ impl<'a> Credential<'a> {
 
     /// Takes note of a placeholder that came out empty.
     pub(super) fn gap(&mut self, source: &'a str, is_token: bool) {
-        let word = self.tail.trim_end();
+        let mut word = self.tail.trim_end();
+        if self.is_authorization {
+            // `Bearer:` is no scheme, but who writes it means one.
+            word = word.trim_end_matches(':').trim_end();
+        }
         let last = word.rsplit(|c: char| c.is_whitespace() || ":='\"".contains(c)).next().unwrap_or_default();
         let follows_scheme = SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(last));
         let stands_alone = word.is_empty() && (self.is_authorization || (self.is_header && is_token));
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_authorization_header_knows_any_scheme() {
-        for text in ["Token §", "§", "¤ "] {
+        for text in ["Token §", "§", "¤ ", "Bearer: §", "Bearer:¤", "Token: §"] {
             assert!(is_bare("headers.authorization", text), "{text}");
         }
         for text in ["abc§", "Token abc§", "Token abc §"] {
