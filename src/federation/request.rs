@@ -6,7 +6,7 @@ use std::fmt;
 use super::header::check_name as check_header_name;
 use super::placeholder::Template;
 pub use super::sink::check_env_name;
-use super::vocabulary::{OpenIdField, Placeholder, Sink, Status};
+use super::vocabulary::{OpenIdField, Placeholder, Sink, Status, UserField};
 
 /// The most entries of one call.
 pub const MAX_ENTRIES: usize = 1_000;
@@ -180,14 +180,8 @@ impl Request {
 /// What the templates of a call ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// An account's field.
-    pub user: bool,
-    /// A field of the request's body.
-    pub body: bool,
-    /// The token of an on-behalf-of exchange with Microsoft Graph.
-    pub graph: bool,
-    /// The names of `${NAME}`.
-    pub env: BTreeSet<String>,
+    /// The account's id at its provider.
+    pub subject: bool,
     /// What is asked of each provider; `None` is the one that the request or the session means.
     pub openid: BTreeMap<Option<String>, BTreeSet<OpenIdField>>,
 }
@@ -195,23 +189,12 @@ pub struct Needs {
 impl Needs {
     fn add(&mut self, placeholder: &Placeholder) {
         match placeholder {
-            Placeholder::User(_) => self.user = true,
-            Placeholder::Body(_) => self.body = true,
-            Placeholder::Graph => self.graph = true,
-            Placeholder::Env(name) => {
-                self.env.insert(name.clone());
-            }
+            Placeholder::User(UserField::OpenIdId) => self.subject = true,
             Placeholder::OpenId { field, provider } => {
                 self.openid.entry(provider.clone()).or_default().insert(field.clone());
             }
-            Placeholder::Custom(_) | Placeholder::Reserved(_) => {}
+            _ => {}
         }
-    }
-
-    /// Whether a bearer credential of the user is asked for.
-    #[must_use]
-    pub fn tokens(&self) -> bool {
-        self.graph || self.openid.values().flatten().any(OpenIdField::is_token)
     }
 }
 
@@ -244,15 +227,19 @@ mod tests {
         let other = BTreeSet::from([OpenIdField::IdToken, OpenIdField::ExpiresAt]);
         let openid = BTreeMap::from([(None, own), (Some("b".to_owned()), other)]);
         assert_eq!(needs.openid, openid);
-        assert!(needs.user && needs.body && needs.graph && needs.tokens());
-        assert_eq!(needs.env, BTreeSet::from(["E".to_owned()]));
+        assert!(!needs.subject);
+    }
+
+    #[test]
+    fn an_account_s_fields_need_no_tokens_but_its_id_at_the_provider_does() {
+        assert_eq!(needs("{{LIBRECHAT_USER_EMAIL}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}", Scope::Full, false), Needs::default());
+        assert!(needs("{{LIBRECHAT_USER_OPENIDID}}", Scope::Full, false).subject);
     }
 
     #[test]
     fn what_is_refused_is_not_needed() {
-        assert!(!needs(ALL, Scope::NoTokens, false).tokens());
-        let env = Needs { env: BTreeSet::from(["E".to_owned()]), ..Needs::default() };
-        assert_eq!(needs(ALL, Scope::EnvOnly, false), env);
+        assert!(!needs(ALL, Scope::NoTokens, false).openid.values().flatten().any(OpenIdField::is_token));
+        assert_eq!(needs(ALL, Scope::EnvOnly, false), Needs::default());
         assert_eq!(needs(ALL, Scope::Full, true), Needs::default());
     }
 

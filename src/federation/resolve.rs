@@ -50,7 +50,7 @@ impl Federation {
         }
         let needs = request.needs(context.options.user_authored);
         let mut sources = BTreeMap::new();
-        if !needs.openid.is_empty() || needs.user || needs.graph {
+        if !needs.openid.is_empty() || needs.subject {
             let held = self.held(&context.session.id).await?;
             for (provider, fields) in &needs.openid {
                 sources.insert(provider.clone(), self.source(&held, provider.as_deref(), fields, context, now).await?);
