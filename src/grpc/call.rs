@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tracing::{debug, error, warn};
 
 use super::caller::CallerContext;
+use super::connection::{OpenCall, Usage};
 use super::status::complete;
 use crate::secret::random;
 
@@ -54,17 +55,20 @@ pub(super) struct Call {
     id: RequestId,
     path: Option<PathAndQuery>,
     caller: Option<Arc<CallerContext>>,
+    /// Keeps the connection; a call that needs no caller does not.
+    open: Option<OpenCall>,
 }
 
 impl Call {
     /// Of a request, before its caller is known.
     pub(super) fn new(request: &Request<Body>) -> Self {
-        Self { id: RequestId::of(request.headers()), path: request.uri().path_and_query().cloned(), caller: None }
+        Self { id: RequestId::of(request.headers()), path: request.uri().path_and_query().cloned(), caller: None, open: None }
     }
 
     /// Notes the caller, and tells the handler.
     pub(super) fn admit(&mut self, caller: Option<Arc<CallerContext>>, request: &mut Request<Body>) {
         if let Some(caller) = &caller {
+            self.open = request.extensions().get::<Usage>().map(Usage::begin);
             request.extensions_mut().insert(Arc::clone(caller));
         }
         self.caller = caller;

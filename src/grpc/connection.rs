@@ -1,41 +1,65 @@
-//! Connections as they are accepted: a bounded number of them, and none that says nothing.
+//! Connections as they are accepted: a bounded number of them, and none that nobody uses.
+//!
+//! Whoever can connect takes a place before any credential is seen, so a place is kept only by calls that were let in.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::time::{Instant, Sleep, sleep};
+use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 /// How many connections may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// How long a connection may take to send HTTP/2's preface; after it, pings find the dead.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
-const PREFACE_LEN: usize = 24;
 /// The pause after a failed accept, which is mostly a want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+const LIMITS: Limits = Limits { first_call: Duration::from_secs(10), idle: Duration::from_mins(10), strangers: 128 };
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// How long a connection may take until a call of a known caller begins.
+    first_call: Duration,
+    /// A connection without such a call for so long ends before twice as long; a client connects anew without its user noticing.
+    idle: Duration,
+    /// How many connections of one address may be without such a call yet; more are closed at once. Callers behind one
+    /// address (a sidecar, loopback) are not held up by it, because theirs are used as soon as they are open.
+    strangers: usize,
+}
 
 /// The connections of a listener, for ever: an accept that fails is tried again.
 pub fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    limited(listener, LIMITS)
+}
+
+fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    stream::unfold((listener, slots), |(listener, slots)| async move {
+    let strangers = Strangers::default();
+    stream::unfold((listener, slots, strangers), move |(listener, slots, strangers)| async move {
         let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-        let connection = Connection::new(accept(&listener).await, slot);
-        Some((Ok(connection), (listener, slots)))
+        let (stream, stranger) = accept(&listener, &strangers, limits.strangers).await;
+        Some((Ok(Connection::new(stream, stranger, slot, limits)), (listener, slots, strangers)))
     })
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, strangers: &Strangers, most: usize) -> (TcpStream, Stranger) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, peer)) => {
+                if let Some(stranger) = strangers.enter(peer.ip(), most) {
+                    return (stream, stranger);
+                }
+                debug!(peer = %peer.ip(), "too many connections without a call");
+            }
             Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection was lost before it was accepted"),
             Err(error) => {
                 warn!(%error, "accept failed");
@@ -49,66 +73,159 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
+/// How many connections of each address have not been used yet.
+#[derive(Clone, Debug, Default)]
+struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Stranger {
+    all: Strangers,
+    address: IpAddr,
+}
+
+impl Strangers {
+    fn enter(&self, ip: IpAddr, most: usize) -> Option<Stranger> {
+        let address = group(ip);
+        let mut counts = lock(&self.0);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Stranger { all: self.clone(), address })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.all.0);
+        let left = counts.get(&self.address).map_or(0, |count| count - 1);
+        if left == 0 {
+            counts.remove(&self.address);
+        } else {
+            counts.insert(self.address, left);
+        }
+    }
+}
+
+/// One host has a whole /64 of IPv6.
+fn group(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a connection is used, as its calls tell; an extension of each request.
+#[derive(Clone, Debug)]
+pub struct Usage(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    /// Calls that are under way.
+    open: AtomicU64,
+    /// Calls that were let in so far.
+    admitted: AtomicU64,
+    stranger: Mutex<Option<Stranger>>,
+}
+
+/// A call that was let in; its connection is in use until this is dropped.
+#[derive(Debug)]
+pub(super) struct OpenCall(Usage);
+
+impl Usage {
+    fn new(stranger: Stranger) -> Self {
+        Self(Arc::new(Counts { open: AtomicU64::new(0), admitted: AtomicU64::new(0), stranger: Mutex::new(Some(stranger)) }))
+    }
+
+    /// Notes that a call was let in.
+    pub(super) fn begin(&self) -> OpenCall {
+        self.0.open.fetch_add(1, Ordering::SeqCst);
+        if self.0.admitted.fetch_add(1, Ordering::SeqCst) == 0 {
+            lock(&self.0.stranger).take();
+        }
+        OpenCall(self.clone())
+    }
+
+    /// Whether a call that was let in is under way.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.open.load(Ordering::SeqCst) > 0
+    }
+
+    fn admitted(&self) -> u64 {
+        self.0.admitted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// An accepted connection, which holds one of the places.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    silence: Option<Silence>,
+    usage: Usage,
+    /// How many calls there had been at the last look.
+    seen: u64,
+    look: Pin<Box<Sleep>>,
+    idle: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
-/// What is still to come of the preface, and until when.
-#[derive(Debug)]
-struct Silence {
-    missing: usize,
-    end: Pin<Box<Sleep>>,
-}
-
 impl Connection {
-    fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, stranger: Stranger, slot: OwnedSemaphorePermit, limits: Limits) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY");
         }
-        let silence = Silence { missing: PREFACE_LEN, end: Box::pin(sleep(MAX_SILENCE)) };
-        Self { stream, silence: Some(silence), _slot: slot }
+        let look = Box::pin(sleep(limits.first_call));
+        Self { stream, usage: Usage::new(stranger), seen: 0, look, idle: limits.idle, _slot: slot }
     }
 
-    fn heard(&mut self, bytes: usize) {
-        if let Some(silence) = &mut self.silence {
-            silence.missing = silence.missing.saturating_sub(bytes);
+    /// Fails once no call is under way and none was let in since the look before. Writing asks too: who reads nothing stops our reading.
+    fn in_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.look.as_mut().poll(cx).is_ready() {
+            let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
+            if !open && admitted == self.seen {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.seen = admitted;
+            self.look.as_mut().reset(Instant::now() + self.idle);
         }
-        self.silence.take_if(|silence| silence.missing == 0);
+        Ok(())
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Usage;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Usage {
+        self.usage.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(silence) = &mut self.silence
-            && silence.end.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.heard(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        self.in_use(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.in_use(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.in_use(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -122,5 +239,77 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_mins(10);
+
+    async fn accepted(limits: Limits) -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
+        let connection = Box::pin(limited(listener, limits)).next().await.expect("a connection").expect("accepted");
+        (peer, connection)
+    }
+
+    async fn ends(connection: &mut Connection) {
+        let error = loop {
+            match connection.read_u8().await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_call_ends_whatever_it_says() {
+        let (mut peer, mut connection) = accepted(Limits { first_call: SHORT, idle: LONG, strangers: 1 }).await;
+        peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("sent");
+        ends(&mut connection).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
+        let (_peer, mut connection) = accepted(Limits { first_call: SHORT, idle: SHORT, strangers: 1 }).await;
+        let call = connection.connect_info().begin();
+        assert!(timeout(SHORT * 5, connection.read_u8()).await.is_err());
+        drop(call);
+        ends(&mut connection).await;
+    }
+
+    #[tokio::test]
+    async fn one_address_has_few_connections_without_a_call() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut connections = Box::pin(limited(listener, Limits { first_call: LONG, idle: LONG, strangers: 2 }));
+        let mut peers = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            peers.push(TcpStream::connect(address).await.expect("connects"));
+            taken.push(connections.next().await.expect("a connection").expect("accepted"));
+        }
+        let mut third = TcpStream::connect(address).await.expect("connects");
+        assert!(timeout(SHORT, connections.next()).await.is_err());
+        assert_eq!(third.read(&mut [0]).await.expect("closed"), 0);
+        drop(taken[0].connect_info().begin());
+        peers.push(TcpStream::connect(address).await.expect("connects"));
+        connections.next().await.expect("a connection").expect("accepted");
+    }
+
+    #[test]
+    fn one_host_is_one_address() {
+        let group = |text: &str| group(text.parse().expect("an address")).to_string();
+        assert_eq!(group("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(group("2001:db8::1:2:3:4"), group("2001:db8::5"));
+        assert_ne!(group("2001:db8::1"), group("2001:db8:0:1::1"));
     }
 }

@@ -95,16 +95,22 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
     use http::HeaderValue;
     use http_body::Frame;
     use http_body_util::BodyExt as _;
+    use tokio::net::{TcpListener, TcpStream};
     use tonic::Code;
+    use tonic::transport::server::Connected as _;
     use tonic_types::StatusExt as _;
     use tower::{ServiceExt as _, service_fn};
 
     use super::super::call::REQUEST_ID;
+    use super::super::connection::connections;
     use super::*;
     use crate::config::callers::Callers;
+
+    type FrameResult = Result<Frame<tonic::codegen::Bytes>, Status>;
 
     fn request(timeout: &'static str) -> Request<Body> {
         let request = Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-timeout", timeout);
@@ -138,6 +144,27 @@ mod tests {
         let trailers = response.into_body().collect().await.expect("a body").trailers().cloned().expect("trailers");
         assert_eq!(trailers[Status::GRPC_STATUS], "0");
         assert_eq!(trailers[REQUEST_ID].len(), 32);
+    }
+
+    #[tokio::test]
+    async fn only_calls_that_were_let_in_keep_their_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let _peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
+        let connection = Box::pin(connections(listener)).next().await.expect("a connection").expect("accepted");
+        let usage = connection.connect_info();
+        for (path, callers, kept) in [
+            ("/grpc.health.v1.Health/Watch", Callers::Open, false),
+            ("/countersign.v1.TokenService/VerifyToken", Callers::Listed(Vec::new()), false),
+            ("/countersign.v1.TokenService/VerifyToken", Callers::Open, true),
+        ] {
+            let body = || Ok(Response::new(Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<FrameResult>()))));
+            let calls = Calls::new(Gate::new(&callers), service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }));
+            let request = Request::builder().uri(path).extension(usage.clone()).body(Body::empty()).expect("a request");
+            let response = calls.oneshot(request).await.expect("infallible");
+            assert_eq!(usage.is_open(), kept, "{path}");
+            drop(response);
+            assert!(!usage.is_open());
+        }
     }
 
     #[test]
