@@ -69,7 +69,8 @@ impl Passwords {
             drop(permit);
             result
         };
-        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+        // A panic's text may quote a user's.
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("the work on a password did not end"))
     }
 
     /// A place on a core, after a place in the queue.
