@@ -15,7 +15,7 @@ use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
@@ -197,7 +197,7 @@ impl Connection {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.seen = admitted;
-            self.look.as_mut().reset(Instant::now() + self.idle);
+            self.look = Box::pin(sleep(self.idle));
         }
         Ok(())
     }
