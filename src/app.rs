@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::auth::Auth;
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::federation::Federation;
 use crate::grpc::api::Api;
 use crate::grpc::caller::Gate;
 use crate::grpc::page::PageTokens;
+use crate::grpc::unfinished::Unfinished;
 use crate::moderation::Moderation;
 use crate::server::{self, Services};
 use crate::store::{OpenStoreError, Store};
@@ -20,8 +22,11 @@ use crate::token::Tokens;
 
 /// How often rows that nobody can ask for any more are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
-/// Renewals of provider tokens that are under way at a stop are waited for, because a refresh token is good for one use.
+/// What is under way once the server has ended is waited for: commits, and renewals of provider tokens, whose refresh tokens are
+/// good for one use.
 const SETTLING: Duration = Duration::from_secs(10);
+/// A database that does not answer must not hold up the end.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A service that is ready to serve.
 #[derive(Debug)]
@@ -70,14 +75,28 @@ impl App {
     /// Where the listener fails.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<()> {
         let cleaner = tokio::spawn(clean(self.store.clone(), self.moderation, self.clock));
+        let unfinished = self.api.unfinished();
         let services = Services { auth: self.api.clone(), token: self.api.clone(), moderation: self.api.clone(), federation: self.api };
         let served = server::serve(listener, services, self.gate, self.reflection, shutdown).await;
         cleaner.abort();
-        if tokio::time::timeout(SETTLING, self.federation.settle()).await.is_err() {
-            tracing::warn!("a renewal of provider tokens did not end in time");
+        if timeout(SETTLING, settle(&unfinished, &self.federation)).await.is_err() {
+            tracing::warn!("work was still under way after {} seconds", SETTLING.as_secs());
         }
-        self.store.close().await;
+        if timeout(CLOSING, self.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time");
+        }
         served
+    }
+}
+
+/// Waits until nothing is under way; what ends may have begun something else.
+async fn settle(unfinished: &Unfinished, federation: &Federation) {
+    loop {
+        unfinished.ended().await;
+        federation.settle().await;
+        if unfinished.is_none() && federation.settle().now_or_never().is_some() {
+            return;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Call, answer, complete};
+use super::api::{Api, Asked, answer};
 use super::convert::{address, connection, signed_in, subject, user};
 use super::proto::auth_service_server::AuthService;
 use super::proto::{self, complete_federated_login_response, get_user_request, login_response};
@@ -15,9 +15,9 @@ const USERS: &str = "users";
 #[tonic::async_trait]
 impl AuthService for Api {
     async fn register(&self, request: Request<proto::RegisterRequest>) -> Result<Response<proto::RegisterResponse>, Status> {
-        let Call { message, now, .. } = self.begin(request)?;
+        let Asked { message, now, .. } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let new = NewAccount {
                 address: address(message.client.as_ref()),
                 email: message.email,
@@ -32,9 +32,9 @@ impl AuthService for Api {
     }
 
     async fn login(&self, request: Request<proto::LoginRequest>) -> Result<Response<proto::LoginResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let credentials = Credentials {
                 email: message.email,
                 password: message.password.into(),
@@ -48,9 +48,9 @@ impl AuthService for Api {
     }
 
     async fn logout(&self, request: Request<proto::LogoutRequest>) -> Result<Response<proto::LogoutResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let end_session_url = auth.logout(&message.refresh_token, caller.name(), now).await?.unwrap_or_default();
             Ok(proto::LogoutResponse { end_session_url })
         })
@@ -74,9 +74,9 @@ impl AuthService for Api {
         &self,
         request: Request<proto::BeginFederatedLoginRequest>,
     ) -> Result<Response<proto::BeginFederatedLoginResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let address = address(message.client.as_ref());
             let begun = auth.begin_federated_login(&message.provider, message.return_to, address, caller.name(), now).await?;
             Ok(proto::BeginFederatedLoginResponse {
@@ -93,9 +93,9 @@ impl AuthService for Api {
         &self,
         request: Request<proto::CompleteFederatedLoginRequest>,
     ) -> Result<Response<proto::CompleteFederatedLoginResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let completed = auth.complete_federated_login(federated_answer(message), caller.name(), now).await?;
             let result = complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
             Ok(proto::CompleteFederatedLoginResponse { result: Some(result), new_user: completed.new_user, return_to: completed.return_to })
@@ -104,7 +104,7 @@ impl AuthService for Api {
     }
 
     async fn get_user(&self, request: Request<proto::GetUserRequest>) -> Result<Response<proto::GetUserResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let found = match message.user {
                 None => return Err(Error::invalid("user", "one of subject and email is required")),
@@ -123,7 +123,7 @@ impl AuthService for Api {
     }
 
     async fn list_users(&self, request: Request<proto::ListUsersRequest>) -> Result<Response<proto::ListUsersResponse>, Status> {
-        let Call { message, .. } = self.begin(request)?;
+        let Asked { message, .. } = self.begin(request)?;
         answer(async {
             let page = self.pages.read(USERS, message.page_size, &message.page_token)?;
             let (users, more) = self.auth.list_users(page.ascending(), page.size).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Call, answer, complete};
+use super::api::{Api, Asked, answer};
 use super::caller::CallerContext;
 use super::convert::{duration, json_object, proto_struct, subject, time};
 use super::proto::federation_service_server::FederationService;
@@ -54,7 +54,7 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolvePlaceholdersRequest>,
     ) -> Result<Response<proto::ResolvePlaceholdersResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let (names, entries) = entries(sink(message.sink)?, message.entries)?;
             let rendered = self.resolve(&caller, entries, wish!(message), now).await?;
@@ -68,7 +68,7 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveEndpointRequest>,
     ) -> Result<Response<proto::ResolveEndpointResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let Some(resolve_endpoint_request::Target::Endpoint(endpoint)) = message.target else {
                 return Err(Error::invalid("endpoint", "is required"));
@@ -90,7 +90,7 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveMcpServerRequest>,
     ) -> Result<Response<proto::ResolveMcpServerResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let Some(resolve_mcp_server_request::Target::Server(server)) = message.target else {
                 return Err(Error::invalid("server", "is required"));
@@ -107,7 +107,7 @@ impl FederationService for Api {
         &self,
         request: Request<proto::GetTokenStatusRequest>,
     ) -> Result<Response<proto::GetTokenStatusResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let subject = subject(message.subject, &caller, Permission::FederationActAs)?;
             let session = self.auth.acting(&subject, now).await?;
@@ -118,9 +118,9 @@ impl FederationService for Api {
     }
 
     async fn delete_tokens(&self, request: Request<proto::DeleteTokensRequest>) -> Result<Response<proto::DeleteTokensResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let (auth, federation) = (self.auth.clone(), self.federation.clone());
-        complete(async move {
+        self.run_to_end(async move {
             match subject(message.subject, &caller, Permission::FederationActAs)? {
                 subject @ Subject::User(_) => {
                     let who = auth.who(&subject, now).await?;

@@ -15,3 +15,4 @@ pub mod request;
 pub mod routes;
 pub mod status;
 mod token_service;
+pub mod unfinished;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Call, answer, complete};
+use super::api::{Api, Asked, answer};
 use super::convert::ban;
 use super::page::parse_id;
 use super::proto::moderation_service_server::ModerationService;
@@ -21,9 +21,9 @@ impl ModerationService for Api {
         &self,
         request: Request<proto::RecordViolationRequest>,
     ) -> Result<Response<proto::RecordViolationResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let moderation = self.moderation.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let violation = Violation::read(&Report {
                 kind: &message.r#type,
                 user_id: &message.user_id,
@@ -43,7 +43,7 @@ impl ModerationService for Api {
     }
 
     async fn check_access(&self, request: Request<proto::CheckAccessRequest>) -> Result<Response<proto::CheckAccessResponse>, Status> {
-        let Call { message, now, .. } = self.begin(request)?;
+        let Asked { message, now, .. } = self.begin(request)?;
         answer(async {
             let mut violations = Violations::default();
             let (user, address) = read_offender(&message.user_id, &message.ip_address, &mut violations);
@@ -55,9 +55,9 @@ impl ModerationService for Api {
     }
 
     async fn ban_target(&self, request: Request<proto::BanTargetRequest>) -> Result<Response<proto::BanTargetResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let moderation = self.moderation.clone();
-        complete(async move {
+        self.run_to_end(async move {
             // A negative one is named with all that is wrong: as nothing, which no ban may last.
             let duration = message.duration.map(|duration| Duration::try_from(duration).unwrap_or_default());
             let target = message.target.as_ref().map(target);
@@ -69,9 +69,9 @@ impl ModerationService for Api {
     }
 
     async fn lift_ban(&self, request: Request<proto::LiftBanRequest>) -> Result<Response<proto::LiftBanResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let moderation = self.moderation.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let id = parse_id("ban_id", &message.ban_id, BanId::parse)?;
             let lifted = moderation.lift(&id, now).await?;
             tracing::info!(ban = %lifted.id, caller = %caller.name(), "a caller lifted a ban");
@@ -81,7 +81,7 @@ impl ModerationService for Api {
     }
 
     async fn list_bans(&self, request: Request<proto::ListBansRequest>) -> Result<Response<proto::ListBansResponse>, Status> {
-        let Call { message, now, .. } = self.begin(request)?;
+        let Asked { message, now, .. } = self.begin(request)?;
         answer(async {
             let page = self.pages.read(BANS, message.page_size, &message.page_token)?;
             let limit = i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1);

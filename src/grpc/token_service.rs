@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Call, answer, complete};
+use super::api::{Api, Asked, answer};
 use super::caller::CallerContext;
 use super::convert::{connection, duration, optional_address, request_id, session, subject, time, tokens, user};
 use super::page::parse_id;
@@ -20,9 +20,9 @@ const MAX_BATCH: usize = 100;
 #[tonic::async_trait]
 impl TokenService for Api {
     async fn mint_session(&self, request: Request<proto::MintSessionRequest>) -> Result<Response<proto::MintSessionResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let mint = Mint {
                 user_id: parse_id("user_id", &message.user_id, UserId::parse)?,
                 address: optional_address(message.client.as_ref())?,
@@ -37,7 +37,7 @@ impl TokenService for Api {
     }
 
     async fn verify_token(&self, request: Request<proto::VerifyTokenRequest>) -> Result<Response<VerifyTokenResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             self.check_audience(&caller, &message.audience)?;
             self.verify(&message.access_token, &message.audience, now).await
@@ -49,7 +49,7 @@ impl TokenService for Api {
         &self,
         request: Request<proto::BatchVerifyTokensRequest>,
     ) -> Result<Response<proto::BatchVerifyTokensResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             self.check_audience(&caller, &message.audience)?;
             if !(1..=MAX_BATCH).contains(&message.access_tokens.len()) {
@@ -68,9 +68,9 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RefreshSessionRequest>,
     ) -> Result<Response<proto::RefreshSessionResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let auth = self.auth.clone();
-        complete(async move {
+        self.run_to_end(async move {
             let address = optional_address(message.client.as_ref())?;
             let connection = connection(message.client);
             let refreshed = auth.refresh(&message.refresh_token, address, &connection, caller.name(), now).await?;
@@ -83,9 +83,9 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RevokeSessionRequest>,
     ) -> Result<Response<proto::RevokeSessionResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let (auth, sessions) = (self.auth.clone(), self.tokens.clone());
-        complete(async move {
+        self.run_to_end(async move {
             let session = parse_id("session_id", &message.session_id, SessionId::parse)?;
             let owner = if let Some(named) = message.subject {
                 let subject = subject(Some(named), &caller, Permission::TokenRevokeAny)?;
@@ -104,9 +104,9 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RevokeUserSessionsRequest>,
     ) -> Result<Response<proto::RevokeUserSessionsResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         let (auth, sessions) = (self.auth.clone(), self.tokens.clone());
-        complete(async move {
+        self.run_to_end(async move {
             let subject = subject(message.subject, &caller, Permission::TokenRevokeAny)?;
             let except = match message.except_session_id.as_str() {
                 "" => None,
@@ -120,7 +120,7 @@ impl TokenService for Api {
     }
 
     async fn list_sessions(&self, request: Request<proto::ListSessionsRequest>) -> Result<Response<proto::ListSessionsResponse>, Status> {
-        let Call { caller, message, now } = self.begin(request)?;
+        let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
             let subject = subject(message.subject, &caller, Permission::TokenReadAny)?;
             let who = self.auth.who(&subject, now).await?;
