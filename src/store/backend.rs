@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction, raw_sql};
 
 use super::StoreError;
 
@@ -15,8 +15,12 @@ use super::StoreError;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A PostgreSQL connection that lay idle for longer is tried before it is used.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// No statement, wait for a lock or open transaction outlasts the call that it is for; what did would keep locks from others.
+const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
+/// How often a transaction is tried that others keep ending.
+pub(super) const ROUNDS: usize = 3;
 
 /// Connections to one of the engines.
 #[derive(Clone, Debug)]
@@ -72,6 +76,8 @@ impl Pools {
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
+            // Not as parameters of the start, which poolers in front of PostgreSQL refuse.
+            .after_connect(|connection, _| Box::pin(async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) }))
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > PING_AFTER_IDLE {
@@ -99,7 +105,12 @@ impl Pools {
                 migrator.run(&mut *tx).await?;
                 tx.commit().await?;
             }
-            Self::Postgres(pool) => migrator.run(pool).await?,
+            Self::Postgres(pool) => {
+                // A connection of its own, because a migration may take longer than a call.
+                let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+                migrator.run(&mut connection).await?;
+                connection.close().await?;
+            }
         }
         Ok(())
     }
@@ -107,7 +118,11 @@ impl Pools {
     /// Begins a transaction; on SQLite with the write lock from the start.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            // The file is here, so only other writers can be what a writer waits for.
+            Self::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
+                Err(sqlx::Error::PoolTimedOut) => return Err(StoreError::Overloaded),
+                tx => Tx::Sqlite(tx?),
+            },
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
     }
@@ -186,6 +201,20 @@ macro_rules! within {
     };
 }
 
+/// Runs a transaction, from its beginning to its commit, and anew where the engine ended it for the sake of another one.
+macro_rules! retrying {
+    ($transaction:block) => {{
+        let mut round = 1;
+        loop {
+            let done: Result<_, $crate::store::StoreError> = async $transaction.await;
+            match &done {
+                Err(error) if round < $crate::store::backend::ROUNDS && error.is_conflict() => round += 1,
+                _ => break done,
+            }
+        }
+    }};
+}
+
 /// A row that both engines give, its columns by the fields' names.
 macro_rules! row {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)* }) => {
@@ -214,4 +243,4 @@ macro_rules! statements {
     };
 }
 
-pub(super) use {along, reading, row, statements, within, writing};
+pub(super) use {along, reading, retrying, row, statements, within, writing};

@@ -17,6 +17,7 @@ pub mod users;
 pub mod violations;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -38,10 +39,13 @@ pub struct Store {
 /// The store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    // Whole in itself, hence no source: a log that follows sources would tell it twice.
     #[error("the database does not answer or refused: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     #[error("the database could not be brought to this version: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(sqlx::migrate::MigrateError),
+    #[error("other writers held the database for too long")]
+    Overloaded,
     #[error("row {key} of {table} holds an impossible {column}")]
     Corrupt { table: &'static str, column: &'static str, key: String },
 }
@@ -51,6 +55,25 @@ impl StoreError {
     pub(crate) fn corrupt(table: &'static str, column: &'static str, key: impl fmt::Display) -> Self {
         Self::Corrupt { table, column, key: key.to_string() }
     }
+
+    /// Whether the transaction was ended in favour of another one, so that it may be tried anew: `serialization_failure` and
+    /// `deadlock_detected`.
+    fn is_conflict(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migration(error)
+    }
 }
 
 impl From<StoreError> for Error {
@@ -59,6 +82,7 @@ impl From<StoreError> for Error {
             StoreError::Corrupt { .. } | StoreError::Migration(_) => Self::internal(error),
             StoreError::Database(ref cause) if is_fault_of_ours(cause) => Self::internal(error),
             StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
+            StoreError::Overloaded => Self::Busy { retry_after: Duration::from_secs(1) },
         }
     }
 }
@@ -97,15 +121,6 @@ impl Store {
     /// Closes all connections once they are free.
     pub async fn close(&self) {
         self.pools.close().await;
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`] where it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        backend::reading!(self, |db| sqlx::query("SELECT 1").execute(db).await.map(drop))?;
-        Ok(())
     }
 
     /// Every statement, so that a test can prepare each on both engines.

@@ -7,7 +7,7 @@ use sqlx::query;
 use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
-use crate::store::backend::{Tx, statements, within, writing};
+use crate::store::backend::{Tx, retrying, statements, within, writing};
 use crate::store::changes::Change;
 use crate::store::{Store, StoreError};
 
@@ -20,7 +20,9 @@ statements! {
     REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
     DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
     DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
-    DELETE_EXPIRED = "DELETE FROM sessions WHERE expire_time < $1";
+    DELETE_TOKENS_OF_EXPIRED = "DELETE FROM federated_tokens WHERE session_id IN
+        (SELECT t.session_id FROM federated_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.expire_time <= $1 LIMIT 500)";
+    DELETE_EXPIRED = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expire_time < $1 LIMIT 500)";
 }
 
 impl Store {
@@ -29,14 +31,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn revoke_session(&self, id: &SessionId, owner: Option<&UserId>, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        within!(tx, |db| match owner {
-            Some(owner) =>
-                query(REVOKE_OWN).bind(id.as_str()).bind(owner.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
-            None => query(REVOKE).bind(id.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+        retrying!({
+            let mut tx = self.begin().await?;
+            within!(tx, |db| match owner {
+                Some(owner) =>
+                    query(REVOKE_OWN).bind(id.as_str()).bind(owner.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+                None => query(REVOKE).bind(id.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+            })?;
+            within!(tx, |db| query(DELETE_TOKENS).bind(id.as_str()).execute(db).await.map(drop))?;
+            tx.commit().await
         })?;
-        within!(tx, |db| query(DELETE_TOKENS).bind(id.as_str()).execute(db).await.map(drop))?;
-        tx.commit().await?;
         self.publish(&Change::SessionRevoked(id.clone()));
         Ok(())
     }
@@ -52,20 +56,28 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
-        let revoked = revoke_all(&mut tx, user, except, reason, now).await?;
-        tx.commit().await?;
+        let revoked = retrying!({
+            let mut tx = self.begin().await?;
+            let revoked = revoke_all(&mut tx, user, except, reason, now).await?;
+            tx.commit().await?;
+            Ok(revoked)
+        })?;
         self.publish(&Change::UserChanged(user.clone()));
         Ok(revoked)
     }
 
-    /// Forgets sessions that ended 30 days ago; until then a spent refresh token of theirs is still told apart from a forged one.
+    /// Forgets the provider tokens of sessions that have ended, and sessions that ended 30 days ago.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
-        let before = now.minus(KEPT_AFTER_END).millis();
-        writing!(self, |db| query(DELETE_EXPIRED).bind(before).execute(db).await.map(drop))?;
+        self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now).await?;
+        self.delete_in_batches(DELETE_EXPIRED, now.minus(KEPT_AFTER_END)).await
+    }
+
+    /// Repeats a statement until it finds nothing: a batch is short, because SQLite has one writer.
+    async fn delete_in_batches(&self, sql: &'static str, before: Timestamp) -> Result<(), StoreError> {
+        while writing!(self, |db| query(sql).bind(before.millis()).execute(db).await.map(|done| done.rows_affected()))? > 0 {}
         Ok(())
     }
 }
@@ -90,4 +102,72 @@ pub(in crate::store) async fn revoke_all(
         .map(|done| done.rows_affected()))?;
     within!(*tx, |db| query(DELETE_TOKENS_OF_USER).bind(user.as_str()).execute(db).await.map(drop))?;
     Ok(revoked)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{query_scalar, raw_sql};
+
+    use super::*;
+    use crate::store::backend::{Pools, reading};
+    use crate::store::testing::{on_each_engine, signed_in};
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const IDENTITY: &str =
+        "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ('i', $1, 'openid', 'iss', 'sub', 0)";
+    const TOKENS: &str = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, claims, scopes, state, version, update_time)
+        VALUES ($1, 'i', 'openid', $2, 0, $2, '', 'ACTIVE', 1, 0)";
+
+    async fn count(store: &Store, sql: &'static str) -> i64 {
+        reading!(store, |db| query_scalar(sql).fetch_one(db).await).expect("counted")
+    }
+
+    #[tokio::test]
+    async fn an_expired_session_loses_its_provider_tokens_at_once_and_its_row_after_thirty_days() {
+        on_each_engine(async |store| {
+            let (user, session) = signed_in(&store, START).await;
+            writing!(store, |db| query(IDENTITY).bind(user.as_str()).execute(db).await.map(drop)).expect("stored");
+            writing!(store, |db| query(TOKENS).bind(session.as_str()).bind([1_u8].as_slice()).execute(db).await.map(drop)).expect("stored");
+            let end = START.plus(Duration::from_hours(24));
+            let left = async |now| {
+                store.delete_expired_sessions(now).await.expect("deleted");
+                (count(&store, "SELECT COUNT(*) FROM federated_tokens").await, count(&store, "SELECT COUNT(*) FROM sessions").await)
+            };
+            assert_eq!(left(end.minus(Duration::from_millis(1))).await, (1, 1));
+            assert_eq!(left(end).await, (0, 1));
+            assert_eq!(left(end.plus(KEPT_AFTER_END)).await, (0, 1));
+            assert_eq!(left(end.plus(KEPT_AFTER_END + Duration::from_millis(1))).await, (0, 0));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_lost_against_another_is_tried_anew() {
+        on_each_engine(async |store| {
+            let Pools::Postgres(pool) = &store.pools else { return };
+            let (_, session) = signed_in(&store, START).await;
+            // A sequence counts on whatever becomes of its transaction.
+            let failing = "CREATE SEQUENCE losses;
+                CREATE FUNCTION lose() RETURNS trigger AS $$ BEGIN
+                    IF nextval('losses') % 3 > 0 THEN RAISE EXCEPTION USING ERRCODE = '40001'; END IF; RETURN NEW;
+                END $$ LANGUAGE plpgsql;
+                CREATE TRIGGER lose BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION lose()";
+            raw_sql(failing).execute(pool).await.expect("set up");
+            store.revoke_session(&session, None, "test", START).await.expect("the third round");
+            assert!(store.find_session(&session, START).await.expect("read").expect("there").revoked);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn no_statement_of_a_call_goes_on_for_ever() {
+        on_each_engine(async |store| {
+            let Pools::Postgres(pool) = &store.pools else { return };
+            for (setting, limit) in [("statement_timeout", "8s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")] {
+                let set: String = query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(pool).await.expect("read");
+                assert_eq!(set, limit);
+            }
+        })
+        .await;
+    }
 }

@@ -4,7 +4,7 @@ use sqlx::{query, query_scalar};
 
 use super::{NewSession, Opening, UserBan, address};
 use crate::id::UserId;
-use crate::store::backend::{Tx, statements, within};
+use crate::store::backend::{Tx, retrying, statements, within};
 use crate::store::{Store, StoreError};
 
 statements! {
@@ -21,10 +21,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn insert_session(&self, session: &NewSession) -> Result<Opening, StoreError> {
-        let mut tx = self.begin().await?;
-        let opening = insert(&mut tx, session).await?;
-        tx.commit().await?;
-        Ok(opening)
+        retrying!({
+            let mut tx = self.begin().await?;
+            let opening = insert(&mut tx, session).await?;
+            tx.commit().await?;
+            Ok(opening)
+        })
     }
 }
 
