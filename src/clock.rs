@@ -58,13 +58,14 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { start: Instant },
+    System { start: Instant, highest: Arc<AtomicI64> },
     Manual(Arc<Hands>),
 }
 
 #[derive(Debug)]
 struct Hands {
     wall: AtomicI64,
+    highest: AtomicI64,
     elapsed: AtomicI64,
 }
 
@@ -72,29 +73,32 @@ impl Clock {
     /// The operating system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now() })
+        Self(Source::System { start: Instant::now(), highest: Arc::new(AtomicI64::new(0)) })
     }
 
     /// A clock that stands at `start` until moved by [`Clock::advance`] or [`Clock::set`], for tests.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(Hands { wall: AtomicI64::new(start.millis()), elapsed: AtomicI64::new(0) })))
+        let hands = Hands { wall: AtomicI64::new(start.millis()), highest: AtomicI64::new(i64::MIN), elapsed: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(hands)))
     }
 
-    /// The time of day. It may jump either way.
+    /// The time of day, as long as that does not go back: then the latest that was read, so that nothing that has ended comes to
+    /// life again while the process lives. It may jump forward.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System { .. } => Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)),
-            Source::Manual(hands) => Timestamp(hands.wall.load(Ordering::SeqCst)),
-        }
+        let (wall, highest) = match &self.0 {
+            Source::System { highest, .. } => (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis), &**highest),
+            Source::Manual(hands) => (hands.wall.load(Ordering::SeqCst), &hands.highest),
+        };
+        Timestamp(highest.fetch_max(wall, Ordering::SeqCst).max(wall))
     }
 
     /// Time since the clock was made. It never goes back, so ages are measured with it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
-            Source::System { start } => start.elapsed(),
+            Source::System { start, .. } => start.elapsed(),
             Source::Manual(hands) => Duration::from_millis(u64::try_from(hands.elapsed.load(Ordering::SeqCst)).unwrap_or(0)),
         }
     }
@@ -107,7 +111,7 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock's time of day, as an administrator might; elapsed time stays. A system clock stays.
+    /// Sets a manual clock's time of day, as an administrator might, but what was read stays read; elapsed time stays. A system clock stays.
     pub fn set(&self, to: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
             hands.wall.store(to.millis(), Ordering::SeqCst);
@@ -117,4 +121,21 @@ impl Clock {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_set_back_stands_until_its_time_comes_again() {
+        let clock = Clock::manual(Timestamp::from_secs(1000));
+        let start = clock.now();
+        clock.set(Timestamp::from_secs(400));
+        assert_eq!(clock.clone().now(), start);
+        clock.advance(Duration::from_mins(10));
+        assert_eq!(clock.now(), start);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), Timestamp::from_secs(1001));
+    }
 }

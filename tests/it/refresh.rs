@@ -192,8 +192,12 @@ async fn a_clock_set_back_revives_no_spent_token_and_stops_no_good_one() {
         let (user, first) = world.signed_in("ann@example.com").await;
         let other = world.mint(&user.id).await;
         world.refresh(&first.refresh_token).await.expect("the next pair");
+        let ended = other.access_token;
+        world.clock.advance(HOUR);
+        assert_eq!(world.verdict(&ended).await, (false, InactiveReason::Expired));
         let other = world.refresh(&other.refresh_token).await.expect("the next pair");
         world.clock.set(world.clock.now().minus(HOUR));
+        assert_eq!(world.verdict(&ended).await, (false, InactiveReason::Expired));
         assert_eq!(refused(world.refresh(&first.refresh_token).await), unauthenticated("REFRESH_TOKEN_REUSED"));
         let other = world.refresh(&other.refresh_token).await.expect("the next pair");
         assert!(world.verdict(&other.access_token).await.0);
