@@ -23,15 +23,15 @@ impl SigningKeys {
             make_first(store, keyring, now).await?;
             stored = store.list_signing_keys().await?;
         }
-        let active = stored.iter().find(|key| is_active(key)).ok_or_else(|| Error::internal("no signing key is active"))?;
-        let pkcs8 = keyring
-            .open(Purpose::SigningKeys, &context(&active.id), &active.private_key)
-            .map_err(|cause| cannot_open(&active.id, &cause))?;
-        let active = SigningKey::from_pkcs8(&pkcs8)
-            .filter(|key| key.kid() == active.id)
-            .ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &active.id))?;
-        let known = stored.iter().map(public_half).collect::<Result<_, StoreError>>()?;
-        Ok(Self { active, known })
+        let (mut active, mut known) = (None, HashMap::new());
+        for stored in stored {
+            let key = open(keyring, &stored)?;
+            known.insert(stored.id.clone(), key.verify_key().clone());
+            if is_active(&stored) {
+                active = Some(key);
+            }
+        }
+        Ok(Self { active: active.ok_or_else(|| Error::internal("no signing key is active"))?, known })
     }
 
     pub(super) fn active(&self) -> &SigningKey {
@@ -41,6 +41,18 @@ impl SigningKeys {
     pub(super) fn find(&self, kid: &str) -> Option<&VerifyKey> {
         self.known.get(kid)
     }
+}
+
+/// The key of a row, from its sealed half alone: whoever can write to the database must not be able to add a public half of their own.
+fn open(keyring: &Keyring, stored: &StoredSigningKey) -> Result<SigningKey> {
+    let pkcs8 =
+        keyring.open(Purpose::SigningKeys, &context(&stored.id), &stored.private_key).map_err(|cause| cannot_open(&stored.id, &cause))?;
+    let key = SigningKey::from_pkcs8(&pkcs8).filter(|key| key.kid() == stored.id);
+    let key = key.ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &stored.id))?;
+    if stored.public_key != key.verify_key().public() {
+        return Err(StoreError::corrupt("signing_keys", "public_key", &stored.id).into());
+    }
+    Ok(key)
 }
 
 fn cannot_open(kid: &str, cause: &OpenError) -> Error {
@@ -62,11 +74,4 @@ fn context(kid: &str) -> [&str; 3] {
 
 fn is_active(key: &StoredSigningKey) -> bool {
     key.state == "active"
-}
-
-/// The id is made from the public half, so a half that was changed shows.
-fn public_half(key: &StoredSigningKey) -> Result<(String, VerifyKey), StoreError> {
-    let public = VerifyKey::from_bytes(&key.public_key).filter(|public| public.kid() == key.id);
-    let public = public.ok_or_else(|| StoreError::corrupt("signing_keys", "public_key", &key.id))?;
-    Ok((key.id.clone(), public))
 }

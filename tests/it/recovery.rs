@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use countersign::grpc::proto::*;
+use countersign::jose::SigningKey;
 use futures_util::future::join_all;
 use tonic::Code;
 
@@ -208,9 +209,34 @@ async fn a_signing_key_that_was_tampered_with_is_refused_at_the_start() {
     .await;
 }
 
-async fn set_bytes(engine: &Engine, column: &str, bytes: &[u8]) {
+#[tokio::test]
+async fn a_public_half_that_was_put_into_the_database_is_no_signing_key() {
+    on_each_engine(async |engine| {
+        let mut world = World::start(engine, &[]).await;
+        world.stop().await;
+        let foreign = SigningKey::from_pkcs8(&SigningKey::generate_pkcs8()).expect("a key");
+        let (kid, public) = (foreign.kid(), literal(engine, foreign.verify_key().public()));
+        let added = format!(
+            "INSERT INTO signing_keys (id, algorithm, public_key, private_key, state, create_time)
+            SELECT '{kid}', algorithm, {public}, private_key, 'retired', create_time FROM signing_keys"
+        );
+        engine.execute(&added).await;
+        let error = world.refused_start().await;
+        assert!(error.contains(kid), "{error}");
+        engine.execute(&format!("DELETE FROM signing_keys WHERE id = '{kid}'")).await;
+        world.resume().await;
+        world.end().await;
+    })
+    .await;
+}
+
+fn literal(engine: &Engine, bytes: &[u8]) -> String {
     let hex = hex::encode(bytes);
-    let literal = if directory(engine).is_some() { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
+    if directory(engine).is_some() { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") }
+}
+
+async fn set_bytes(engine: &Engine, column: &str, bytes: &[u8]) {
+    let literal = literal(engine, bytes);
     engine.execute(&format!("UPDATE signing_keys SET {column} = {literal}")).await;
 }
 
