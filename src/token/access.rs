@@ -95,7 +95,7 @@ impl Tokens {
         Ok(judge(remembered, state, audience, now))
     }
 
-    /// A session's state, from memory where it is fresh; `None` where there is no such session.
+    /// A session's state, from memory where a token of it is remembered and the state fresh; `None` where there is no such session.
     ///
     /// # Errors
     /// The store's.
