@@ -33,14 +33,15 @@ impl Auth {
     /// Makes a local account; the first one becomes administrator.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with all fields, [`Error::LimitExceeded`], [`Error::Banned`], [`Error::RegistrationClosed`],
+    /// [`Error::Invalid`] with all fields, or with a password that is too easily guessed; [`Error::LimitExceeded`], [`Error::Banned`], [`Error::RegistrationClosed`],
     /// [`Error::EmailInUse`], [`Error::Busy`]; the store's.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let checked = self.check(&new)?;
         self.0.moderation.refuse_banned(None, Some(checked.address), now).await?;
         self.0.moderation.limit(Limiter::Register, checked.address, now).await?;
         let claim = self.admin_claim(&new.invite_token)?;
-        let hash = self.0.passwords.hash(new.password).await?;
+        let names = [checked.email.clone(), new.name.clone(), checked.username.clone()];
+        let hash = self.0.passwords.hash(new.password, names).await?;
         let user = NewUser {
             id: UserId::new(now),
             email: Some(checked.email),
@@ -84,8 +85,7 @@ impl Auth {
     fn check(&self, new: &NewAccount) -> Result<Checked> {
         let mut violations = Violations::default();
         let email = violations.check("email", canonical_email(&new.email));
-        let names = [new.email.as_str(), &new.name, &new.username];
-        violations.check("password", check_password(&new.password, self.0.settings.min_password_length, &names));
+        violations.check("password", check_password(&new.password, self.0.settings.min_password_length));
         violations.check("name", check_name(&new.name));
         let username = violations.check("username", canonical_username(&new.username));
         let address = violations.check("client.ip_address", new.address);

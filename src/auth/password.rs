@@ -1,4 +1,4 @@
-//! Password hashes: argon2id, as many at once as there are cores.
+//! Passwords estimated and hashed (argon2id), as many at once as there are cores.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
+use super::policy::is_guessable;
 use crate::error::{Error, Result};
 use crate::secret::{ExposeSecret as _, SecretString};
 
@@ -27,7 +28,7 @@ const MOST_PASSES: u32 = 16;
 /// The hash of no password, with the same parameters, so that unknown accounts take as long as known ones.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The bounded pool that passwords are hashed on.
+/// The bounded pool that passwords are estimated and hashed on.
 #[derive(Clone, Debug)]
 pub(super) struct Passwords {
     queue: Arc<Semaphore>,
@@ -40,12 +41,19 @@ impl Passwords {
         Self { queue: Arc::new(Semaphore::new(QUEUE + cores)), cores: Arc::new(Semaphore::new(cores)) }
     }
 
-    /// The hash of a new password, in PHC text form.
+    /// The hash of an account's new password, in PHC text form. The names have to be bounded.
     ///
     /// # Errors
-    /// [`Error::Busy`] where too many wait.
-    pub(super) async fn hash(&self, password: SecretString) -> Result<String> {
-        self.run(move || hasher()?.hash_password(&normalised(&password)).map(|hash| hash.to_string()).map_err(cause)).await?
+    /// [`Error::Invalid`] where the password is too easily guessed for an account with these names, [`Error::Busy`] where too many wait.
+    pub(super) async fn hash(&self, password: SecretString, names: [String; 3]) -> Result<String> {
+        self.run(move || {
+            let password = normalised(&password);
+            if is_guessable(&password, &names.each_ref().map(String::as_str)) {
+                return Err(Error::invalid("password", "is too common, or too close to the account's own names"));
+            }
+            hasher()?.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(cause)
+        })
+        .await?
     }
 
     /// Whether the password is the hash's. Without a usable hash it takes as long, and is not.
@@ -57,7 +65,7 @@ impl Passwords {
             let known = hash.and_then(|text| usable(&text));
             let is_known = known.is_some();
             let hash = known.map_or_else(|| PasswordHash::new(NOBODY).map_err(cause), Ok)?;
-            Ok(hasher()?.verify_password(&normalised(&password), &hash).is_ok() && is_known)
+            Ok(hasher()?.verify_password(normalised(&password).as_bytes(), &hash).is_ok() && is_known)
         })
         .await?
     }
@@ -97,8 +105,8 @@ fn usable(text: &str) -> Option<PasswordHash> {
 }
 
 /// The same text typed on another keyboard is the same password (NFC).
-fn normalised(password: &SecretString) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(password.expose_secret().nfc().collect::<String>().into_bytes())
+fn normalised(password: &SecretString) -> Zeroizing<String> {
+    Zeroizing::new(password.expose_secret().nfc().collect())
 }
 
 fn cause(error: impl std::fmt::Display) -> Error {

@@ -102,12 +102,14 @@ async fn an_end_users_address_is_required_and_strictly_read() {
 #[tokio::test]
 async fn passwords_that_are_guessed_first_are_refused() {
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
+        let world = World::start(engine, &[("REGISTER_MAX", "100")]).await;
         for weak in ["password1", "qwertyuiop", "ann.marlowe", "Marlowe@example", "countersign", "LibreChat1", "          "] {
             let request = RegisterRequest { password: weak.to_owned(), ..register_request("ann.marlowe@example.com") };
             let answer = register(&world.channel(), request).await;
             assert_eq!(answer.as_ref().err().map(fields), Some(vec!["password".to_owned()]), "{weak}");
         }
+        let nameless = RegisterRequest { password: "password1".to_owned(), name: String::new(), ..register_request("ann@example.com") };
+        assert_eq!(fields(&refused(&world, nameless).await), ["name"], "what costs nothing is looked at first");
         let long = RegisterRequest { password: "ö#4".repeat(257), ..register_request("ann@example.com") };
         assert_eq!(fields(&refused(&world, long).await), ["password"]);
         assert_eq!(engine.number(USERS).await, 0);
@@ -123,7 +125,7 @@ async fn the_least_length_is_configured_and_counted_in_characters() {
         let with = |password: &str| RegisterRequest { password: password.to_owned(), ..register_request("ann@example.com") };
         let status = refused(&world, with("żółw-gęś-łoś-5")).await;
         let details = status.get_error_details();
-        assert_eq!(details.bad_request().expect("BadRequest").field_violations[0].description, "is too short");
+        assert_eq!(details.bad_request().expect("BadRequest").field_violations[0].description, "must have at least 15 characters");
         register(&world.channel(), with("żółw-gęś-łoś-57")).await.expect("registered");
         world.end().await;
     })
