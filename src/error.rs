@@ -14,6 +14,8 @@ pub enum Error {
     CallerUnknown,
     #[error("the caller lacks the permission {0}")]
     CallerNotAllowed(&'static str),
+    #[error("the caller may not have tokens of the audience {0}")]
+    AudienceNotAllowed(String),
     #[error("e-mail address or password is wrong")]
     CredentialsWrong,
     #[error("the access token is not a live one")]
@@ -135,7 +137,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::CallerUnknown => "CALLER_UNKNOWN",
-            Self::CallerNotAllowed(_) => "CALLER_NOT_ALLOWED",
+            Self::CallerNotAllowed(_) | Self::AudienceNotAllowed(_) => "CALLER_NOT_ALLOWED",
             Self::CredentialsWrong => "CREDENTIALS_WRONG",
             Self::AccessTokenInvalid => "ACCESS_TOKEN_INVALID",
             Self::RefreshTokenInvalid => "REFRESH_TOKEN_INVALID",
@@ -203,6 +205,17 @@ impl Violations {
     /// [`Error::Invalid`] with all of them.
     pub fn finish(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(self.into_error()) }
+    }
+
+    /// The value, unless there is none or any was added.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with all of them.
+    pub fn finish_with<T>(self, value: Option<T>) -> Result<T> {
+        match value {
+            Some(value) => self.finish().map(|()| value),
+            None => Err(self.into_error()),
+        }
     }
 
     /// The error that names them all.

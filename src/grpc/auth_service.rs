@@ -3,12 +3,12 @@
 use tonic::{Request, Response, Status};
 
 use super::api::{Api, Asked, answer};
-use super::convert::{address, connection, signed_in, subject, user};
+use super::convert::{address, connection, signed_in, user};
 use super::proto::auth_service_server::AuthService;
 use super::proto::{self, complete_federated_login_response, get_user_request, login_response};
 use crate::auth::{Credentials, FederatedAnswer, NewAccount};
 use crate::config::callers::Permission;
-use crate::error::Error;
+use crate::error::{Error, Violations};
 
 const USERS: &str = "users";
 
@@ -33,6 +33,7 @@ impl AuthService for Api {
 
     async fn login(&self, request: Request<proto::LoginRequest>) -> Result<Response<proto::LoginResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
+        self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
             let credentials = Credentials {
@@ -94,6 +95,7 @@ impl AuthService for Api {
         request: Request<proto::CompleteFederatedLoginRequest>,
     ) -> Result<Response<proto::CompleteFederatedLoginResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
+        self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
             let completed = auth.complete_federated_login(federated_answer(message), caller.name(), now).await?;
@@ -113,7 +115,9 @@ impl AuthService for Api {
                     self.auth.user_by_email(&email).await?
                 }
                 Some(get_user_request::User::Subject(named)) => {
-                    let subject = subject(Some(named), &caller, Permission::AuthReadAny)?;
+                    let mut violations = Violations::default();
+                    let subject = self.subject(Some(named), &caller, Permission::AuthReadAny, &mut violations)?;
+                    let subject = violations.finish_with(subject)?;
                     self.auth.who(&subject, now).await?.user().clone()
                 }
             };

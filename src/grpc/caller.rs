@@ -55,10 +55,13 @@ impl CallerContext {
         if self.has(permission) { Ok(()) } else { Err(Error::CallerNotAllowed(permission.name())) }
     }
 
-    /// Whether it may verify tokens for the audience.
-    #[must_use]
-    pub fn allows_audience(&self, audience: &str) -> bool {
-        self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience)
+    /// Fails where it may not have, show or verify tokens of the audience.
+    ///
+    /// # Errors
+    /// [`Error::AudienceNotAllowed`]
+    pub fn require_audience(&self, audience: &str) -> Result<()> {
+        let allowed = self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience);
+        if allowed { Ok(()) } else { Err(Error::AudienceNotAllowed(audience.to_owned())) }
     }
 }
 
@@ -217,14 +220,15 @@ mod tests {
     #[test]
     fn the_open_caller_may_do_everything() {
         let caller = Gate::new(&Callers::Open).admit(VERIFY, &headers(&[])).expect("admitted").expect("a caller");
-        assert!(Permission::ALL.iter().all(|permission| caller.require(*permission).is_ok()) && caller.allows_audience("any"));
+        assert!(Permission::ALL.iter().all(|permission| caller.require(*permission).is_ok()) && caller.require_audience("any").is_ok());
         assert_eq!(&**caller.name(), OPEN);
     }
 
     #[test]
     fn only_listed_audiences_are_allowed() {
         let caller = gate().admit(VERIFY, &headers(&["Bearer csc_old"])).expect("admitted").expect("a caller");
-        assert!(caller.allows_audience("chat") && !caller.allows_audience("agents"));
+        assert!(caller.require_audience("chat").is_ok());
+        assert!(matches!(caller.require_audience("agents"), Err(Error::AudienceNotAllowed(_))));
         assert!(matches!(caller.require(Permission::TokenMint), Err(Error::CallerNotAllowed("token.mint"))));
     }
 }

@@ -5,22 +5,16 @@ use std::time::Duration;
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value as Json};
 
-use super::caller::CallerContext;
-use super::page::parse_id;
 use super::proto;
-use crate::auth::{SignedIn, Subject};
+use crate::auth::SignedIn;
 use crate::clock::Timestamp;
-use crate::config::callers::Permission;
-use crate::error::{Error, Result};
-use crate::id::{SessionId, UserId};
-use crate::moderation::{Address, Ban, BanTarget};
+use crate::moderation::{Address, Ban, BanTarget, check_request_id};
 use crate::store::sessions::{Client, SessionSummary};
 use crate::store::users::User;
 use crate::token::TokenPair;
 
 const MAX_USER_AGENT: usize = 512;
 const MAX_DEVICE_NAME: usize = 128;
-const MAX_REQUEST_ID: usize = 128;
 
 #[expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
 pub(super) fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
@@ -29,20 +23,14 @@ pub(super) fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: time.secs(), nanos })
 }
 
-/// A duration of more than zero, where one was given.
-pub(super) fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
-    let Some(duration) = duration else { return Ok(None) };
-    match Duration::try_from(duration) {
-        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
-        _ => Err(Error::invalid(field, "must be a duration of more than zero")),
-    }
+/// A duration, where one was given.
+pub(super) fn duration(duration: Option<prost_types::Duration>) -> Result<Option<Duration>, &'static str> {
+    duration.map(Duration::try_from).transpose().map_err(|_| "must not be negative")
 }
 
 /// A caller's name for its request, where it gave one.
-pub(super) fn request_id(text: String) -> Result<Option<String>> {
-    if text.len() > MAX_REQUEST_ID || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Error::invalid("request_id", "must have at most 128 visible ASCII characters"));
-    }
+pub(super) fn request_id(text: String) -> Result<Option<String>, &'static str> {
+    check_request_id(&text)?;
     Ok((!text.is_empty()).then_some(text))
 }
 
@@ -55,11 +43,8 @@ pub(super) fn address(client: Option<&proto::ClientContext>) -> Result<Address, 
 }
 
 /// The end user's address where it was given; a bad one is an error all the same.
-pub(super) fn optional_address(client: Option<&proto::ClientContext>) -> Result<Option<Address>> {
-    if client.is_none_or(|client| client.ip_address.is_empty()) {
-        return Ok(None);
-    }
-    address(client).map(Some).map_err(|description| Error::invalid("client.ip_address", description))
+pub(super) fn optional_address(client: Option<&proto::ClientContext>) -> Result<Option<Address>, &'static str> {
+    if client.is_none_or(|client| client.ip_address.is_empty()) { Ok(None) } else { address(client).map(Some) }
 }
 
 /// The end user's connection, as far as it is kept.
@@ -78,23 +63,6 @@ fn kept(text: &str, max: usize) -> String {
     let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
     kept.truncate(kept.floor_char_boundary(max));
     kept
-}
-
-/// The user that a call is about; naming them otherwise than by their own token needs the permission `any`.
-pub(super) fn subject(subject: Option<proto::Subject>, caller: &CallerContext, any: Permission) -> Result<Subject> {
-    use proto::subject::Subject as Kind;
-    match subject.and_then(|subject| subject.subject) {
-        None => Err(Error::invalid("subject", "is required")),
-        Some(Kind::AccessToken(token)) => Ok(Subject::AccessToken(token)),
-        Some(Kind::SessionId(id)) => {
-            caller.require(any)?;
-            parse_id("subject.session_id", &id, SessionId::parse).map(Subject::Session)
-        }
-        Some(Kind::UserId(id)) => {
-            caller.require(any)?;
-            parse_id("subject.user_id", &id, UserId::parse).map(Subject::User)
-        }
-    }
 }
 
 pub(super) fn user(user: User) -> proto::User {

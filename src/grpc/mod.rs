@@ -14,5 +14,6 @@ pub mod proto;
 pub mod request;
 pub mod routes;
 pub mod status;
+mod subject;
 mod token_service;
 pub mod unfinished;

@@ -9,7 +9,7 @@ use super::convert::ban;
 use super::page::parse_id;
 use super::proto::moderation_service_server::ModerationService;
 use super::proto::{self, ban_target_request};
-use crate::error::Violations;
+use crate::error::{Error, Violations};
 use crate::id::BanId;
 use crate::moderation::{Report, TargetText, Violation, read_offender};
 
@@ -72,7 +72,7 @@ impl ModerationService for Api {
         let Asked { caller, message, now } = self.begin(request)?;
         let moderation = self.moderation.clone();
         self.run_to_end(async move {
-            let id = parse_id("ban_id", &message.ban_id, BanId::parse)?;
+            let id = parse_id(&message.ban_id, BanId::parse).map_err(|description| Error::invalid("ban_id", description))?;
             let lifted = moderation.lift(&id, now).await?;
             tracing::info!(ban = %lifted.id, caller = %caller.name(), "a caller lifted a ban");
             Ok(proto::LiftBanResponse { ban: Some(ban(lifted)) })

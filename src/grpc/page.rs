@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::error::{Error, Result, Violations};
+use crate::error::{Result, Violations};
 use crate::secret::{self, Keyring, MacKey, Purpose};
 
 const DEFAULT_SIZE: usize = 50;
@@ -39,12 +39,9 @@ impl PageTokens {
     /// [`Error::Invalid`] with both.
     pub(super) fn read(&self, list: &str, size: i32, token: &str) -> Result<Page> {
         let mut violations = Violations::default();
-        let size = violations.check("page_size", usize::try_from(size).map_err(|_| "must not be negative"));
+        let size = violations.check("page_size", read_size(size));
         let after = violations.check("page_token", self.position(list, token));
-        match (size, after) {
-            (Some(size), Some(after)) => Ok(Page { size: if size == 0 { DEFAULT_SIZE } else { size.min(MAX_SIZE) }, after }),
-            _ => Err(violations.into_error()),
-        }
+        violations.finish_with(size.zip(after)).map(|(size, after)| Page { size, after })
     }
 
     /// The token of the page after an item.
@@ -87,14 +84,24 @@ impl Page {
     }
 }
 
+/// How many items are asked for.
+pub(super) fn read_size(size: i32) -> Result<usize, &'static str> {
+    match usize::try_from(size) {
+        Ok(0) => Ok(DEFAULT_SIZE),
+        Ok(size) => Ok(size.min(MAX_SIZE)),
+        Err(_) => Err("must not be negative"),
+    }
+}
+
 /// An id in a request.
-pub(super) fn parse_id<T>(field: &str, text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-    parse(text).ok_or_else(|| Error::invalid(field, "must be an id as this service gives it"))
+pub(super) fn parse_id<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, &'static str> {
+    parse(text).ok_or("must be an id as this service gives it")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::secret::RootKey;
     use proptest::prelude::*;
 

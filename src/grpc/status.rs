@@ -79,7 +79,11 @@ fn code(error: &Error) -> Code {
         | Error::BindingMismatch
         | Error::IdTokenInvalid(_)
         | Error::ProviderRefused(_) => Code::Unauthenticated,
-        Error::CallerNotAllowed(_) | Error::Banned { .. } | Error::RegistrationClosed | Error::LoginClosed => Code::PermissionDenied,
+        Error::CallerNotAllowed(_)
+        | Error::AudienceNotAllowed(_)
+        | Error::Banned { .. }
+        | Error::RegistrationClosed
+        | Error::LoginClosed => Code::PermissionDenied,
         Error::EmailInUse => Code::AlreadyExists,
         Error::Unresolved(_) | Error::StoreRolledBack => Code::FailedPrecondition,
         Error::LimitExceeded { .. } | Error::Busy { .. } => Code::ResourceExhausted,
@@ -98,6 +102,7 @@ fn message(error: &Error) -> String {
 fn metadata(error: &Error) -> HashMap<String, String> {
     let entry = match error {
         Error::CallerNotAllowed(permission) => ("permission", (*permission).to_owned()),
+        Error::AudienceNotAllowed(audience) => ("audience", audience.chars().take(MAX_MESSAGE).collect()),
         Error::IdTokenInvalid(problem) => ("problem", (*problem).to_owned()),
         Error::ProviderRefused(problem) => ("problem", problem.chars().take(MAX_MESSAGE).collect()),
         Error::Banned { until: Some(until) } => ("until", rfc3339(*until)),
@@ -163,6 +168,7 @@ mod tests {
         vec![
             Error::CallerUnknown,
             Error::CallerNotAllowed("token.verify"),
+            Error::AudienceNotAllowed("https://chat.example".into()),
             Error::CredentialsWrong,
             Error::AccessTokenInvalid,
             Error::RefreshTokenInvalid,

@@ -3,15 +3,14 @@
 use tonic::{Request, Response, Status};
 
 use super::api::{Api, Asked, answer};
-use super::caller::CallerContext;
-use super::convert::{connection, duration, optional_address, request_id, session, subject, time, tokens, user};
-use super::page::parse_id;
+use super::convert::{connection, duration, optional_address, request_id, session, time, tokens, user};
+use super::page::{parse_id, read_size};
 use super::proto::token_service_server::TokenService;
 use super::proto::{self, InactiveReason, VerifyTokenResponse};
 use crate::auth::Mint;
 use crate::clock::Timestamp;
 use crate::config::callers::Permission;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violations};
 use crate::id::{SessionId, UserId};
 use crate::token::{Inactive, LiveToken, Verdict};
 
@@ -21,15 +20,10 @@ const MAX_BATCH: usize = 100;
 impl TokenService for Api {
     async fn mint_session(&self, request: Request<proto::MintSessionRequest>) -> Result<Response<proto::MintSessionResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
+        self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let mint = Mint {
-                user_id: parse_id("user_id", &message.user_id, UserId::parse)?,
-                address: optional_address(message.client.as_ref())?,
-                client: connection(message.client),
-                ttl: duration("ttl", message.ttl)?,
-                request_id: request_id(message.request_id)?,
-            };
+            let mint = mint(message)?;
             let minted = auth.mint(mint, caller.name(), now).await?;
             Ok(proto::MintSessionResponse { user: Some(user(minted.user)), tokens: Some(tokens(minted.tokens)) })
         })
@@ -39,7 +33,7 @@ impl TokenService for Api {
     async fn verify_token(&self, request: Request<proto::VerifyTokenRequest>) -> Result<Response<VerifyTokenResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
-            self.check_audience(&caller, &message.audience)?;
+            caller.require_audience(self.asked(&message.audience))?;
             self.verify(&message.access_token, &message.audience, now).await
         })
         .await
@@ -51,7 +45,7 @@ impl TokenService for Api {
     ) -> Result<Response<proto::BatchVerifyTokensResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
-            self.check_audience(&caller, &message.audience)?;
+            caller.require_audience(self.asked(&message.audience))?;
             if !(1..=MAX_BATCH).contains(&message.access_tokens.len()) {
                 return Err(Error::invalid("access_tokens", "must be 1 to 100 tokens"));
             }
@@ -69,9 +63,11 @@ impl TokenService for Api {
         request: Request<proto::RefreshSessionRequest>,
     ) -> Result<Response<proto::RefreshSessionResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
+        self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let address = optional_address(message.client.as_ref())?;
+            let address = optional_address(message.client.as_ref());
+            let address = address.map_err(|description| Error::invalid("client.ip_address", description))?;
             let connection = connection(message.client);
             let refreshed = auth.refresh(&message.refresh_token, address, &connection, caller.name(), now).await?;
             Ok(proto::RefreshSessionResponse { tokens: Some(tokens(refreshed.tokens)), user: Some(user(refreshed.user)) })
@@ -84,17 +80,22 @@ impl TokenService for Api {
         request: Request<proto::RevokeSessionRequest>,
     ) -> Result<Response<proto::RevokeSessionResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
-        let (auth, sessions) = (self.auth.clone(), self.tokens.clone());
+        let api = self.clone();
         self.run_to_end(async move {
-            let session = parse_id("session_id", &message.session_id, SessionId::parse)?;
-            let owner = if let Some(named) = message.subject {
-                let subject = subject(Some(named), &caller, Permission::TokenRevokeAny)?;
-                Some(auth.who(&subject, now).await?.user_id().clone())
+            let mut violations = Violations::default();
+            let session = violations.check("session_id", parse_id(&message.session_id, SessionId::parse));
+            let subject = if let Some(named) = message.subject {
+                api.subject(Some(named), &caller, Permission::TokenRevokeAny, &mut violations)?
             } else {
                 caller.require(Permission::TokenRevokeAny)?;
                 None
             };
-            sessions.revoke(&session, owner.as_ref(), "revoked", now).await?;
+            let session = violations.finish_with(session)?;
+            let owner = match subject {
+                Some(subject) => Some(api.auth.who(&subject, now).await?.user_id().clone()),
+                None => None,
+            };
+            api.tokens.revoke(&session, owner.as_ref(), "revoked", now).await?;
             Ok(proto::RevokeSessionResponse {})
         })
         .await
@@ -105,15 +106,17 @@ impl TokenService for Api {
         request: Request<proto::RevokeUserSessionsRequest>,
     ) -> Result<Response<proto::RevokeUserSessionsResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
-        let (auth, sessions) = (self.auth.clone(), self.tokens.clone());
+        let api = self.clone();
         self.run_to_end(async move {
-            let subject = subject(message.subject, &caller, Permission::TokenRevokeAny)?;
+            let mut violations = Violations::default();
+            let subject = api.subject(message.subject, &caller, Permission::TokenRevokeAny, &mut violations)?;
             let except = match message.except_session_id.as_str() {
                 "" => None,
-                id => Some(parse_id("except_session_id", id, SessionId::parse)?),
+                id => violations.check("except_session_id", parse_id(id, SessionId::parse)),
             };
-            let who = auth.who(&subject, now).await?;
-            let revoked = sessions.revoke_all(who.user_id(), except.as_ref(), now).await?;
+            let subject = violations.finish_with(subject)?;
+            let who = api.auth.who(&subject, now).await?;
+            let revoked = api.tokens.revoke_all(who.user_id(), except.as_ref(), now).await?;
             Ok(proto::RevokeUserSessionsResponse { revoked_count: i32::try_from(revoked).unwrap_or(i32::MAX) })
         })
         .await
@@ -122,8 +125,11 @@ impl TokenService for Api {
     async fn list_sessions(&self, request: Request<proto::ListSessionsRequest>) -> Result<Response<proto::ListSessionsResponse>, Status> {
         let Asked { caller, message, now } = self.begin(request)?;
         answer(async {
-            let subject = subject(message.subject, &caller, Permission::TokenReadAny)?;
-            let who = self.auth.who(&subject, now).await?;
+            let mut violations = Violations::default();
+            let subject = self.subject(message.subject, &caller, Permission::TokenReadAny, &mut violations)?;
+            violations.check("page_size", read_size(message.page_size));
+            let who = self.auth.who(&violations.finish_with(subject)?, now).await?;
+            // A page token is bound to the user, so it can be read only now.
             let list = format!("sessions of {}", who.user_id());
             let page = self.pages.read(&list, message.page_size, &message.page_token)?;
             let (sessions, more) = self.tokens.list(who.user_id(), page.descending(), page.size, now).await?;
@@ -138,9 +144,9 @@ impl TokenService for Api {
 }
 
 impl Api {
-    fn check_audience(&self, caller: &CallerContext, audience: &str) -> Result<()> {
-        let asked = if audience.is_empty() { self.tokens.audience() } else { audience };
-        if caller.allows_audience(asked) { Ok(()) } else { Err(Error::CallerNotAllowed(Permission::TokenVerify.name())) }
+    /// The audience that a verification asks for; unnamed it is ours.
+    fn asked<'a>(&'a self, audience: &'a str) -> &'a str {
+        if audience.is_empty() { self.tokens.audience() } else { audience }
     }
 
     async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<VerifyTokenResponse> {
@@ -149,6 +155,16 @@ impl Api {
             Verdict::Inactive(reason) => VerifyTokenResponse { inactive_reason: inactive(reason).into(), ..Default::default() },
         })
     }
+}
+
+fn mint(message: proto::MintSessionRequest) -> Result<Mint> {
+    let mut violations = Violations::default();
+    let user_id = violations.check("user_id", parse_id(&message.user_id, UserId::parse));
+    let address = violations.check("client.ip_address", optional_address(message.client.as_ref())).flatten();
+    let ttl = violations.check("ttl", duration(message.ttl)).flatten();
+    let request_id = violations.check("request_id", request_id(message.request_id)).flatten();
+    let user_id = violations.finish_with(user_id)?;
+    Ok(Mint { user_id, address, client: connection(message.client), ttl, request_id })
 }
 
 fn inactive(reason: Inactive) -> InactiveReason {

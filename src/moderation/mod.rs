@@ -20,7 +20,7 @@ pub use crate::store::violations::Recorded;
 pub use address::{Address, parse_cidr};
 pub use ban::TargetText;
 pub use limiter::Limiter;
-pub use violation::{Report, Violation, read_offender};
+pub use violation::{Report, Violation, check_request_id, read_offender};
 
 /// How long violations and bans that are over stay on record.
 const RETENTION: Duration = Duration::from_hours(30 * 24);

@@ -73,7 +73,11 @@ fn check_score(score: i32) -> Result<u32, &'static str> {
     u32::try_from(score).ok().filter(|score| *score <= MAX_SCORE).ok_or("0 to 1000 is expected")
 }
 
-fn check_request_id(id: &str) -> Result<(), &'static str> {
+/// Checks a caller's name for its request; it may be empty.
+///
+/// # Errors
+/// What is expected instead.
+pub fn check_request_id(id: &str) -> Result<(), &'static str> {
     let shaped = id.len() <= MAX_REQUEST_ID_LEN && id.bytes().all(|b| b.is_ascii_graphic());
     if shaped { Ok(()) } else { Err("at most 128 visible ASCII characters are expected") }
 }

@@ -8,7 +8,7 @@ use prost::Message as _;
 use prost_types::{Any, FileDescriptorSet};
 use tonic::{Code, Request, Status};
 
-use crate::support::calls::{PASSWORD, by_token, fields, login_request, register_request};
+use crate::support::calls::{PASSWORD, by_session, by_token, by_user, client_at, fields, login_request, register_request};
 use crate::support::{World, on_each_engine, reason};
 
 const KIB: usize = 1024;
@@ -158,6 +158,38 @@ async fn a_minted_session_can_be_asked_for_again_where_the_answer_was_lost() {
             world.refresh(&tokens.refresh_token).await.expect("the one session");
         }
         assert_eq!(engine.number("SELECT COUNT(*) FROM sessions WHERE request_id IS NOT NULL").await, 30);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_in_a_request_is_named_at_once() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let wrong = |answer: Result<(), Status>| fields(&answer.expect_err("refused"));
+        let (mut sessions, mut federation) = (world.tokens(), world.federation());
+        let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let text = |text: &str| text.to_owned();
+        let mint = MintSessionRequest { ttl: negative, request_id: text("two words"), client: client_at("unknown"), ..Default::default() };
+        assert_eq!(wrong(sessions.mint_session(mint).await.map(drop)), ["client.ip_address", "request_id", "ttl", "user_id"]);
+        let one = RevokeSessionRequest { session_id: text("x"), subject: by_user("x") };
+        assert_eq!(wrong(sessions.revoke_session(one).await.map(drop)), ["session_id", "subject.user_id"]);
+        let many = RevokeUserSessionsRequest { subject: None, except_session_id: text("x") };
+        assert_eq!(wrong(sessions.revoke_user_sessions(many).await.map(drop)), ["except_session_id", "subject"]);
+        let list = ListSessionsRequest { subject: by_session("x"), page_size: -1, ..Default::default() };
+        assert_eq!(wrong(sessions.list_sessions(list).await.map(drop)), ["page_size", "subject.session_id"]);
+        let custom_vars = || [(text("LIBRECHAT_X"), text("x"))].into();
+        let all = ["custom_vars[\"LIBRECHAT_X\"]", "min_ttl", "on_unresolved", "subject"];
+        let resolve = ResolvePlaceholdersRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let named = wrong(federation.resolve_placeholders(resolve).await.map(drop));
+        assert_eq!(named, [all[0], all[1], all[2], "sink", all[3]]);
+        let endpoint = ResolveEndpointRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let named = wrong(federation.resolve_endpoint(endpoint).await.map(drop));
+        assert_eq!(named, [all[0], "endpoint", all[1], all[2], all[3]]);
+        let server = ResolveMcpServerRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let named = wrong(federation.resolve_mcp_server(server).await.map(drop));
+        assert_eq!(named, [all[0], all[1], all[2], "server", all[3]]);
         world.end().await;
     })
     .await;
