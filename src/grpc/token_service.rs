@@ -127,9 +127,12 @@ impl TokenService for Api {
         answer(async {
             let mut violations = Violations::default();
             let subject = self.subject(message.subject, &caller, Permission::TokenReadAny, &mut violations)?;
-            violations.check("page_size", read_size(message.page_size));
-            let who = self.auth.who(&violations.finish_with(subject)?, now).await?;
-            // A page token is bound to the user, so it can be read only now.
+            // A page token is bound to the user, so it can be read only once they are known.
+            let Some(subject) = subject else {
+                violations.check("page_size", read_size(message.page_size));
+                return Err(violations.into_error());
+            };
+            let who = self.auth.who(&subject, now).await?;
             let list = format!("sessions of {}", who.user_id());
             let page = self.pages.read(&list, message.page_size, &message.page_token)?;
             let (sessions, more) = self.tokens.list(who.user_id(), page.descending(), page.size, now).await?;
