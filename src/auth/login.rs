@@ -30,14 +30,18 @@ impl Auth {
             return Err(Error::LoginClosed);
         }
         let (email, address) = check(&credentials)?;
+        let signed_in = self.sign_in(email, address, credentials, caller, now).await;
+        signed_in.inspect_err(|error| log_refused(error, caller, address))
+    }
+
+    async fn sign_in(&self, email: String, address: Address, credentials: Credentials, caller: &str, now: Timestamp) -> Result<SignedIn> {
         self.0.moderation.refuse_banned(None, Some(address), now).await?;
         self.0.moderation.limit(Limiter::Login, address, now).await?;
-        let hash = self.0.store.find_password_hash(&email).await?;
-        if !self.0.passwords.verify(credentials.password, hash).await? {
-            tracing::info!("a sign-in with a password was refused");
+        let (user, hash) = self.0.store.find_user_with_password(&email).await?.unzip();
+        if !self.0.passwords.verify(credentials.password, hash.flatten()).await? {
             return Err(Error::CredentialsWrong);
         }
-        let user = self.0.store.find_user_by_email(&email).await?.ok_or(Error::CredentialsWrong)?;
+        let user = user.ok_or(Error::CredentialsWrong)?;
         let open = OpenSession {
             user_id: user.id.clone(),
             caller: caller.to_owned(),
@@ -51,6 +55,11 @@ impl Auth {
         tracing::info!(user = %user.id, session = %tokens.session_id, "a user signed in with a password");
         Ok(SignedIn { user, tokens })
     }
+}
+
+/// A refused sign-in shows in the log by who brought it and from where, never by what was tried.
+pub(super) fn log_refused(error: &Error, caller: &str, address: Address) {
+    tracing::info!(reason = error.reason(), caller, network = %address.network(), "a sign-in was refused");
 }
 
 fn check(credentials: &Credentials) -> Result<(String, Address)> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::login::log_refused;
 use super::{Auth, SignedIn};
 use crate::auth::address::canonical_email;
 use crate::clock::Timestamp;
@@ -22,6 +23,8 @@ const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// A lost race is decided anew; one is enough, because the winner's identity stays.
 const ROUNDS: usize = 3;
 const MAX_RETURN_TO: usize = 2048;
+/// What the log keeps of a provider's description, in characters.
+const MAX_DESCRIPTION: usize = 256;
 
 /// A login that was begun.
 pub struct BegunLogin {
@@ -97,6 +100,10 @@ impl Auth {
     /// [`Error::RegistrationClosed`], [`Error::EmailInUse`], [`Error::Banned`], [`Error::ProviderUnavailable`]; the store's.
     pub async fn complete_federated_login(&self, answer: FederatedAnswer, caller: &str, now: Timestamp) -> Result<CompletedLogin> {
         let address = check_answer(&answer)?;
+        self.complete(answer, address, caller, now).await.inspect_err(|error| log_refused(error, caller, address))
+    }
+
+    async fn complete(&self, answer: FederatedAnswer, address: Address, caller: &str, now: Timestamp) -> Result<CompletedLogin> {
         let state_hash = secret::sha256(answer.state.as_bytes());
         let login = self.0.store.consume_federated_login(&state_hash).await?.ok_or(Error::StateInvalid)?;
         if login.provider != answer.provider || login.caller != caller || now >= login.expire_time {
@@ -255,7 +262,8 @@ fn check_return_to(path: &str) -> Result<(), &'static str> {
 /// The provider's `error` is a short code (RFC 6749 section 4.1.2.1); its description is for the log.
 fn refused(answer: &FederatedAnswer) -> Error {
     let code: String = answer.error.chars().filter(char::is_ascii_graphic).take(64).collect();
-    tracing::info!(provider = answer.provider, error = code, description = ?answer.error_description, "a login was refused at the provider");
+    let description: String = answer.error_description.chars().take(MAX_DESCRIPTION).collect();
+    tracing::info!(provider = answer.provider, error = code, ?description, "a login was refused at the provider");
     Error::ProviderRefused(code)
 }
 

@@ -69,7 +69,7 @@ impl Permission {
 }
 
 /// How every caller's token begins.
-pub(super) const TOKEN_PREFIX: &str = "csc_";
+pub const TOKEN_PREFIX: &str = "csc_";
 
 /// A fresh caller's token: `csc_`, 256 random bits in base64url, and the CRC-32 of all before it in hex.
 ///

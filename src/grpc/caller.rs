@@ -7,14 +7,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tonic::{Request, Status};
 
-use crate::config::callers::{Caller, Callers, OPEN, Permission};
+use crate::config::callers::{Caller, Callers, OPEN, Permission, TOKEN_PREFIX};
 use crate::error::{Error, Result};
 use crate::secret::sha256;
 
 include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
 
-/// What every static token of a caller begins with.
-const TOKEN_PREFIX: &str = "csc_";
 const MAX_TOKEN: usize = 256;
 
 /// The calling backend, as handlers see it.
@@ -52,7 +50,11 @@ impl CallerContext {
     /// # Errors
     /// [`Error::CallerNotAllowed`]
     pub fn require(&self, permission: Permission) -> Result<()> {
-        if self.has(permission) { Ok(()) } else { Err(Error::CallerNotAllowed(permission.name())) }
+        if self.has(permission) {
+            return Ok(());
+        }
+        tracing::info!(caller = &*self.name, permission = permission.name(), "a caller was refused");
+        Err(Error::CallerNotAllowed(permission.name()))
     }
 
     /// Fails where it may not have, show or verify tokens of the audience.
@@ -61,7 +63,11 @@ impl CallerContext {
     /// [`Error::AudienceNotAllowed`]
     pub fn require_audience(&self, audience: &str) -> Result<()> {
         let allowed = self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience);
-        if allowed { Ok(()) } else { Err(Error::AudienceNotAllowed(audience.to_owned())) }
+        if allowed {
+            return Ok(());
+        }
+        tracing::info!(caller = &*self.name, "a caller was refused tokens of an audience");
+        Err(Error::AudienceNotAllowed(audience.to_owned()))
     }
 }
 
@@ -120,7 +126,10 @@ impl Gate {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) { Ok(None) } else { Err(Status::unimplemented("no such method")) };
         };
-        let caller = self.find(headers).ok_or(Error::CallerUnknown)?;
+        let Some(caller) = self.find(headers) else {
+            tracing::info!(path, "a call without a known credential was refused");
+            return Err(Error::CallerUnknown.into());
+        };
         caller.require(permission)?;
         Ok(Some(Arc::clone(caller)))
     }

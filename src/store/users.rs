@@ -1,6 +1,6 @@
 //! Accounts and their passwords.
 
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{FromRow as _, Row as _, query, query_as};
 
 use super::backend::{Tx, reading, row, statements, within};
 use super::markers::{self, Marker};
@@ -19,7 +19,9 @@ statements! {
     INSERT_PASSWORD = "INSERT INTO passwords (user_id, hash, update_time) VALUES ($1, $2, $3)";
     FIND = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE id = $1";
     FIND_BY_EMAIL = "SELECT id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time FROM users WHERE email = $1";
-    FIND_HASH = "SELECT p.hash FROM passwords p JOIN users u ON u.id = p.user_id WHERE u.email = $1";
+    FIND_WITH_PASSWORD = "SELECT u.id, u.email, u.email_verified, u.name, u.username, u.role, u.provider, u.avatar_url, u.create_time, u.update_time,
+            p.hash
+        FROM users u LEFT JOIN passwords p ON p.user_id = u.id WHERE u.email = $1";
     /// What a provider says at a login; what it leaves out stays, and an address that another account holds stays out.
     UPDATE_PROFILE = "UPDATE users SET name = COALESCE(NULLIF($2, ''), name), username = COALESCE(NULLIF($3, ''), username),
             avatar_url = COALESCE(NULLIF($4, ''), avatar_url),
@@ -158,12 +160,16 @@ impl Store {
         row.map(User::try_from).transpose()
     }
 
-    /// The password hash of the account with a canonical address.
+    /// The user of a canonical address, with the hash of the password where they have one.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn find_password_hash(&self, email: &str) -> Result<Option<String>, StoreError> {
-        Ok(reading!(self, |db| query_scalar(FIND_HASH).bind(email).fetch_optional(db).await)?)
+    /// [`StoreError`].
+    pub async fn find_user_with_password(&self, email: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+        let found = reading!(self, |db| {
+            let row = query(FIND_WITH_PASSWORD).bind(email).fetch_optional(db).await?;
+            row.map(|row| Ok::<_, sqlx::Error>((UserRow::from_row(&row)?, row.try_get("hash")?))).transpose()
+        })?;
+        found.map(|(row, hash)| Ok((User::try_from(row)?, hash))).transpose()
     }
 
     /// Users made after (`after_time`, `after_id`), oldest first.
