@@ -59,7 +59,7 @@ mod tests {
             ("OPENID_ISSUER", "https://id.example.com/"),
             ("ALLOW_SOCIAL_LOGIN", "true"),
             ("DATABASE_URL", "postgres://u:canary-password@localhost/c"),
-            ("CREDS_KEY", &"0f".repeat(32)),
+            ("CREDS_KEY", &"0f1e".repeat(16)),
         ]));
         let shown = summary(&config.expect("good"));
         for part in

@@ -65,12 +65,19 @@ fn parse_key(entry: &str) -> Result<RootKey, &'static str> {
     let (id, key) = entry.split_once(':').ok_or("must be id:base64, further keys after commas")?;
     let bytes = STANDARD.decode(key.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let bytes = bytes.ok_or("has a key that is not 32 bytes in base64 (openssl rand -base64 32)")?;
+    refuse_placeholder(&bytes)?;
     RootKey::new(id.trim(), bytes).ok_or("has a key id that is not 1 to 32 letters, digits, - and _")
+}
+
+/// A key of zeros and the like stands where somebody meant to put one.
+fn refuse_placeholder(key: &[u8; 32]) -> Result<(), &'static str> {
+    if key.iter().all(|byte| *byte == key[0]) { Err("has a key of one byte over and over; make a random one") } else { Ok(()) }
 }
 
 fn parse_creds(text: &str) -> Result<Keyring, &'static str> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).map_err(|_| "must be 64 hexadecimal digits (openssl rand -hex 32)")?;
+    refuse_placeholder(&bytes)?;
     let key = RootKey::new(CREDS_ID, bytes).ok_or("cannot be used")?;
     Ok(Keyring::new(key, Vec::new()))
 }
@@ -82,8 +89,8 @@ mod tests {
     use super::super::env::Env;
     use super::*;
 
-    const A: &str = "a:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-    const B: &str = "b:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    const A: &str = "a:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+    const B: &str = "b:AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE=";
 
     fn ids(pairs: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let env = Env::from_pairs(pairs.iter().copied());
@@ -96,18 +103,19 @@ mod tests {
     #[test]
     fn the_first_key_writes() {
         assert_eq!(ids(&[(KEYS, &format!("{A}, {B}"))]), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(ids(&[(CREDS_KEY, &"0f".repeat(32))]), Ok(vec!["creds".to_owned()]));
+        assert_eq!(ids(&[(CREDS_KEY, &"0f1e".repeat(16))]), Ok(vec!["creds".to_owned()]));
         assert_eq!(ids(&[]), Ok(Vec::new()));
     }
 
     #[test]
     fn a_malformed_ring_is_a_mistake_without_the_key() {
-        for text in [&format!("{A},{A}"), &format!("{A},"), "AQEB", "a:AQEB", "a b:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "a:!"] {
+        for text in [&format!("{A},{A}"), &format!("{A},"), "AQEB", "a:AQEB", "a b:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", "a:!"] {
             let shown = ids(&[(KEYS, text)]).expect_err(text);
             assert!(shown.starts_with(KEYS) && !shown.contains("AQEB"), "{shown}");
         }
         assert!(ids(&[(CREDS_KEY, "0f")]).is_err());
-        assert!(ids(&[(CREDS_KEY, &"0f".repeat(32)), (KEYS, A)]).is_err());
+        assert!(ids(&[(CREDS_KEY, &"0f".repeat(32))]).is_err());
+        assert!(ids(&[(CREDS_KEY, &"0f1e".repeat(16)), (KEYS, A)]).is_err());
     }
 
     #[test]

@@ -93,8 +93,10 @@ impl Config {
 
 fn providers(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<providers::OpenIdProvider> {
     let provider = providers::OpenIdProvider::read(r, domain_server);
-    if provider.is_some() && !allowed {
-        r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off");
+    match (&provider, allowed) {
+        (Some(_), false) => r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off"),
+        (None, true) => r.warn("ALLOW_SOCIAL_LOGIN is true, but no provider is configured"),
+        _ => {}
     }
     provider.into_iter().filter(|_| allowed).collect()
 }

@@ -73,21 +73,35 @@ pub enum SigningAlg {
 const CLIENT_ID: &str = "OPENID_CLIENT_ID";
 const CLIENT_SECRET: &str = "OPENID_CLIENT_SECRET";
 const ISSUER: &str = "OPENID_ISSUER";
+/// What does nothing without them.
+const OTHERS: [&str; 13] = [
+    "OPENID_SCOPE",
+    "OPENID_CALLBACK_URL",
+    "OPENID_AUDIENCE",
+    "OPENID_TOKEN_ENDPOINT_AUTH_METHOD",
+    "OPENID_ID_TOKEN_ALGS",
+    "OPENID_CLOCK_TOLERANCE",
+    "OPENID_ALLOW_REGISTRATION",
+    "OPENID_BUTTON_LABEL",
+    "OPENID_IMAGE_URL",
+    "OPENID_USERNAME_CLAIM",
+    "OPENID_NAME_CLAIM",
+    "OPENID_EMAIL_CLAIM",
+    "OPENID_USE_END_SESSION_ENDPOINT",
+];
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl OpenIdProvider {
-    /// The provider `openid`, where any of its id, secret and issuer is set.
+    /// The provider `openid`, where any of its id, secret and issuer is set; mistakes in the other settings are told all the same.
     pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Option<Self> {
-        if ![CLIENT_ID, CLIENT_SECRET, ISSUER].iter().any(|name| r.is_set(name)) {
-            return None;
-        }
+        let configured = [CLIENT_ID, CLIENT_SECRET, ISSUER].iter().any(|name| r.is_set(name));
         let client_secret = r.secret(CLIENT_SECRET);
         // LibreChat cannot close registration through OpenID; whoever closes social registration means this one too.
         let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
-        Some(Self {
+        let provider = Self {
             id: "openid".to_owned(),
-            client_id: required(r, CLIENT_ID, |text| Ok(text.to_owned())),
-            issuer: required(r, ISSUER, settle_issuer),
+            client_id: required(r, configured, CLIENT_ID, |text| Ok(text.to_owned())),
+            issuer: required(r, configured, ISSUER, settle_issuer),
             scopes: scopes(r),
             redirect_uri: format!("{domain_server}{}", callback(r)),
             audience: r.text("OPENID_AUDIENCE"),
@@ -102,12 +116,24 @@ impl OpenIdProvider {
             name_claim: r.text("OPENID_NAME_CLAIM"),
             email_claim: r.text("OPENID_EMAIL_CLAIM"),
             use_end_session_endpoint: r.flag("OPENID_USE_END_SESSION_ENDPOINT", false),
-        })
+        };
+        if !configured {
+            warn_of_unused(r);
+        }
+        configured.then_some(provider)
     }
 }
 
-fn required(r: &mut Reader<'_>, name: &str, parse: impl FnOnce(&str) -> Result<String, &'static str>) -> String {
-    if !r.is_set(name) {
+/// A typing error in the name of what makes a provider would otherwise leave the service without one in silence.
+fn warn_of_unused(r: &mut Reader<'_>) {
+    let unused: Vec<_> = OTHERS.into_iter().filter(|name| r.is_set(name)).collect();
+    if !unused.is_empty() {
+        r.warn(format!("without {CLIENT_ID} and {ISSUER} there is no provider, and nothing reads {}", unused.join(", ")));
+    }
+}
+
+fn required(r: &mut Reader<'_>, configured: bool, name: &str, parse: impl FnOnce(&str) -> Result<String, &'static str>) -> String {
+    if configured && !r.is_set(name) {
         r.mistake(name, "is not set, but other settings of the provider are");
     }
     r.parse(name, parse).unwrap_or_default()

@@ -30,7 +30,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Templates {
     }
     templates.claims = r.list(CLAIMS);
     if !templates.claims.iter().all(|name| is_claim(name)) {
-        r.mistake(CLAIMS, "must be claim names with commas between, without { and }");
+        r.mistake(CLAIMS, "must be claim names of letters, digits and _ . : / - with commas between");
     }
     templates
 }
@@ -61,5 +61,5 @@ fn is_secret(r: &Reader<'_>, name: &str) -> bool {
 }
 
 fn is_claim(name: &str) -> bool {
-    name.len() <= MAX_CLAIM_LENGTH && name.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}')
+    name.len() <= MAX_CLAIM_LENGTH && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
 }

@@ -159,7 +159,7 @@ fn without_callers_only_this_machine_is_served() {
     for (name, value) in
         [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DOMAIN_SERVER", "https://chat.example"), ("DATABASE_URL", "postgres://db/c")]
     {
-        let pairs = [(name, value), ("CREDS_KEY", &"0f".repeat(32))];
+        let pairs = [(name, value), ("CREDS_KEY", &"0f1e".repeat(16))];
         assert_eq!(refused(&pairs), [name]);
         assert_eq!(good(&[pairs[0], pairs[1], ("COUNTERSIGN_INSECURE_OPEN", "true")]).warnings.len(), 1);
     }
@@ -182,7 +182,7 @@ fn with_callers_other_addresses_need_a_mesh() {
 #[test]
 fn postgres_needs_a_key() {
     assert_eq!(refused(&[("DATABASE_URL", "postgres://localhost/c")]), ["COUNTERSIGN_ENCRYPTION_KEYS"]);
-    assert!(good(&[("DATABASE_URL", "postgres://localhost/c"), ("CREDS_KEY", &"0f".repeat(32))]).keyring.is_some());
+    assert!(good(&[("DATABASE_URL", "postgres://localhost/c"), ("CREDS_KEY", &"0f1e".repeat(16))]).keyring.is_some());
 }
 
 #[test]
@@ -205,7 +205,23 @@ fn half_a_provider_is_a_mistake() {
     assert_eq!(refused(&[("OPENID_CLIENT_ID", "chat")]), ["OPENID_ISSUER"]);
     assert_eq!(refused(&[("OPENID_ISSUER", "https://id.example")]), ["OPENID_CLIENT_ID"]);
     assert_eq!(refused(&[("OPENID_CLIENT_SECRET", "s")]), ["OPENID_CLIENT_ID", "OPENID_ISSUER"]);
-    assert!(good(&[("OPENID_SCOPE", "x"), ("OPENID_SESSION_SECRET", "s"), ("OPENID_USE_PKCE", "true")]).providers.is_empty());
+    assert!(good(&[("OPENID_SESSION_SECRET", "s"), ("OPENID_USE_PKCE", "true")]).providers.is_empty());
+}
+
+#[test]
+fn settings_without_a_provider_are_checked_and_warned_of() {
+    assert_eq!(refused(&[("OPENID_SCOPE", "x"), ("ALLOW_SOCIAL_REGISTRATION", "canary")]), ["ALLOW_SOCIAL_REGISTRATION", "OPENID_SCOPE"]);
+    let config = good(&[("OPENID_SCOPE", "openid"), ("OPENID_AUDIENCE", "a"), ("ALLOW_SOCIAL_LOGIN", "true")]);
+    assert!(config.providers.is_empty());
+    assert!(config.warnings.iter().any(|warning| warning.ends_with("OPENID_SCOPE, OPENID_AUDIENCE")), "{:?}", config.warnings);
+    assert!(config.warnings.iter().any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN")), "{:?}", config.warnings);
+}
+
+#[test]
+fn claims_have_plain_names() {
+    for bad in ["a b", "a@b", "a|b", "rôle", "a\"b"] {
+        assert_eq!(refused(&[("COUNTERSIGN_CLAIMS", bad)]), ["COUNTERSIGN_CLAIMS"], "{bad}");
+    }
 }
 
 #[test]
@@ -324,7 +340,7 @@ fn scores_and_limits_have_librechats_names() {
 
 #[test]
 fn no_secret_shows_in_debug() {
-    let key = format!("k:{}", "AQEB".repeat(10) + "AQE=");
+    let key = format!("k:{}", "AQEC".repeat(10) + "AQE=");
     let config = Config::load(&Env::from_pairs(openid(&[
         ("OPENID_CLIENT_SECRET", "canary-client"),
         ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary-bootstrap-token"),
@@ -334,5 +350,5 @@ fn no_secret_shows_in_debug() {
         ("API_KEY", "canary-api-key"),
     ])));
     let shown = format!("{:?}", config.expect("good"));
-    assert!(!shown.contains("canary") && !shown.contains("AQEB"), "{shown}");
+    assert!(!shown.contains("canary") && !shown.contains("AQEC"), "{shown}");
 }

@@ -13,9 +13,9 @@ use crate::support::calls::by_user;
 use crate::support::{Engine, World, on_each_engine, reason};
 
 const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
-const OLD: &str = "old:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-const NEW: &str = "new:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
-const IMPOSTOR: &str = "old:AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+const OLD: &str = "old:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+const NEW: &str = "new:AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE=";
+const IMPOSTOR: &str = "old:AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI=";
 
 fn directory(engine: &Engine) -> Option<&Path> {
     match engine {
