@@ -19,6 +19,10 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
+const SQLITE_BUSY: &str = "5";
+/// How often opening a file is tried that another process has locked, and the pause between.
+const SQLITE_OPENINGS: usize = 50;
+const SQLITE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried that others keep ending.
 pub(super) const ROUNDS: usize = 3;
 
@@ -63,9 +67,8 @@ impl Pools {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
-        let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
-        let write = pool(1).connect_with(options.clone()).await?;
-        let read = pool(SQLITE_READERS).connect_with(options).await?;
+        let write = sqlite_pool(1, &options).await?;
+        let read = sqlite_pool(SQLITE_READERS, &options).await?;
         Ok(Self::Sqlite { read, write })
     }
 
@@ -137,6 +140,18 @@ impl Pools {
             Self::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// While one process turns on a new file's write-ahead log, the others find it locked at once, whatever the busy timeout says.
+async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
+    for _ in 0..SQLITE_OPENINGS {
+        let pool = SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
+        match pool.connect_with(options.clone()).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_BUSY) => tokio::time::sleep(SQLITE_PAUSE).await,
+            opened => return Ok(opened?),
+        }
+    }
+    Err(StoreError::Overloaded)
 }
 
 impl Tx {
