@@ -82,9 +82,8 @@ struct Tokens<'a> {
     scopes: String,
 }
 
-/// What an ID token says of itself and of its login; all else is about the user.
-const OF_THE_TOKEN: [&str; 14] =
-    ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "nonce", "auth_time", "at_hash", "c_hash", "acr", "amr"];
+/// What an ID token says of itself; all else is about the user, or the login's nonce, which later tokens must repeat if they have one.
+const OF_THE_TOKEN: [&str; 13] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "auth_time", "at_hash", "c_hash", "acr", "amr"];
 
 /// The claims of a new ID token, and those about the user that it left out: userinfo may have given them at the login.
 fn renewed_claims<'a>(held: &'a Map<String, Json>, new: Option<&'a Map<String, Json>>) -> Cow<'a, Map<String, Json>> {

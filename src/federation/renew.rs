@@ -155,7 +155,8 @@ impl Federation {
         if !self.0.store.begin_token_refresh(&held.key, held.version, now.plus(LEASE), now, !client.rotates()).await? {
             return Ok(Look::Again);
         }
-        let owner = Owner { issuer: &held.issuer, subject: &held.subject, nonce: None };
+        let nonce = held.claims.get("nonce").and_then(|nonce| nonce.as_str());
+        let owner = Owner { issuer: &held.issuer, subject: &held.subject, nonce };
         match client.refresh(refresh_token, &owner, now).await {
             Ok((grant, claims)) => {
                 let sealed = self.0.vault.seal_refresh(held, &grant, claims.as_ref());
