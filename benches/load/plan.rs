@@ -46,6 +46,10 @@ pub enum Load {
 /// Calls of the server with this process id.
 pub struct Calls {
     pid: u32,
+    address: SocketAddr,
+    path: &'static str,
+    /// What the callers begin with; they connect for their first round, because the service ends connections that make no call.
+    scripts: Vec<Script>,
     callers: Vec<Caller>,
     /// Requests that are sent once, `FRESH` in a round.
     once: Vec<Bytes>,
@@ -62,11 +66,14 @@ impl Load {
 }
 
 impl Calls {
-    async fn new(server: (u32, SocketAddr), path: &str, scripts: Vec<Script>) -> Result<Self> {
-        Ok(Self { pid: server.0, callers: callers(server.1, path, scripts).await?, once: Vec::new() })
+    fn new((pid, address): (u32, SocketAddr), path: &'static str, scripts: Vec<Script>) -> Self {
+        Self { pid, address, path, scripts, callers: Vec::new(), once: Vec::new() }
     }
 
     async fn round(&mut self, time: Duration) -> Result<Figures> {
+        if !self.scripts.is_empty() {
+            self.callers = callers(self.address, self.path, mem::take(&mut self.scripts)).await?;
+        }
         if !self.once.is_empty() {
             let now = self.once.split_off(self.once.len().saturating_sub(FRESH));
             let script = Script::Each(Arc::new(Mutex::new(now)));
@@ -111,7 +118,7 @@ impl Plan {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let scripts = same(frame(&vec![b'x'; request]));
-        let calls = Calls::new((server.id(), address), echo::PATH, scripts).await?;
+        let calls = Calls::new((server.id(), address), echo::PATH, scripts);
         self.echoes.push(server);
         Ok(self.add(name, None, Load::Calls(calls)))
     }
@@ -123,16 +130,16 @@ impl Plan {
         let (asked, answered) = (request.encoded_len(), answer.encoded_len());
         let echo = self.echo(&format!("tonic echo, {asked} and {answered} bytes"), asked, answered).await?;
         let server = (service.process.id(), service.address);
-        let warm = Calls::new(server, VERIFY, same(frame(&request))).await?;
+        let warm = Calls::new(server, VERIFY, same(frame(&request)));
         self.add("VerifyToken, warm", Some(echo), Load::Calls(warm));
 
-        let mut known = Calls::new(server, VERIFY, same(Bytes::new())).await?;
+        let mut known = Calls::new(server, VERIFY, same(Bytes::new()));
         for _ in 0..rounds {
             let tokens = service.access_tokens(user_id, FRESH).await?;
             known.once.extend(tokens.iter().map(|token| frame(&verify(token))));
         }
         self.add("VerifyToken, token first seen", Some(echo), Load::Calls(known));
-        let mut unknown = Calls::new(server, VERIFY, same(Bytes::new())).await?;
+        let mut unknown = Calls::new(server, VERIFY, same(Bytes::new()));
         let tokens = service.mint(user_id, "", FRESH * rounds).await?;
         unknown.once = tokens.iter().map(|tokens| frame(&verify(&tokens.access_token))).collect();
         self.add("VerifyToken, token and session first seen", Some(echo), Load::Calls(unknown));
@@ -145,7 +152,7 @@ impl Plan {
         let answer = FederationServiceClient::new(service.channel()).resolve_endpoint(authorized(request.clone())?).await?.into_inner();
         let (asked, answered) = (request.encoded_len(), answer.encoded_len());
         let echo = self.echo(&format!("tonic echo, {asked} and {answered} bytes"), asked, answered).await?;
-        let calls = Calls::new((service.process.id(), service.address), RESOLVE, same(frame(&request))).await?;
+        let calls = Calls::new((service.process.id(), service.address), RESOLVE, same(frame(&request)));
         self.add("ResolveEndpoint, three headers", Some(echo), Load::Calls(calls));
         Ok(())
     }
@@ -155,7 +162,7 @@ impl Plan {
         service.mint(user_id, raw::DEVICE, WORKERS).await?;
         let bare = self.add(&format!("guarded UPDATE in its transaction, {engine}"), None, Load::Raw(Raw::start(url)?));
         let scripts = service.mint(user_id, "", WORKERS).await?.into_iter().map(|tokens| Script::Refresh(tokens.refresh_token));
-        let calls = Calls::new((service.process.id(), service.address), REFRESH, scripts.collect()).await?;
+        let calls = Calls::new((service.process.id(), service.address), REFRESH, scripts.collect());
         self.add(&format!("RefreshSession, {engine}"), Some(bare), Load::Calls(calls));
         Ok(())
     }
