@@ -32,7 +32,8 @@ struct Limits {
     /// A connection without such a call for so long ends before twice as long; a client connects anew without its user noticing.
     idle: Duration,
     /// How many connections of one address may be without such a call yet; more are closed at once. Callers behind one
-    /// address (a sidecar, loopback) are not held up by it, because theirs are used as soon as they are open.
+    /// address (a sidecar, loopback) use theirs as soon as they are open; but while somebody at that very address keeps all places
+    /// taken, new connections from it are refused, and only those that are open go on.
     strangers: usize,
 }
 
