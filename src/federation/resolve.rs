@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use super::Federation;
 use super::held::Held;
-use super::placeholder::check_custom_name;
 use super::render::{Options, Outcome, RenderError, Rendered};
 use super::renew::Renewal;
 use super::request::Request;
 use super::values::{Answers, Source};
 use super::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result, Unresolved, UnresolvedReason, Violations};
+use crate::error::{Error, Result, Unresolved, UnresolvedReason};
 use crate::store::sessions::SessionState;
 
 /// A credential with less left than this counts as expired.
@@ -28,7 +27,7 @@ pub struct Context {
     pub session: Arc<SessionState>,
     /// LibreChat's body fields; empty where the call belongs to no request.
     pub body: HashMap<String, String>,
-    /// The user's own variables.
+    /// The user's own variables; their names are checked by whoever reads the request, together with all else that may be wrong in it.
     pub custom_vars: HashMap<String, String>,
     /// The provider that placeholders without `@provider` mean; empty where the user has one.
     pub provider: String,
@@ -44,7 +43,6 @@ impl Federation {
     /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing placeholders,
     /// [`Error::ProviderUnavailable`]; the store's.
     pub async fn resolve(&self, request: &Request, context: &Context, now: Timestamp) -> Result<Rendered> {
-        check(context)?;
         if !context.provider.is_empty() {
             self.provider(&context.provider)?;
         }
@@ -166,14 +164,6 @@ fn life_status(expire_time: Timestamp, renewed: Option<Timestamp>, min_ttl: Dura
     let left = now.until(expire_time);
     let just_renewed = is_just_renewed(renewed, now) && !left.is_zero() && left >= min_ttl;
     if left >= MIN_LIFE.max(min_ttl) || just_renewed { Status::Resolved } else { Status::Expired }
-}
-
-fn check(context: &Context) -> Result<()> {
-    let mut violations = Violations::default();
-    for name in context.custom_vars.keys() {
-        violations.check(&format!("custom_vars[{name:?}]"), check_custom_name(name));
-    }
-    violations.finish()
 }
 
 fn unresolved(error: RenderError) -> Error {
