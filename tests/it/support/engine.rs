@@ -1,6 +1,6 @@
 //! A fresh database on each engine.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Type};
 use tempfile::TempDir;
 
 /// The encryption keys of databases that have no key file.
@@ -77,21 +77,18 @@ impl Engine {
 
     /// One number, such as a count, read behind the service's back.
     pub async fn number(&self, sql: &str) -> i64 {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self {
-            Self::Sqlite { .. } => {
-                let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
-            }
-            Self::Postgres { .. } => {
-                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
-            }
-        }
+        self.value(sql).await
     }
 
     /// One column of bytes, read behind the service's back.
     pub async fn bytes(&self, sql: &str) -> Vec<u8> {
+        self.value(sql).await
+    }
+
+    async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+    {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite { .. } => {
