@@ -5,28 +5,41 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs};
 
-use protox::prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor};
+use protox::prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=src/store/migrations");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).include_source_info(true).open_files(proto_files()?)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(proto_files()?)?;
     let pool = compiler.descriptor_pool();
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    fs::write(out.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("descriptor_set.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
     fs::write(out.join("permissions.rs"), permissions(&pool)?)?;
     let redacted = Redacted::collect(&pool);
     fs::write(out.join("redacted_debug.rs"), redacted.debug_impls())?;
-    tonic_prost_build::configure().skip_debug(redacted.paths()).compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .skip_debug(redacted.paths())
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
 fn proto_files() -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(Path::new("proto/countersign/v1"))? {
-        names.push(format!("countersign/v1/{}", entry?.file_name().to_string_lossy()));
+        names.push(format!(
+            "countersign/v1/{}",
+            entry?.file_name().to_string_lossy()
+        ));
     }
     names.sort();
     Ok(names)
@@ -34,18 +47,30 @@ fn proto_files() -> Result<Vec<String>, Box<dyn Error>> {
 
 /// `permission_of`, a match from an RPC's path to its `Permission`; an RPC without the option stops the build.
 fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
-    let option = pool.get_extension_by_name("countersign.v1.permission").ok_or("the permission option is not declared")?;
+    let option = pool
+        .get_extension_by_name("countersign.v1.permission")
+        .ok_or("the permission option is not declared")?;
     let mut paths = BTreeMap::<_, Vec<_>>::new();
-    for service in pool.services().filter(|service| service.package_name() == "countersign.v1") {
+    for service in pool
+        .services()
+        .filter(|service| service.package_name() == "countersign.v1")
+    {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
-            let variant = variant_of(&permission(&method.options(), &option).ok_or(format!("{path} has no permission"))?);
+            let variant = variant_of(
+                &permission(&method.options(), &option)
+                    .ok_or(format!("{path} has no permission"))?,
+            );
             paths.entry(variant).or_default().push(format!("{path:?}"));
         }
     }
     let mut arms = String::new();
     for (variant, paths) in paths {
-        writeln!(arms, "        {} => Some(Permission::{variant}),", paths.join(" | "))?;
+        writeln!(
+            arms,
+            "        {} => Some(Permission::{variant}),",
+            paths.join(" | ")
+        )?;
     }
     Ok(format!(
         "/// The permission that an RPC declares beside itself, by its path.\n\
@@ -59,12 +84,17 @@ fn permission(options: &DynamicMessage, option: &ExtensionDescriptor) -> Option<
 }
 
 fn is_redacted(options: &DynamicMessage) -> bool {
-    options.get_field_by_name("debug_redact").is_some_and(|value| value.as_bool() == Some(true))
+    options
+        .get_field_by_name("debug_redact")
+        .is_some_and(|value| value.as_bool() == Some(true))
 }
 
 /// `token.verify` to `TokenVerify`.
 fn variant_of(permission: &str) -> String {
-    permission.split(['.', '_']).map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+    permission
+        .split(['.', '_'])
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect()
 }
 
 /// Messages with a `debug_redact` field: their derived `Debug`, and that of their oneofs, is replaced, because prost ignores the option.
@@ -72,12 +102,20 @@ struct Redacted(Vec<MessageDescriptor>);
 
 impl Redacted {
     fn collect(pool: &DescriptorPool) -> Self {
-        let ours = pool.all_messages().filter(|message| message.package_name() == "countersign.v1" && !message.is_map_entry());
-        Self(ours.filter(|message| message.fields().any(|field| is_redacted(&field.options()))).collect())
+        let ours = pool.all_messages().filter(|message| {
+            message.package_name() == "countersign.v1" && !message.is_map_entry()
+        });
+        Self(
+            ours.filter(|message| message.fields().any(|field| is_redacted(&field.options())))
+                .collect(),
+        )
     }
 
     fn paths(&self) -> Vec<String> {
-        self.0.iter().map(|message| format!(".{}", message.full_name())).collect()
+        self.0
+            .iter()
+            .map(|message| format!(".{}", message.full_name()))
+            .collect()
     }
 
     fn debug_impls(&self) -> String {

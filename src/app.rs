@@ -61,26 +61,69 @@ impl App {
         let (store, keyring) = Store::open(&config.database, config.keyring).await?;
         let tokens = Tokens::start(store.clone(), &keyring, clock.clone(), config.token).await?;
         let moderation = Moderation::new(store.clone(), config.moderation);
-        let federation = Federation::start(store.clone(), keyring.clone(), clock.clone(), config.providers, config.templates)?;
+        let federation = Federation::start(
+            store.clone(),
+            keyring.clone(),
+            clock.clone(),
+            config.providers,
+            config.templates,
+        )?;
         let pages = PageTokens::new(&keyring);
-        let auth = Auth::new(config.auth, store.clone(), keyring, tokens.clone(), moderation.clone(), federation.clone());
-        let api = Api::new(clock.clone(), auth, tokens, moderation.clone(), federation.clone(), pages);
+        let auth = Auth::new(
+            config.auth,
+            store.clone(),
+            keyring,
+            tokens.clone(),
+            moderation.clone(),
+            federation.clone(),
+        );
+        let api = Api::new(
+            clock.clone(),
+            auth,
+            tokens,
+            moderation.clone(),
+            federation.clone(),
+            pages,
+        );
         let gate = Gate::new(&config.callers);
-        Ok(Self { store, clock, moderation, federation, api, gate, reflection: config.server.reflection })
+        Ok(Self {
+            store,
+            clock,
+            moderation,
+            federation,
+            api,
+            gate,
+            reflection: config.server.reflection,
+        })
     }
 
     /// Serves until `shutdown`, finishes what is under way, and closes the store.
     ///
     /// # Errors
     /// Where the listener fails.
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<()> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<()> {
         let cleaner = tokio::spawn(clean(self.store.clone(), self.moderation, self.clock));
         let unfinished = self.api.unfinished();
-        let services = Services { auth: self.api.clone(), token: self.api.clone(), moderation: self.api.clone(), federation: self.api };
+        let services = Services {
+            auth: self.api.clone(),
+            token: self.api.clone(),
+            moderation: self.api.clone(),
+            federation: self.api,
+        };
         let served = server::serve(listener, services, self.gate, self.reflection, shutdown).await;
         cleaner.abort();
-        if timeout(SETTLING, settle(&unfinished, &self.federation)).await.is_err() {
-            tracing::warn!("work was still under way after {} seconds", SETTLING.as_secs());
+        if timeout(SETTLING, settle(&unfinished, &self.federation))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "work was still under way after {} seconds",
+                SETTLING.as_secs()
+            );
         }
         if timeout(CLOSING, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time");
@@ -113,7 +156,10 @@ async fn clean(store: Store, moderation: Moderation, clock: Clock) {
             moderation.delete_expired(now).await
         };
         if let Err(error) = cleaned.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "expired rows could not be deleted");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "expired rows could not be deleted"
+            );
         }
     }
 }

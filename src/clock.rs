@@ -36,13 +36,19 @@ impl Timestamp {
     /// This moment and `duration` more.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This moment less `duration`.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long until `later`; zero where it has passed.
@@ -58,7 +64,10 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { start: Instant, highest: Arc<AtomicI64> },
+    System {
+        start: Instant,
+        highest: Arc<AtomicI64>,
+    },
     Manual(Arc<Hands>),
 }
 
@@ -73,13 +82,20 @@ impl Clock {
     /// The operating system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now(), highest: Arc::new(AtomicI64::new(0)) })
+        Self(Source::System {
+            start: Instant::now(),
+            highest: Arc::new(AtomicI64::new(0)),
+        })
     }
 
     /// A clock that stands at `start` until moved by [`Clock::advance`] or [`Clock::set`], for tests.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        let hands = Hands { wall: AtomicI64::new(start.millis()), highest: AtomicI64::new(i64::MIN), elapsed: AtomicI64::new(0) };
+        let hands = Hands {
+            wall: AtomicI64::new(start.millis()),
+            highest: AtomicI64::new(i64::MIN),
+            elapsed: AtomicI64::new(0),
+        };
         Self(Source::Manual(Arc::new(hands)))
     }
 
@@ -88,7 +104,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let (wall, highest) = match &self.0 {
-            Source::System { highest, .. } => (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis), &**highest),
+            Source::System { highest, .. } => (
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, millis),
+                &**highest,
+            ),
             Source::Manual(hands) => (hands.wall.load(Ordering::SeqCst), &hands.highest),
         };
         Timestamp(highest.fetch_max(wall, Ordering::SeqCst).max(wall))
@@ -99,7 +120,9 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
             Source::System { start, .. } => start.elapsed(),
-            Source::Manual(hands) => Duration::from_millis(u64::try_from(hands.elapsed.load(Ordering::SeqCst)).unwrap_or(0)),
+            Source::Manual(hands) => Duration::from_millis(
+                u64::try_from(hands.elapsed.load(Ordering::SeqCst)).unwrap_or(0),
+            ),
         }
     }
 

@@ -120,14 +120,19 @@ impl Error {
 
     /// One invalid field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldViolation { field: field.into(), description: description.into() }])
+        Self::Invalid(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
     }
 
     /// What lies below, for a log or whoever runs the service; empty where nothing does.
     #[must_use]
     pub fn cause_text(&self) -> String {
         match self {
-            Self::StoreUnavailable(cause) | Self::ProviderUnavailable(cause) | Self::Internal(cause) => format!(": {cause}"),
+            Self::StoreUnavailable(cause)
+            | Self::ProviderUnavailable(cause)
+            | Self::Internal(cause) => format!(": {cause}"),
             _ => String::new(),
         }
     }
@@ -152,7 +157,9 @@ impl Error {
             Self::RegistrationClosed => "REGISTRATION_CLOSED",
             Self::LoginClosed => "LOGIN_CLOSED",
             Self::EmailInUse => "EMAIL_IN_USE",
-            Self::Unresolved(failing) => failing.first().map_or("INTERNAL", |first| first.reason.name()),
+            Self::Unresolved(failing) => failing
+                .first()
+                .map_or("INTERNAL", |first| first.reason.name()),
             Self::StoreRolledBack => "STORE_ROLLED_BACK",
             Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
             Self::Busy { .. } => "BUSY",
@@ -191,12 +198,17 @@ pub struct Violations(Vec<FieldViolation>);
 impl Violations {
     /// Adds one.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(FieldViolation { field: field.into(), description: description.into() });
+        self.0.push(FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        });
     }
 
     /// Keeps the value, or adds why there is none.
     pub fn check<T>(&mut self, field: &str, result: Result<T, impl Into<String>>) -> Option<T> {
-        result.map_err(|description| self.add(field, description)).ok()
+        result
+            .map_err(|description| self.add(field, description))
+            .ok()
     }
 
     /// Fails where any was added.
@@ -204,7 +216,11 @@ impl Violations {
     /// # Errors
     /// [`Error::Invalid`] with all of them.
     pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.into_error()) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.into_error())
+        }
     }
 
     /// The value, unless there is none or any was added.

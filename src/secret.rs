@@ -22,10 +22,15 @@ const FORMAT: u8 = 1;
 /// # Panics
 /// Where the generator fails: nothing secret can be made then.
 #[must_use]
-#[expect(clippy::expect_used, reason = "a service without randomness must not go on")]
+#[expect(
+    clippy::expect_used,
+    reason = "a service without randomness must not go on"
+)]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the random generator failed");
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the random generator failed");
     bytes
 }
 
@@ -90,8 +95,14 @@ impl RootKey {
     /// A key with its id: 1 to 32 of a-z, A-Z, 0-9, `-` and `_`, which stands in each sealed value.
     #[must_use]
     pub fn new(id: &str, bytes: [u8; 32]) -> Option<Self> {
-        let shaped = (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        shaped.then(|| Self { id: id.to_owned(), bytes: Zeroizing::new(bytes) })
+        let shaped = (1..=32).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        shaped.then(|| Self {
+            id: id.to_owned(),
+            bytes: Zeroizing::new(bytes),
+        })
     }
 
     /// Its id.
@@ -114,7 +125,9 @@ impl RootKey {
 
 impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RootKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("RootKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,12 +187,23 @@ impl Keyring {
     ///
     /// # Errors
     /// [`OpenError`] where it is not the value that was sealed for this purpose and context by a key of this ring.
-    pub fn open(&self, purpose: Purpose, context: &[&str], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    pub fn open(
+        &self,
+        purpose: Purpose,
+        context: &[&str],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let parts = Parts::read(sealed).ok_or(OpenError::Malformed)?;
-        let root = self.keys().find(|key| key.id == parts.key_id).ok_or_else(|| OpenError::KeyUnknown(parts.key_id.to_owned()))?;
+        let root = self
+            .keys()
+            .find(|key| key.id == parts.key_id)
+            .ok_or_else(|| OpenError::KeyUnknown(parts.key_id.to_owned()))?;
         let (key, nonce) = cipher(root, purpose, parts.salt);
         let mut buffer = Zeroizing::new(parts.ciphertext.to_vec());
-        let length = key.open_in_place(nonce, Aad::from(associated(&root.id, context)), &mut buffer).map_err(|_| OpenError::Refused)?.len();
+        let length = key
+            .open_in_place(nonce, Aad::from(associated(&root.id, context)), &mut buffer)
+            .map_err(|_| OpenError::Refused)?
+            .len();
         buffer.truncate(length);
         Ok(buffer)
     }
@@ -189,7 +213,8 @@ fn seal_with(root: &RootKey, purpose: Purpose, context: &[&str], plaintext: &[u8
     let salt = random::<SALT_LEN>();
     let (key, nonce) = cipher(root, purpose, &salt);
     let mut buffer = plaintext.to_vec();
-    let sealed = key.seal_in_place_append_tag(nonce, Aad::from(associated(&root.id, context)), &mut buffer);
+    let sealed =
+        key.seal_in_place_append_tag(nonce, Aad::from(associated(&root.id, context)), &mut buffer);
     if sealed.is_err() {
         // Only for plaintexts beyond 64 GiB; an empty value never opens.
         buffer.zeroize();
@@ -230,7 +255,11 @@ impl<'a> Parts<'a> {
         let (&[format, id_len], rest) = sealed.split_first_chunk::<2>()?;
         let (key_id, rest) = rest.split_at_checked(id_len.into())?;
         let (salt, ciphertext) = rest.split_at_checked(SALT_LEN)?;
-        (format == FORMAT).then_some(Self { key_id: std::str::from_utf8(key_id).ok()?, salt, ciphertext })
+        (format == FORMAT).then_some(Self {
+            key_id: std::str::from_utf8(key_id).ok()?,
+            salt,
+            ciphertext,
+        })
     }
 }
 
@@ -247,7 +276,10 @@ impl MacKey {
         let bytes = root.derive::<32>(purpose, &[]);
         let mut id = [0; 4];
         id.copy_from_slice(&sha256(root.id.as_bytes())[..4]);
-        Self { id, key: hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice()) }
+        Self {
+            id,
+            key: hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice()),
+        }
     }
 
     /// The first four bytes of the SHA-256 of the root key's id.
@@ -287,13 +319,21 @@ mod tests {
     fn a_sealed_value_opens_only_where_it_belongs() {
         let ring = ring("a", 1);
         let sealed = ring.seal(Purpose::FederatedTokens, &["tokens", "s1"], b"secret");
-        assert_eq!(ring.open(Purpose::FederatedTokens, &["tokens", "s1"], &sealed).expect("opens").as_slice(), b"secret");
+        assert_eq!(
+            ring.open(Purpose::FederatedTokens, &["tokens", "s1"], &sealed)
+                .expect("opens")
+                .as_slice(),
+            b"secret"
+        );
         for (purpose, context) in [
             (Purpose::FederatedTokens, ["tokens", "s2"]),
             (Purpose::FederatedTokens, ["tokenss", "1"]),
             (Purpose::SigningKeys, ["tokens", "s1"]),
         ] {
-            assert!(matches!(ring.open(purpose, &context, &sealed), Err(OpenError::Refused)));
+            assert!(matches!(
+                ring.open(purpose, &context, &sealed),
+                Err(OpenError::Refused)
+            ));
         }
     }
 
@@ -304,7 +344,10 @@ mod tests {
         for position in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[position] ^= 1;
-            assert!(ring.open(Purpose::Canary, &[], &changed).is_err(), "byte {position}");
+            assert!(
+                ring.open(Purpose::Canary, &[], &changed).is_err(),
+                "byte {position}"
+            );
         }
     }
 
@@ -315,12 +358,17 @@ mod tests {
         let new = RootKey::new("new", [2; 32]).expect("a good id");
         let both = Keyring::new(new.clone(), vec![old.writer().clone()]);
         assert!(both.open(Purpose::Canary, &[], &sealed).is_ok());
-        let error = Keyring::new(new, Vec::new()).open(Purpose::Canary, &[], &sealed).expect_err("unknown key");
+        let error = Keyring::new(new, Vec::new())
+            .open(Purpose::Canary, &[], &sealed)
+            .expect_err("unknown key");
         assert!(matches!(error, OpenError::KeyUnknown(id) if id == "old"));
     }
 
     #[test]
     fn nothing_of_a_key_shows_in_debug() {
-        assert_eq!(format!("{:?}", ring("a", 7)), "Keyring { writer: RootKey { id: \"a\", .. }, others: [] }");
+        assert_eq!(
+            format!("{:?}", ring("a", 7)),
+            "Keyring { writer: RootKey { id: \"a\", .. }, others: [] }"
+        );
     }
 }

@@ -55,7 +55,11 @@ where
     let draining = Draining::new(stopped);
     let health = HealthReporter::new();
     set_health(&health, ServingStatus::Serving).await;
-    let routes = Routes::new(services, standard(health.clone(), reflection)?, draining.clone());
+    let routes = Routes::new(
+        services,
+        standard(health.clone(), reflection)?,
+        draining.clone(),
+    );
 
     let stop = async {
         shutdown.await;
@@ -88,13 +92,20 @@ fn limited() -> Server {
 
 /// Health, and reflection in both versions, so that any grpcurl works.
 fn standard(health: HealthReporter, reflection: bool) -> Result<tonic::service::Routes> {
-    let health = HealthServer::new(HealthService::from_health_reporter(health)).max_decoding_message_size(MAX_REQUEST);
+    let health = HealthServer::new(HealthService::from_health_reporter(health))
+        .max_decoding_message_size(MAX_REQUEST);
     let routes = tonic::service::Routes::new(health);
     if !reflection {
         return Ok(routes);
     }
-    let v1 = descriptors().build_v1().map_err(Error::internal)?.max_decoding_message_size(MAX_REQUEST);
-    let v1alpha = descriptors().build_v1alpha().map_err(Error::internal)?.max_decoding_message_size(MAX_REQUEST);
+    let v1 = descriptors()
+        .build_v1()
+        .map_err(Error::internal)?
+        .max_decoding_message_size(MAX_REQUEST);
+    let v1alpha = descriptors()
+        .build_v1alpha()
+        .map_err(Error::internal)?
+        .max_decoding_message_size(MAX_REQUEST);
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 

@@ -11,7 +11,9 @@ const WIRE: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "reqwest=in
 
 /// Starts logging as configured; where something logs already, that stays.
 pub fn install(log: &Log) {
-    let builder = fmt().with_env_filter(filter(&log.filter)).with_writer(std::io::stderr);
+    let builder = fmt()
+        .with_env_filter(filter(&log.filter))
+        .with_writer(std::io::stderr);
     // The only possible failure is a subscriber that a test or an embedding program has set.
     let _already_installed = match log.format {
         LogFormat::Text => builder.finish().try_init(),
@@ -22,7 +24,10 @@ pub fn install(log: &Log) {
 
 /// Where, and not what: a panic's text may quote a user's.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     tracing::error!(location, "a task panicked");
 }
 
@@ -39,14 +44,20 @@ mod tests {
     fn no_filter_lets_the_wire_be_logged_in_detail() {
         for text in ["trace", "h2=trace", "info,hyper=debug"] {
             let shown = filter(text).to_string();
-            assert!(WIRE.iter().all(|directive| shown.contains(directive)), "{shown}");
+            assert!(
+                WIRE.iter().all(|directive| shown.contains(directive)),
+                "{shown}"
+            );
         }
     }
 
     #[test]
     fn a_second_install_is_harmless() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            install(&Log { filter: "off".to_owned(), format });
+            install(&Log {
+                filter: "off".to_owned(),
+                format,
+            });
         }
     }
 }

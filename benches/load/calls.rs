@@ -37,14 +37,23 @@ impl Script {
     fn next(&self) -> Option<Bytes> {
         match self {
             Self::Same(request) => Some(request.clone()),
-            Self::Each(requests) => requests.lock().unwrap_or_else(PoisonError::into_inner).pop(),
-            Self::Refresh(token) => Some(frame(&RefreshSessionRequest { refresh_token: token.clone(), client: None })),
+            Self::Each(requests) => requests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop(),
+            Self::Refresh(token) => Some(frame(&RefreshSessionRequest {
+                refresh_token: token.clone(),
+                client: None,
+            })),
         }
     }
 
     fn answered(&mut self, answer: &[u8]) -> Result<()> {
         if let Self::Refresh(token) = self {
-            *token = RefreshSessionResponse::decode(answer)?.tokens.ok_or("no tokens")?.refresh_token;
+            *token = RefreshSessionResponse::decode(answer)?
+                .tokens
+                .ok_or("no tokens")?
+                .refresh_token;
         }
         Ok(())
     }
@@ -72,13 +81,20 @@ pub async fn callers(address: SocketAddr, path: &str, scripts: Vec<Script>) -> R
     for _ in 0..CONNECTIONS {
         clients.push(connect(address).await?);
     }
-    let callers = scripts.into_iter().zip(clients.iter().cycle()).map(|(script, client)| {
-        let request = Request::post(format!("http://{address}{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("authorization", format!("Bearer {CALLER_TOKEN}"));
-        Ok(Caller { client: client.clone(), request: request.body(())?, script })
-    });
+    let callers = scripts
+        .into_iter()
+        .zip(clients.iter().cycle())
+        .map(|(script, client)| {
+            let request = Request::post(format!("http://{address}{path}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .header("authorization", format!("Bearer {CALLER_TOKEN}"));
+            Ok(Caller {
+                client: client.clone(),
+                request: request.body(())?,
+                script,
+            })
+        });
     callers.collect()
 }
 
@@ -86,7 +102,11 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut builder = h2::client::Builder::new();
-    let (client, connection) = builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).handshake(stream).await?;
+    let (client, connection) = builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .handshake(stream)
+        .await?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -108,9 +128,17 @@ impl Caller {
         while let Some(chunk) = body.data().await {
             let chunk = chunk?;
             body.flow_control().release_capacity(chunk.len())?;
-            answer = if answer.is_empty() { chunk } else { [answer, chunk].concat().into() };
+            answer = if answer.is_empty() {
+                chunk
+            } else {
+                [answer, chunk].concat().into()
+            };
         }
-        let status = body.trailers().await?.and_then(|trailers| trailers.get("grpc-status").cloned()).or(early);
+        let status = body
+            .trailers()
+            .await?
+            .and_then(|trailers| trailers.get("grpc-status").cloned())
+            .or(early);
         match status {
             Some(code) if code == "0" => Ok(answer),
             code => Err(format!("{} answered with status {code:?}", self.request.uri()).into()),
@@ -120,9 +148,12 @@ impl Caller {
 
 impl Worker for Caller {
     async fn ask(&mut self) -> Result<bool> {
-        let Some(message) = self.script.next() else { return Ok(false) };
+        let Some(message) = self.script.next() else {
+            return Ok(false);
+        };
         let answer = self.call(message).await?;
-        self.script.answered(answer.get(PREFIX..).ok_or("no message")?)?;
+        self.script
+            .answered(answer.get(PREFIX..).ok_or("no message")?)?;
         Ok(true)
     }
 }

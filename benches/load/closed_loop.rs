@@ -32,7 +32,11 @@ pub trait Worker: Send + 'static {
 }
 
 /// Lets the workers ask for so long and gives them back; `cpu` reads the server's CPU time.
-pub async fn run<W: Worker>(workers: Vec<W>, time: Duration, cpu: impl Fn() -> Result<Duration>) -> Result<(Figures, Vec<W>)> {
+pub async fn run<W: Worker>(
+    workers: Vec<W>,
+    time: Duration,
+    cpu: impl Fn() -> Result<Duration>,
+) -> Result<(Figures, Vec<W>)> {
     let latencies = Arc::new(Mutex::new(Histogram::new_with_max(LONGEST, 3)?));
     let (cpu_before, start) = (cpu()?, Instant::now());
     let mut loops = JoinSet::new();
@@ -40,19 +44,29 @@ pub async fn run<W: Worker>(workers: Vec<W>, time: Duration, cpu: impl Fn() -> R
         loops.spawn(ask_until(worker, start + time, Arc::clone(&latencies)));
     }
     let workers = loops.join_all().await.into_iter().collect::<Result<_>>()?;
-    let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu()?.saturating_sub(cpu_before));
+    let (seconds, cpu) = (
+        start.elapsed().as_secs_f64(),
+        cpu()?.saturating_sub(cpu_before),
+    );
     let latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
     Ok((figures(&latencies, seconds, cpu), workers))
 }
 
-async fn ask_until<W: Worker>(mut worker: W, end: Instant, latencies: Arc<Mutex<Histogram<u64>>>) -> Result<W> {
+async fn ask_until<W: Worker>(
+    mut worker: W,
+    end: Instant,
+    latencies: Arc<Mutex<Histogram<u64>>>,
+) -> Result<W> {
     loop {
         let asked = Instant::now();
         if asked >= end || !worker.ask().await? {
             return Ok(worker);
         }
         let micros = u64::try_from(asked.elapsed().as_micros())?;
-        latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
+        latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .saturating_record(micros);
     }
 }
 

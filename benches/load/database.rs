@@ -30,14 +30,27 @@ pub async fn drop(url: &str) -> Result<()> {
 pub async fn describe(url: &str) -> Result<String> {
     let mut connection = PgConnection::connect(url).await?;
     let mut settings = Vec::new();
-    for sql in ["SHOW server_version", "SHOW fsync", "SHOW synchronous_commit"] {
-        settings.push(sqlx::query_scalar::<_, String>(sql).fetch_one(&mut connection).await?);
+    for sql in [
+        "SHOW server_version",
+        "SHOW fsync",
+        "SHOW synchronous_commit",
+    ] {
+        settings.push(
+            sqlx::query_scalar::<_, String>(sql)
+                .fetch_one(&mut connection)
+                .await?,
+        );
     }
-    Ok(format!("PostgreSQL {} (fsync={}, synchronous_commit={})", settings[0], settings[1], settings[2]))
+    Ok(format!(
+        "PostgreSQL {} (fsync={}, synchronous_commit={})",
+        settings[0], settings[1], settings[2]
+    ))
 }
 
 /// The version of SQLite that is built in.
 pub async fn sqlite_version() -> Result<String> {
     let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:").await?;
-    Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
+    Ok(sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&mut connection)
+        .await?)
 }

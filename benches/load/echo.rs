@@ -20,7 +20,9 @@ pub const PATH: &str = "/load.Echo/Echo";
 
 /// Serves on `address` and answers each call with `size` bytes.
 pub async fn serve(address: SocketAddr, size: usize) -> Result<()> {
-    let echo = Echo { answer: vec![b'x'; size].into() };
+    let echo = Echo {
+        answer: vec![b'x'; size].into(),
+    };
     Ok(Server::builder().add_service(echo).serve(address).await?)
 }
 
@@ -55,6 +57,10 @@ impl Service<Request<Body>> for Echo {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let echo = self.clone();
-        Box::pin(async move { Ok(Grpc::new(ProstCodec::<Vec<u8>, Vec<u8>>::default()).unary(echo, request).await) })
+        Box::pin(async move {
+            Ok(Grpc::new(ProstCodec::<Vec<u8>, Vec<u8>>::default())
+                .unary(echo, request)
+                .await)
+        })
     }
 }

@@ -59,10 +59,15 @@ enum Role {
 fn main() -> Result<()> {
     let args = Args::parse();
     match &args.role {
-        Some(Role::Echo { address, size }) => multi_thread()?.block_on(echo::serve(*address, *size)),
+        Some(Role::Echo { address, size }) => {
+            multi_thread()?.block_on(echo::serve(*address, *size))
+        }
         Some(Role::Raw { url }) => raw::serve(url, &multi_thread()?),
         // On one thread, so that it takes little from the servers.
-        None => Builder::new_current_thread().enable_all().build()?.block_on(measure(&args)),
+        None => Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(measure(&args)),
     }
 }
 
@@ -74,7 +79,10 @@ fn multi_thread() -> Result<Runtime> {
 #[expect(clippy::print_stdout, reason = "the report")]
 async fn measure(args: &Args) -> Result<()> {
     let issuer = Provider::start().await?;
-    let postgres = args.postgres.clone().or_else(|| std::env::var(POSTGRES).ok());
+    let postgres = args
+        .postgres
+        .clone()
+        .or_else(|| std::env::var(POSTGRES).ok());
     let (starts, restarts) = starts(&issuer).await?;
     let home = home()?;
     let file = format!("sqlite:{}", home.path().join("countersign.db").display());
@@ -83,8 +91,12 @@ async fn measure(args: &Args) -> Result<()> {
 
     let mut plan = Plan::default();
     let signed_in = service.sign_in().await?;
-    let (user, tokens) = (signed_in.user.ok_or("no user")?, signed_in.tokens.ok_or("no tokens")?);
-    plan.verify(&service, &tokens, &user.id, args.rounds + 1).await?;
+    let (user, tokens) = (
+        signed_in.user.ok_or("no user")?,
+        signed_in.tokens.ok_or("no tokens")?,
+    );
+    plan.verify(&service, &tokens, &user.id, args.rounds + 1)
+        .await?;
     plan.resolve(&service, &tokens).await?;
     plan.refresh(&service, &user.id, &file, "SQLite").await?;
     let elsewhere = match &postgres {
@@ -96,8 +108,13 @@ async fn measure(args: &Args) -> Result<()> {
         plan.round(time, round > 0).await?;
     }
     println!("\n{}", table::markdown(&plan.rows));
-    println!("Start to first answer: {restarts:.0} ms, with a new store {starts:.0} ms (medians of {STARTS}).");
-    println!("Memory (VmRSS): {idle:.1} MiB idle, {:.1} MiB after the load.\n", service.process.memory()?);
+    println!(
+        "Start to first answer: {restarts:.0} ms, with a new store {starts:.0} ms (medians of {STARTS})."
+    );
+    println!(
+        "Memory (VmRSS): {idle:.1} MiB idle, {:.1} MiB after the load.\n",
+        service.process.memory()?
+    );
     println!("{}", method(args, postgres.as_deref()).await?);
     drop((plan, elsewhere));
     if let Some(url) = &postgres {
@@ -136,9 +153,16 @@ fn home() -> Result<TempDir> {
 async fn method(args: &Args, postgres: Option<&str>) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, name)| name);
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, name)| name);
     let engines = match postgres {
-        Some(url) => format!("SQLite {}, {}", database::sqlite_version().await?, database::describe(url).await?),
+        Some(url) => format!(
+            "SQLite {}, {}",
+            database::sqlite_version().await?,
+            database::describe(url).await?
+        ),
         None => format!("SQLite {}", database::sqlite_version().await?),
     };
     Ok(format!(

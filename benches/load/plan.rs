@@ -67,7 +67,14 @@ impl Load {
 
 impl Calls {
     fn new((pid, address): (u32, SocketAddr), path: &'static str, scripts: Vec<Script>) -> Self {
-        Self { pid, address, path, scripts, callers: Vec::new(), once: Vec::new() }
+        Self {
+            pid,
+            address,
+            path,
+            scripts,
+            callers: Vec::new(),
+            once: Vec::new(),
+        }
     }
 
     async fn round(&mut self, time: Duration) -> Result<Figures> {
@@ -77,9 +84,14 @@ impl Calls {
         if !self.once.is_empty() {
             let now = self.once.split_off(self.once.len().saturating_sub(FRESH));
             let script = Script::Each(Arc::new(Mutex::new(now)));
-            self.callers.iter_mut().for_each(|caller| caller.follow(script.clone()));
+            self.callers
+                .iter_mut()
+                .for_each(|caller| caller.follow(script.clone()));
         }
-        let (figures, callers) = run(mem::take(&mut self.callers), time, || process::cpu(self.pid)).await?;
+        let (figures, callers) = run(mem::take(&mut self.callers), time, || {
+            process::cpu(self.pid)
+        })
+        .await?;
         self.callers = callers;
         Ok(figures)
     }
@@ -95,7 +107,11 @@ pub struct Plan {
 
 impl Plan {
     fn add(&mut self, name: &str, against: Option<usize>, load: Load) -> usize {
-        self.rows.push(Row { name: name.to_owned(), against, rounds: Vec::new() });
+        self.rows.push(Row {
+            name: name.to_owned(),
+            against,
+            rounds: Vec::new(),
+        });
         self.loads.push(load);
         self.rows.len() - 1
     }
@@ -113,7 +129,11 @@ impl Plan {
 
     async fn echo(&mut self, name: &str, request: usize, answer: usize) -> Result<usize> {
         let address = free_address()?;
-        let server = Process::start(Process::role("echo")?.arg(address.to_string()).arg(answer.to_string()))?;
+        let server = Process::start(
+            Process::role("echo")?
+                .arg(address.to_string())
+                .arg(answer.to_string()),
+        )?;
         while std::net::TcpStream::connect(address).is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -124,11 +144,26 @@ impl Plan {
     }
 
     /// VerifyToken: warm, and for tokens and sessions that were not seen before.
-    pub async fn verify(&mut self, service: &Service, tokens: &TokenPair, user_id: &str, rounds: usize) -> Result<()> {
+    pub async fn verify(
+        &mut self,
+        service: &Service,
+        tokens: &TokenPair,
+        user_id: &str,
+        rounds: usize,
+    ) -> Result<()> {
         let request = verify(&tokens.access_token);
-        let answer = TokenServiceClient::new(service.channel()).verify_token(authorized(request.clone())?).await?.into_inner();
+        let answer = TokenServiceClient::new(service.channel())
+            .verify_token(authorized(request.clone())?)
+            .await?
+            .into_inner();
         let (asked, answered) = (request.encoded_len(), answer.encoded_len());
-        let echo = self.echo(&format!("tonic echo, {asked} and {answered} bytes"), asked, answered).await?;
+        let echo = self
+            .echo(
+                &format!("tonic echo, {asked} and {answered} bytes"),
+                asked,
+                answered,
+            )
+            .await?;
         let server = (service.process.id(), service.address);
         let warm = Calls::new(server, VERIFY, same(frame(&request)));
         self.add("VerifyToken, warm", Some(echo), Load::Calls(warm));
@@ -136,34 +171,86 @@ impl Plan {
         let mut known = Calls::new(server, VERIFY, same(Bytes::new()));
         for _ in 0..rounds {
             let tokens = service.access_tokens(user_id, FRESH).await?;
-            known.once.extend(tokens.iter().map(|token| frame(&verify(token))));
+            known
+                .once
+                .extend(tokens.iter().map(|token| frame(&verify(token))));
         }
-        self.add("VerifyToken, token first seen", Some(echo), Load::Calls(known));
+        self.add(
+            "VerifyToken, token first seen",
+            Some(echo),
+            Load::Calls(known),
+        );
         let mut unknown = Calls::new(server, VERIFY, same(Bytes::new()));
         let tokens = service.mint(user_id, "", FRESH * rounds).await?;
-        unknown.once = tokens.iter().map(|tokens| frame(&verify(&tokens.access_token))).collect();
-        self.add("VerifyToken, token and session first seen", Some(echo), Load::Calls(unknown));
+        unknown.once = tokens
+            .iter()
+            .map(|tokens| frame(&verify(&tokens.access_token)))
+            .collect();
+        self.add(
+            "VerifyToken, token and session first seen",
+            Some(echo),
+            Load::Calls(unknown),
+        );
         Ok(())
     }
 
     /// ResolveEndpoint with three headers.
     pub async fn resolve(&mut self, service: &Service, tokens: &TokenPair) -> Result<()> {
         let request = resolve(&tokens.access_token);
-        let answer = FederationServiceClient::new(service.channel()).resolve_endpoint(authorized(request.clone())?).await?.into_inner();
+        let answer = FederationServiceClient::new(service.channel())
+            .resolve_endpoint(authorized(request.clone())?)
+            .await?
+            .into_inner();
         let (asked, answered) = (request.encoded_len(), answer.encoded_len());
-        let echo = self.echo(&format!("tonic echo, {asked} and {answered} bytes"), asked, answered).await?;
-        let calls = Calls::new((service.process.id(), service.address), RESOLVE, same(frame(&request)));
-        self.add("ResolveEndpoint, three headers", Some(echo), Load::Calls(calls));
+        let echo = self
+            .echo(
+                &format!("tonic echo, {asked} and {answered} bytes"),
+                asked,
+                answered,
+            )
+            .await?;
+        let calls = Calls::new(
+            (service.process.id(), service.address),
+            RESOLVE,
+            same(frame(&request)),
+        );
+        self.add(
+            "ResolveEndpoint, three headers",
+            Some(echo),
+            Load::Calls(calls),
+        );
         Ok(())
     }
 
     /// RefreshSession against the bare statement on the same database.
-    pub async fn refresh(&mut self, service: &Service, user_id: &str, url: &str, engine: &str) -> Result<()> {
+    pub async fn refresh(
+        &mut self,
+        service: &Service,
+        user_id: &str,
+        url: &str,
+        engine: &str,
+    ) -> Result<()> {
         service.mint(user_id, raw::DEVICE, WORKERS).await?;
-        let bare = self.add(&format!("guarded UPDATE in its transaction, {engine}"), None, Load::Raw(Raw::start(url)?));
-        let scripts = service.mint(user_id, "", WORKERS).await?.into_iter().map(|tokens| Script::Refresh(tokens.refresh_token));
-        let calls = Calls::new((service.process.id(), service.address), REFRESH, scripts.collect());
-        self.add(&format!("RefreshSession, {engine}"), Some(bare), Load::Calls(calls));
+        let bare = self.add(
+            &format!("guarded UPDATE in its transaction, {engine}"),
+            None,
+            Load::Raw(Raw::start(url)?),
+        );
+        let scripts = service
+            .mint(user_id, "", WORKERS)
+            .await?
+            .into_iter()
+            .map(|tokens| Script::Refresh(tokens.refresh_token));
+        let calls = Calls::new(
+            (service.process.id(), service.address),
+            REFRESH,
+            scripts.collect(),
+        );
+        self.add(
+            &format!("RefreshSession, {engine}"),
+            Some(bare),
+            Load::Calls(calls),
+        );
         Ok(())
     }
 }
@@ -173,17 +260,37 @@ fn same(request: Bytes) -> Vec<Script> {
 }
 
 fn verify(access_token: &str) -> VerifyTokenRequest {
-    VerifyTokenRequest { access_token: access_token.to_owned(), audience: String::new() }
+    VerifyTokenRequest {
+        access_token: access_token.to_owned(),
+        audience: String::new(),
+    }
 }
 
 fn resolve(access_token: &str) -> ResolveEndpointRequest {
-    let text = |text: &str| Value { kind: Some(Json::StringValue(text.to_owned())) };
-    let headers = HEADERS.iter().map(|(name, template)| ((*name).to_owned(), text(template))).collect();
-    let headers = Value { kind: Some(Json::StructValue(Struct { fields: headers })) };
-    let endpoint = [("baseURL", text("https://llm.example.com/v1")), ("headers", headers)];
-    let endpoint = Struct { fields: endpoint.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
+    let text = |text: &str| Value {
+        kind: Some(Json::StringValue(text.to_owned())),
+    };
+    let headers = HEADERS
+        .iter()
+        .map(|(name, template)| ((*name).to_owned(), text(template)))
+        .collect();
+    let headers = Value {
+        kind: Some(Json::StructValue(Struct { fields: headers })),
+    };
+    let endpoint = [
+        ("baseURL", text("https://llm.example.com/v1")),
+        ("headers", headers),
+    ];
+    let endpoint = Struct {
+        fields: endpoint
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    };
     ResolveEndpointRequest {
-        subject: Some(Subject { subject: Some(Kind::AccessToken(access_token.to_owned())) }),
+        subject: Some(Subject {
+            subject: Some(Kind::AccessToken(access_token.to_owned())),
+        }),
         target: Some(Target::Endpoint(endpoint)),
         ..Default::default()
     }

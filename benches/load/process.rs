@@ -30,7 +30,10 @@ impl Process {
     /// Memory in use (VmRSS), in MiB.
     pub fn memory(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
         let kib: f64 = line.trim_end_matches("kB").trim().parse()?;
         Ok(kib / 1024.0)
     }
@@ -54,7 +57,11 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-        nanos += schedstat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        nanos += schedstat
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .parse::<u64>()?;
     }
     Ok(Duration::from_nanos(nanos))
 }

@@ -29,7 +29,10 @@ impl Provider {
     pub async fn start() -> Result<String> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let issuer = format!("http://{}", listener.local_addr()?);
-        let provider = Self { issuer: issuer.clone(), key: Ed25519KeyPair::generate()? };
+        let provider = Self {
+            issuer: issuer.clone(),
+            key: Ed25519KeyPair::generate()?,
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Whoever asked notices a broken answer.
@@ -43,8 +46,10 @@ impl Provider {
     async fn answer(&self, mut stream: TcpStream) -> Result<()> {
         let request = read(&mut stream).await?;
         let body = self.document(&request).to_string();
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         Ok(stream.shutdown().await?)
@@ -58,7 +63,8 @@ impl Provider {
             json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "1", "x": x }] })
         } else {
             let form = request.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-            let code = url::form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "code");
+            let code =
+                url::form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "code");
             self.tokens(&code.map(|(_, code)| code.into_owned()).unwrap_or_default())
         }
     }
@@ -93,7 +99,9 @@ impl Provider {
 
     fn sign(&self, claims: &Value) -> String {
         let header = json!({ "alg": "EdDSA", "typ": "JWT", "kid": "1" });
-        let signed = [header, claims.clone()].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let signed = [header, claims.clone()]
+            .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+            .join(".");
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }
@@ -117,6 +125,8 @@ async fn read(stream: &mut TcpStream) -> Result<String> {
 
 fn content_length(head: &str) -> usize {
     let lower = head.to_ascii_lowercase();
-    let value = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let value = lower
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     value.unwrap_or(0)
 }

@@ -27,14 +27,23 @@ pub struct Raw(Process);
 impl Raw {
     /// Starts it on a database whose sessions are there.
     pub fn start(url: &str) -> Result<Self> {
-        let process = Process::start(Process::role("raw")?.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let process = Process::start(
+            Process::role("raw")?
+                .arg(url)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )?;
         Ok(Self(process))
     }
 
     /// Runs for so long.
     pub fn round(&mut self, time: Duration) -> Result<Figures> {
         let child = self.0.child();
-        writeln!(child.stdin.as_mut().ok_or("no stdin")?, "{}", time.as_millis())?;
+        writeln!(
+            child.stdin.as_mut().ok_or("no stdin")?,
+            "{}",
+            time.as_millis()
+        )?;
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().ok_or("no stdout")?).read_line(&mut line)?;
         Ok(serde_json::from_str(&line)?)
@@ -46,7 +55,8 @@ pub fn serve(url: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let mut workers = runtime.block_on(workers(url))?;
     for line in std::io::stdin().lines() {
         let time = Duration::from_millis(line?.parse()?);
-        let (figures, idle) = runtime.block_on(run(workers, time, || process::cpu(std::process::id())))?;
+        let (figures, idle) =
+            runtime.block_on(run(workers, time, || process::cpu(std::process::id())))?;
         workers = idle;
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&figures)?)?;
     }
@@ -72,10 +82,27 @@ async fn workers(url: &str) -> Result<Vec<Rotation>> {
         None => Pool::Postgres(postgres(url).await?),
     };
     let sessions: Vec<(String, i64)> = match &pool {
-        Pool::Sqlite(pool) => sqlx::query_as(SESSIONS).bind(DEVICE).fetch_all(pool).await?,
-        Pool::Postgres(pool) => sqlx::query_as(SESSIONS).bind(DEVICE).fetch_all(pool).await?,
+        Pool::Sqlite(pool) => {
+            sqlx::query_as(SESSIONS)
+                .bind(DEVICE)
+                .fetch_all(pool)
+                .await?
+        }
+        Pool::Postgres(pool) => {
+            sqlx::query_as(SESSIONS)
+                .bind(DEVICE)
+                .fetch_all(pool)
+                .await?
+        }
     };
-    Ok(sessions.into_iter().map(|(session, generation)| Rotation { pool: pool.clone(), session, generation }).collect())
+    Ok(sessions
+        .into_iter()
+        .map(|(session, generation)| Rotation {
+            pool: pool.clone(),
+            session,
+            generation,
+        })
+        .collect())
 }
 
 async fn sqlite(path: &str) -> Result<SqlitePool> {
@@ -85,18 +112,24 @@ async fn sqlite(path: &str) -> Result<SqlitePool> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5));
-    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
+    Ok(SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await?)
 }
 
 async fn postgres(url: &str) -> Result<PgPool> {
-    let pool = PgPoolOptions::new().max_connections(20).test_before_acquire(false).before_acquire(|connection, meta| {
-        Box::pin(async move {
-            if meta.idle_for > Duration::from_secs(1) {
-                connection.ping().await?;
-            }
-            Ok(true)
-        })
-    });
+    let pool = PgPoolOptions::new()
+        .max_connections(20)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(1) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
     Ok(pool.connect(url).await?)
 }
 
@@ -104,7 +137,13 @@ async fn postgres(url: &str) -> Result<PgPool> {
 macro_rules! rotate {
     ($rotation:expr, $tx:expr) => {{
         let mut tx = $tx;
-        let rotate = sqlx::query(ROTATE).bind(&$rotation.session).bind($rotation.generation).bind(NOW).bind("").bind("").bind(DEVICE);
+        let rotate = sqlx::query(ROTATE)
+            .bind(&$rotation.session)
+            .bind($rotation.generation)
+            .bind(NOW)
+            .bind("")
+            .bind("")
+            .bind(DEVICE);
         let done = rotate.execute(&mut *tx).await?.rows_affected();
         tx.commit().await?;
         done
@@ -118,6 +157,10 @@ impl Worker for Rotation {
             Pool::Postgres(pool) => rotate!(self, pool.begin().await?),
         };
         self.generation += 1;
-        if rotated == 1 { Ok(true) } else { Err("the statement changed nothing".into()) }
+        if rotated == 1 {
+            Ok(true)
+        } else {
+            Err("the statement changed nothing".into())
+        }
     }
 }

@@ -14,19 +14,31 @@ pub struct Row {
 
 /// All rows; each figure is the median over the rounds, the ratio that of the ratios within each round.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut table = String::from("| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n");
+    let mut table = String::from(
+        "| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n",
+    );
     for row in rows {
         let figure = |read: fn(&Figures) -> f64| median(row.rounds.iter().map(read));
         let (p50, p99) = (figure(|f| f.p50) / 1000.0, figure(|f| f.p99) / 1000.0);
         let (rate, cpu) = (figure(|f| f.rate), figure(|f| f.cpu));
-        table.extend([format!("| {} | {rate:.0} | {p50:.2} ms | {p99:.2} ms | {cpu:.1} µs | {} |\n", row.name, against(row, rows))]);
+        table.extend([format!(
+            "| {} | {rate:.0} | {p50:.2} ms | {p99:.2} ms | {cpu:.1} µs | {} |\n",
+            row.name,
+            against(row, rows)
+        )]);
     }
     table
 }
 
 fn against(row: &Row, rows: &[Row]) -> String {
-    let Some(other) = row.against.and_then(|index| rows.get(index)) else { return String::new() };
-    let ratios = row.rounds.iter().zip(&other.rounds).map(|(own, other)| own.rate / other.rate);
+    let Some(other) = row.against.and_then(|index| rows.get(index)) else {
+        return String::new();
+    };
+    let ratios = row
+        .rounds
+        .iter()
+        .zip(&other.rounds)
+        .map(|(own, other)| own.rate / other.rate);
     format!("{:.2} of {}", median(ratios), other.name)
 }
 

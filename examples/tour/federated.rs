@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use countersign::grpc::proto::{
-    BeginFederatedLoginRequest, ClientContext, CompleteFederatedLoginRequest, GetTokenStatusRequest, ResolveEndpointRequest,
-    ResolveMcpServerRequest, ResolvePlaceholdersRequest, Sink, Subject, TokenPair, complete_federated_login_response,
+    BeginFederatedLoginRequest, ClientContext, CompleteFederatedLoginRequest,
+    GetTokenStatusRequest, ResolveEndpointRequest, ResolveMcpServerRequest,
+    ResolvePlaceholdersRequest, Sink, Subject, TokenPair, complete_federated_login_response,
     resolve_endpoint_request, resolve_mcp_server_request, subject,
 };
 use serde_json::{Value, json};
@@ -20,12 +21,17 @@ use crate::story::{Outcome, call, ensure, got, present, refused, short, step};
 const CROWD: usize = 20;
 
 fn client() -> ClientContext {
-    ClientContext { ip_address: "198.51.100.23".into(), ..ClientContext::default() }
+    ClientContext {
+        ip_address: "198.51.100.23".into(),
+        ..ClientContext::default()
+    }
 }
 
 /// The user acts for themself.
 fn acting(tokens: &TokenPair) -> Subject {
-    Subject { subject: Some(subject::Subject::AccessToken(tokens.access_token.clone())) }
+    Subject {
+        subject: Some(subject::Subject::AccessToken(tokens.access_token.clone())),
+    }
 }
 
 /// A JSON object with its credentials shortened.
@@ -36,7 +42,9 @@ fn shown(mut object: Value) -> String {
 
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) if text.starts_with("Bearer ") => *text = format!("Bearer {}", short(&text[7..])),
+        Value::String(text) if text.starts_with("Bearer ") => {
+            *text = format!("Bearer {}", short(&text[7..]));
+        }
         Value::String(text) if text.starts_with("eyJ") => *text = short(text),
         Value::Array(items) => items.iter_mut().for_each(shorten),
         Value::Object(members) => members.values_mut().for_each(shorten),
@@ -45,33 +53,89 @@ fn shorten(value: &mut Value) {
 }
 
 impl World {
+    #[expect(clippy::too_many_lines, reason = "one story told in order")]
     pub async fn federated_login(&self) -> Outcome<TokenPair> {
-        step("Bea signs in at the OpenID provider (authorization code, PKCE, state, nonce, browser binding)");
-        call("AuthService.BeginFederatedLogin", "openid, return to /c/new");
+        step(
+            "Bea signs in at the OpenID provider (authorization code, PKCE, state, nonce, browser binding)",
+        );
+        call(
+            "AuthService.BeginFederatedLogin",
+            "openid, return to /c/new",
+        );
         let (provider, return_to) = ("openid".to_owned(), "/c/new".into());
-        let request = BeginFederatedLoginRequest { provider: provider.clone(), return_to, client: Some(client()) };
-        let begun = self.auth.clone().begin_federated_login(request).await?.into_inner();
-        got(&format!("authorization URL {}...", begun.authorization_url.chars().take(60).collect::<String>()));
+        let request = BeginFederatedLoginRequest {
+            provider: provider.clone(),
+            return_to,
+            client: Some(client()),
+        };
+        let begun = self
+            .auth
+            .clone()
+            .begin_federated_login(request)
+            .await?
+            .into_inner();
+        got(&format!(
+            "authorization URL {}...",
+            begun.authorization_url.chars().take(60).collect::<String>()
+        ));
 
         call("The browser", "goes there, and comes back to the callback");
         let mut callback = visit(&begun.authorization_url).await?;
         let mut take = |name: &str| callback.remove(name).unwrap_or_default();
         let (state, code, iss) = (take("state"), take("code"), take("iss"));
-        got(&format!("code {}, state {}, iss {iss}", short(&code), short(&state)));
+        got(&format!(
+            "code {}, state {}, iss {iss}",
+            short(&code),
+            short(&state)
+        ));
 
-        call("AuthService.CompleteFederatedLogin", &format!("code {}", short(&code)));
+        call(
+            "AuthService.CompleteFederatedLogin",
+            &format!("code {}", short(&code)),
+        );
         let binding_token = begun.binding_token;
-        let complete =
-            CompleteFederatedLoginRequest { provider, state, code, iss, binding_token, client: Some(client()), ..Default::default() };
-        let completed = self.auth.clone().complete_federated_login(complete.clone()).await?.into_inner();
-        ensure(completed.new_user && completed.return_to == "/c/new", "a new account, sent back to where it came from")?;
-        let complete_federated_login_response::Result::SignedIn(signed_in) = present(completed.result, "result")?;
-        let (user, tokens) = (present(signed_in.user, "user")?, present(signed_in.tokens, "tokens")?);
-        got(&format!("new user {}, {}, role {}, session {}", user.id, user.email, user.role, tokens.session_id));
-        ensure(user.email == "bea@example.com" && user.email_verified && user.role == "USER", "Bea is a user like any other")?;
+        let complete = CompleteFederatedLoginRequest {
+            provider,
+            state,
+            code,
+            iss,
+            binding_token,
+            client: Some(client()),
+            ..Default::default()
+        };
+        let completed = self
+            .auth
+            .clone()
+            .complete_federated_login(complete.clone())
+            .await?
+            .into_inner();
+        ensure(
+            completed.new_user && completed.return_to == "/c/new",
+            "a new account, sent back to where it came from",
+        )?;
+        let complete_federated_login_response::Result::SignedIn(signed_in) =
+            present(completed.result, "result")?;
+        let (user, tokens) = (
+            present(signed_in.user, "user")?,
+            present(signed_in.tokens, "tokens")?,
+        );
+        got(&format!(
+            "new user {}, {}, role {}, session {}",
+            user.id, user.email, user.role, tokens.session_id
+        ));
+        ensure(
+            user.email == "bea@example.com" && user.email_verified && user.role == "USER",
+            "Bea is a user like any other",
+        )?;
 
-        call("AuthService.CompleteFederatedLogin", "once more, with the same state and code");
-        refused(self.auth.clone().complete_federated_login(complete).await, "STATE_INVALID")?;
+        call(
+            "AuthService.CompleteFederatedLogin",
+            "once more, with the same state and code",
+        );
+        refused(
+            self.auth.clone().complete_federated_login(complete).await,
+            "STATE_INVALID",
+        )?;
         Ok(tokens)
     }
 
@@ -89,19 +153,33 @@ impl World {
         call("FederationService.ResolveEndpoint", &endpoint.to_string());
         let request = ResolveEndpointRequest {
             subject: Some(acting(tokens)),
-            target: Some(resolve_endpoint_request::Target::Endpoint(to_wire(endpoint))),
+            target: Some(resolve_endpoint_request::Target::Endpoint(to_wire(
+                endpoint,
+            ))),
             body: [("conversationId".to_owned(), "c-42".to_owned())].into(),
             ..ResolveEndpointRequest::default()
         };
-        let answer = self.federation.clone().resolve_endpoint(request).await?.into_inner();
-        got(&format!("{} {}", answer.base_url, shown(json!(answer.headers))));
+        let answer = self
+            .federation
+            .clone()
+            .resolve_endpoint(request)
+            .await?
+            .into_inner();
+        got(&format!(
+            "{} {}",
+            answer.base_url,
+            shown(json!(answer.headers))
+        ));
         let wanted = json!({
             "Authorization": format!("Bearer {}", self.provider.access_token()),
             "X-User": "bea@example.com",
             "X-Conversation": "c-42",
             "X-Region": "eu-north",
         });
-        ensure(json!(answer.headers) == wanted, "every header has its value")
+        ensure(
+            json!(answer.headers) == wanted,
+            "every header has its value",
+        )
     }
 
     pub async fn resolve_mcp_servers(&self, tokens: &TokenPair) -> Outcome {
@@ -113,8 +191,14 @@ impl World {
         });
         let remote = self.resolve_mcp_server(tokens, remote).await?;
         let bearer = format!("Bearer {}", self.provider.access_token());
-        ensure(remote["url"] == "https://mcp.example.com/search?user=bea%40example.com", "the address is encoded for a URL")?;
-        ensure(remote["headers"] == json!({ "Authorization": bearer, "X-Groups": "research,staff" }), "the headers have their values")?;
+        ensure(
+            remote["url"] == "https://mcp.example.com/search?user=bea%40example.com",
+            "the address is encoded for a URL",
+        )?;
+        ensure(
+            remote["headers"] == json!({ "Authorization": bearer, "X-Groups": "research,staff" }),
+            "the headers have their values",
+        )?;
         let local = json!({
             "type": "stdio",
             "command": "research-tool",
@@ -122,15 +206,30 @@ impl World {
             "env": { "ID_TOKEN": "{{LIBRECHAT_OPENID_ID_TOKEN}}" },
         });
         let local = self.resolve_mcp_server(tokens, local).await?;
-        ensure(local["args"] == json!(["--user", "bea"]), "the arguments have their values")?;
-        ensure(local["env"]["ID_TOKEN"] == self.provider.id_token(), "the variable has the ID token")
+        ensure(
+            local["args"] == json!(["--user", "bea"]),
+            "the arguments have their values",
+        )?;
+        ensure(
+            local["env"]["ID_TOKEN"] == self.provider.id_token(),
+            "the variable has the ID token",
+        )
     }
 
     async fn resolve_mcp_server(&self, tokens: &TokenPair, server: Value) -> Outcome<Value> {
         call("FederationService.ResolveMcpServer", &server.to_string());
         let target = Some(resolve_mcp_server_request::Target::Server(to_wire(server)));
-        let request = ResolveMcpServerRequest { subject: Some(acting(tokens)), target, ..ResolveMcpServerRequest::default() };
-        let answer = self.federation.clone().resolve_mcp_server(request).await?.into_inner();
+        let request = ResolveMcpServerRequest {
+            subject: Some(acting(tokens)),
+            target,
+            ..ResolveMcpServerRequest::default()
+        };
+        let answer = self
+            .federation
+            .clone()
+            .resolve_mcp_server(request)
+            .await?
+            .into_inner();
         let server = to_json(present(answer.server, "server")?);
         got(&shown(server.clone()));
         Ok(server)
@@ -138,20 +237,44 @@ impl World {
 
     pub async fn fail_closed(&self, tokens: &TokenPair) -> Outcome {
         step("Ann has no provider: nothing is sent in place of a token she does not have");
-        call("FederationService.ResolvePlaceholders", "Authorization: Bearer {{LIBRECHAT_OPENID_TOKEN}}");
-        let status = refused(self.federation.clone().resolve_placeholders(bearer(tokens)).await, "NOT_FEDERATED")?;
-        let failing = present(status.get_details_precondition_failure(), "PreconditionFailure")?.violations;
+        call(
+            "FederationService.ResolvePlaceholders",
+            "Authorization: Bearer {{LIBRECHAT_OPENID_TOKEN}}",
+        );
+        let status = refused(
+            self.federation
+                .clone()
+                .resolve_placeholders(bearer(tokens))
+                .await,
+            "NOT_FEDERATED",
+        )?;
+        let failing = present(
+            status.get_details_precondition_failure(),
+            "PreconditionFailure",
+        )?
+        .violations;
         for one in &failing {
-            got(&format!("entry {}, placeholder {}", one.subject, one.description));
+            got(&format!(
+                "entry {}, placeholder {}",
+                one.subject, one.description
+            ));
         }
-        ensure(failing.len() == 1 && failing[0].subject == "Authorization", "the failing entry is named")
+        ensure(
+            failing.len() == 1 && failing[0].subject == "Authorization",
+            "the failing entry is named",
+        )
     }
 
     pub async fn renew_once(&self, tokens: &TokenPair) -> Outcome {
-        step("Ten minutes later Bea's provider token has expired, and 20 calls need it at the same moment");
+        step(
+            "Ten minutes later Bea's provider token has expired, and 20 calls need it at the same moment",
+        );
         self.clock.advance(Duration::from_mins(10));
         let (old, before) = (self.provider.access_token(), self.provider.renewals());
-        call("FederationService.ResolvePlaceholders", &format!("{CROWD} times at once"));
+        call(
+            "FederationService.ResolvePlaceholders",
+            &format!("{CROWD} times at once"),
+        );
         let mut crowd = JoinSet::new();
         for _ in 0..CROWD {
             let (mut federation, request) = (self.federation.clone(), bearer(tokens));
@@ -159,25 +282,57 @@ impl World {
         }
         let mut headers = Vec::new();
         while let Some(answer) = crowd.join_next().await {
-            headers.push(answer??.into_inner().entries.remove("Authorization").unwrap_or_default());
+            headers.push(
+                answer??
+                    .into_inner()
+                    .entries
+                    .remove("Authorization")
+                    .unwrap_or_default(),
+            );
         }
         let renewals = self.provider.renewals() - before;
-        got(&format!("{} answers, the first {}; renewals at the provider: {renewals}", headers.len(), shown(json!(headers[0]))));
+        got(&format!(
+            "{} answers, the first {}; renewals at the provider: {renewals}",
+            headers.len(),
+            shown(json!(headers[0]))
+        ));
         let new = format!("Bearer {}", self.provider.access_token());
-        ensure(renewals == 1 && old != self.provider.access_token(), "the token was renewed once")?;
-        ensure(headers.len() == CROWD && headers.iter().all(|header| *header == new), "all got the new token")?;
+        ensure(
+            renewals == 1 && old != self.provider.access_token(),
+            "the token was renewed once",
+        )?;
+        ensure(
+            headers.len() == CROWD && headers.iter().all(|header| *header == new),
+            "all got the new token",
+        )?;
         self.token_status(tokens).await
     }
 
     async fn token_status(&self, tokens: &TokenPair) -> Outcome {
         call("FederationService.GetTokenStatus", "of all providers");
-        let request = GetTokenStatusRequest { subject: Some(acting(tokens)), ..GetTokenStatusRequest::default() };
-        let held = self.federation.clone().get_token_status(request).await?.into_inner().tokens;
+        let request = GetTokenStatusRequest {
+            subject: Some(acting(tokens)),
+            ..GetTokenStatusRequest::default()
+        };
+        let held = self
+            .federation
+            .clone()
+            .get_token_status(request)
+            .await?
+            .into_inner()
+            .tokens;
         for token in &held {
-            let (kind, state, end) = (token.kind().as_str_name(), token.state().as_str_name(), present(token.expire_time, "end")?);
+            let (kind, state, end) = (
+                token.kind().as_str_name(),
+                token.state().as_str_name(),
+                present(token.expire_time, "end")?,
+            );
             got(&format!("{kind}, {state}, until {end}"));
         }
-        ensure(held.len() == 2 && held.iter().all(|token| token.refreshable), "access and ID token are held and can be renewed")
+        ensure(
+            held.len() == 2 && held.iter().all(|token| token.refreshable),
+            "access and ID token are held and can be renewed",
+        )
     }
 }
 
@@ -185,7 +340,11 @@ fn bearer(tokens: &TokenPair) -> ResolvePlaceholdersRequest {
     ResolvePlaceholdersRequest {
         subject: Some(acting(tokens)),
         sink: Sink::Header.into(),
-        entries: [("Authorization".to_owned(), "Bearer {{LIBRECHAT_OPENID_TOKEN}}".to_owned())].into(),
+        entries: [(
+            "Authorization".to_owned(),
+            "Bearer {{LIBRECHAT_OPENID_TOKEN}}".to_owned(),
+        )]
+        .into(),
         ..ResolvePlaceholdersRequest::default()
     }
 }

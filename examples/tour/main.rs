@@ -45,7 +45,9 @@ struct World {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let toured = tokio::time::timeout(PATIENCE, run()).await.unwrap_or_else(|_| Err("it took longer than a minute".into()));
+    let toured = tokio::time::timeout(PATIENCE, run())
+        .await
+        .unwrap_or_else(|_| Err("it took longer than a minute".into()));
     match toured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -66,10 +68,17 @@ async fn run() -> Outcome {
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let service = tokio::spawn(app.serve(listener, async { drop(stopped.await) }));
-    say(&format!("Countersign serves on {address}, with SQLite in a temporary directory."));
-    say(&format!("An OpenID provider of this example serves on {}.", provider.issuer()));
+    say(&format!(
+        "Countersign serves on {address}, with SQLite in a temporary directory."
+    ));
+    say(&format!(
+        "An OpenID provider of this example serves on {}.",
+        provider.issuer()
+    ));
 
-    let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+    let channel = Channel::from_shared(format!("http://{address}"))?
+        .connect()
+        .await?;
     let world = World {
         clock,
         provider,

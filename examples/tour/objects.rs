@@ -18,17 +18,28 @@ fn wire_value(value: Json) -> Value {
         Json::Bool(flag) => Kind::BoolValue(flag),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(ListValue { values: items.into_iter().map(wire_value).collect() }),
-        Json::Object(members) => {
-            Kind::StructValue(Struct { fields: members.into_iter().map(|(name, value)| (name, wire_value(value))).collect() })
-        }
+        Json::Array(items) => Kind::ListValue(ListValue {
+            values: items.into_iter().map(wire_value).collect(),
+        }),
+        Json::Object(members) => Kind::StructValue(Struct {
+            fields: members
+                .into_iter()
+                .map(|(name, value)| (name, wire_value(value)))
+                .collect(),
+        }),
     };
     Value { kind: Some(kind) }
 }
 
 /// What came back, as JSON.
 pub fn to_json(object: Struct) -> Json {
-    Json::Object(object.fields.into_iter().map(|(name, value)| (name, json_value(value))).collect())
+    Json::Object(
+        object
+            .fields
+            .into_iter()
+            .map(|(name, value)| (name, json_value(value)))
+            .collect(),
+    )
 }
 
 fn json_value(value: Value) -> Json {
@@ -37,7 +48,9 @@ fn json_value(value: Value) -> Json {
         Some(Kind::BoolValue(flag)) => Json::Bool(flag),
         Some(Kind::NumberValue(number)) => number.into(),
         Some(Kind::StringValue(text)) => Json::String(text),
-        Some(Kind::ListValue(list)) => Json::Array(list.values.into_iter().map(json_value).collect()),
+        Some(Kind::ListValue(list)) => {
+            Json::Array(list.values.into_iter().map(json_value).collect())
+        }
         Some(Kind::StructValue(object)) => to_json(object),
     }
 }

@@ -56,7 +56,12 @@ impl Provider {
     pub async fn start(clock: Clock) -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let issuer = format!("http://{}", listener.local_addr()?);
-        let provider = Self(Arc::new(Inner { issuer, key: Ed25519KeyPair::generate()?, clock, grants: Mutex::default() }));
+        let provider = Self(Arc::new(Inner {
+            issuer,
+            key: Ed25519KeyPair::generate()?,
+            clock,
+            grants: Mutex::default(),
+        }));
         tokio::spawn(provider.clone().serve(listener));
         Ok(provider)
     }
@@ -134,14 +139,23 @@ impl Provider {
     /// The authorization endpoint: a real one would show a login form here.
     fn authorize(&self, query: &HashMap<String, String>) -> Answer {
         let of = |name: &str| query.get(name).map_or("", String::as_str);
-        let expected = of("client_id") == CLIENT_ID && of("redirect_uri") == REDIRECT_URI && of("response_type") == "code";
+        let expected = of("client_id") == CLIENT_ID
+            && of("redirect_uri") == REDIRECT_URI
+            && of("response_type") == "code";
         if !expected || of("code_challenge_method") != "S256" || of("code_challenge").is_empty() {
             return refuse(400, "invalid_request");
         }
         let code = random_token();
-        let login = Login { challenge: of("code_challenge").to_owned(), nonce: of("nonce").to_owned() };
+        let login = Login {
+            challenge: of("code_challenge").to_owned(),
+            nonce: of("nonce").to_owned(),
+        };
         self.with(|grants| grants.logins.insert(code.clone(), login));
-        let callback = [("code", code.as_str()), ("state", of("state")), ("iss", self.issuer())];
+        let callback = [
+            ("code", code.as_str()),
+            ("state", of("state")),
+            ("iss", self.issuer()),
+        ];
         Answer::Redirect(format!("{REDIRECT_URI}?{}", http::encode(&callback)))
     }
 
@@ -149,7 +163,11 @@ impl Provider {
         let login = self.with(|grants| grants.logins.remove(request.form("code")));
         let challenge = URL_SAFE_NO_PAD.encode(sha256(request.form("code_verifier").as_bytes()));
         match login {
-            Some(login) if login.challenge == challenge && request.form("redirect_uri") == REDIRECT_URI => self.grant(Some(&login.nonce)),
+            Some(login)
+                if login.challenge == challenge && request.form("redirect_uri") == REDIRECT_URI =>
+            {
+                self.grant(Some(&login.nonce))
+            }
             _ => refuse(400, "invalid_grant"),
         }
     }
@@ -159,7 +177,11 @@ impl Provider {
             grants.renewals += 1;
             std::mem::take(&mut grants.refresh_token) == request.form("refresh_token")
         });
-        if known { self.grant(None) } else { refuse(400, "invalid_grant") }
+        if known {
+            self.grant(None)
+        } else {
+            refuse(400, "invalid_grant")
+        }
     }
 
     fn grant(&self, nonce: Option<&str>) -> Answer {
@@ -174,7 +196,8 @@ impl Provider {
             "scope": "openid profile email",
         });
         self.with(|grants| {
-            (grants.access_token, grants.id_token, grants.refresh_token) = (access_token, id_token, refresh_token);
+            (grants.access_token, grants.id_token, grants.refresh_token) =
+                (access_token, id_token, refresh_token);
         });
         Answer::Json(200, answer)
     }
@@ -197,14 +220,22 @@ impl Provider {
             claims["nonce"] = json!(nonce);
         }
         let header = json!({ "alg": "EdDSA", "kid": "tour" });
-        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let text = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = self.0.key.sign(text.as_bytes());
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
 fn is_the_client(request: &Request) -> bool {
-    request.authorization == format!("Basic {}", STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}")))
+    request.authorization
+        == format!(
+            "Basic {}",
+            STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"))
+        )
 }
 
 fn refuse(status: u16, error: &str) -> Answer {

@@ -32,19 +32,36 @@ pub fn got(answer: &str) {
 /// A secret's beginning.
 pub fn short(secret: &str) -> String {
     let kept: String = secret.chars().take(14).collect();
-    if kept.len() == secret.len() { kept } else { format!("{kept}...") }
+    if kept.len() == secret.len() {
+        kept
+    } else {
+        format!("{kept}...")
+    }
 }
 
 /// Ends the tour where something is not as it should be.
 pub fn ensure(holds: bool, wanted: &str) -> Outcome {
-    if holds { Ok(()) } else { Err(format!("this should hold: {wanted}").into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("this should hold: {wanted}").into())
+    }
 }
 
 /// The reason of a call that has to be refused.
 pub fn refused<T>(answer: Result<Response<T>, Status>, wanted: &str) -> Outcome<Status> {
-    let Err(status) = answer else { return Err(format!("this should be refused with {wanted}, but was answered").into()) };
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    got(&format!("{:?}, reason {reason}: {}", status.code(), status.message()));
+    let Err(status) = answer else {
+        return Err(format!("this should be refused with {wanted}, but was answered").into());
+    };
+    let reason = status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default();
+    got(&format!(
+        "{:?}, reason {reason}: {}",
+        status.code(),
+        status.message()
+    ));
     ensure(reason == wanted, &format!("the reason is {wanted}"))?;
     Ok(status)
 }

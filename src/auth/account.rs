@@ -37,10 +37,20 @@ impl Auth {
     /// [`Error::EmailInUse`], [`Error::Busy`]; the store's.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let checked = self.check(&new)?;
-        self.0.moderation.refuse_banned(None, Some(checked.address), now).await?;
-        self.0.moderation.limit(Limiter::Register, checked.address, now).await?;
+        self.0
+            .moderation
+            .refuse_banned(None, Some(checked.address), now)
+            .await?;
+        self.0
+            .moderation
+            .limit(Limiter::Register, checked.address, now)
+            .await?;
         let claim = self.admin_claim(&new.invite_token)?;
-        let names = [checked.email.clone(), new.name.clone(), checked.username.clone()];
+        let names = [
+            checked.email.clone(),
+            new.name.clone(),
+            checked.username.clone(),
+        ];
         let hash = self.0.passwords.hash(new.password, names).await?;
         let user = NewUser {
             id: UserId::new(now),
@@ -66,8 +76,13 @@ impl Auth {
     /// # Errors
     /// [`Error::Invalid`], [`Error::UserNotFound`]; the store's.
     pub async fn user_by_email(&self, email: &str) -> Result<User> {
-        let email = canonical_email(email).map_err(|description| Error::invalid("email", description))?;
-        self.0.store.find_user_by_email(&email).await?.ok_or(Error::UserNotFound)
+        let email =
+            canonical_email(email).map_err(|description| Error::invalid("email", description))?;
+        self.0
+            .store
+            .find_user_by_email(&email)
+            .await?
+            .ok_or(Error::UserNotFound)
     }
 
     /// At most `size` users made after (`create_time`, `id`), oldest first, and whether there are more.
@@ -85,12 +100,19 @@ impl Auth {
     fn check(&self, new: &NewAccount) -> Result<Checked> {
         let mut violations = Violations::default();
         let email = violations.check("email", canonical_email(&new.email));
-        violations.check("password", check_password(&new.password, self.0.settings.min_password_length));
+        violations.check(
+            "password",
+            check_password(&new.password, self.0.settings.min_password_length),
+        );
         violations.check("name", check_name(&new.name));
         let username = violations.check("username", canonical_username(&new.username));
         let address = violations.check("client.ip_address", new.address);
         match (email, username, address) {
-            (Some(email), Some(username), Some(address)) => violations.finish().map(|()| Checked { email, username, address }),
+            (Some(email), Some(username), Some(address)) => violations.finish().map(|()| Checked {
+                email,
+                username,
+                address,
+            }),
             _ => Err(violations.into_error()),
         }
     }
@@ -98,8 +120,16 @@ impl Auth {
     /// Where a bootstrap token is configured, only it makes an administrator, and holds whoever registered before. It also opens a closed
     /// registration, for that one account.
     fn admin_claim(&self, given: &SecretString) -> Result<AdminClaim> {
-        let matches = |token: &SecretString| secret::equal(token.expose_secret().as_bytes(), given.expose_secret().as_bytes());
-        match (self.0.settings.bootstrap_token.as_ref().map(matches), self.0.settings.allow_registration) {
+        let matches = |token: &SecretString| {
+            secret::equal(
+                token.expose_secret().as_bytes(),
+                given.expose_secret().as_bytes(),
+            )
+        };
+        match (
+            self.0.settings.bootstrap_token.as_ref().map(matches),
+            self.0.settings.allow_registration,
+        ) {
             (Some(true), true) => Ok(AdminClaim::Bootstrap),
             (Some(true), false) => Ok(AdminClaim::BootstrapOnly),
             (_, false) => Err(Error::RegistrationClosed),

@@ -15,22 +15,34 @@ pub(super) fn canonical_email(address: &str) -> Result<String, &'static str> {
         return Err(SHAPE);
     }
     let (local, domain) = address.split_once('@').ok_or(SHAPE)?;
-    if !is_dot_atom(local) || local.len() > MAX_LOCAL || domain.contains(['@', '。', '．', '｡']) {
+    if !is_dot_atom(local) || local.len() > MAX_LOCAL || domain.contains(['@', '。', '．', '｡'])
+    {
         return Err(SHAPE);
     }
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_| SHAPE)?;
     let canonical = format!("{}@{domain}", local.to_ascii_lowercase());
-    if !is_host(&domain) || canonical.len() > MAX_ADDRESS { Err(SHAPE) } else { Ok(canonical) }
+    if !is_host(&domain) || canonical.len() > MAX_ADDRESS {
+        Err(SHAPE)
+    } else {
+        Ok(canonical)
+    }
 }
 
 fn is_dot_atom(local: &str) -> bool {
-    let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b));
+    let is_atom = |atom: &str| {
+        !atom.is_empty()
+            && atom
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+    };
     local.split('.').all(is_atom)
 }
 
 fn is_host(domain: &str) -> bool {
     let labels: Vec<&str> = domain.split('.').collect();
-    let named = labels.last().is_some_and(|last| last.bytes().any(|b| b.is_ascii_alphabetic()));
+    let named = labels
+        .last()
+        .is_some_and(|last| last.bytes().any(|b| b.is_ascii_alphabetic()));
     labels.len() >= 2 && named && labels.iter().all(|label| !label.is_empty())
 }
 
@@ -44,7 +56,10 @@ mod tests {
         for same in ["ann@example.com", "Ann@Example.COM", "ANN@EXAMPLE.com"] {
             assert_eq!(canonical_email(same).as_deref(), Ok("ann@example.com"));
         }
-        assert_eq!(canonical_email("a+b@münchen.de").as_deref(), Ok("a+b@xn--mnchen-3ya.de"));
+        assert_eq!(
+            canonical_email("a+b@münchen.de").as_deref(),
+            Ok("a+b@xn--mnchen-3ya.de")
+        );
     }
 
     #[test]

@@ -25,7 +25,12 @@ impl Auth {
     /// # Errors
     /// [`Error::Invalid`], [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`],
     /// [`Error::Busy`]; the store's.
-    pub async fn login(&self, credentials: Credentials, caller: &str, now: Timestamp) -> Result<SignedIn> {
+    pub async fn login(
+        &self,
+        credentials: Credentials,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<SignedIn> {
         if !self.0.settings.allow_email_login {
             return Err(Error::LoginClosed);
         }
@@ -34,11 +39,29 @@ impl Auth {
         signed_in.inspect_err(|error| log_refused(error, caller, address))
     }
 
-    async fn sign_in(&self, email: String, address: Address, credentials: Credentials, caller: &str, now: Timestamp) -> Result<SignedIn> {
-        self.0.moderation.refuse_banned(None, Some(address), now).await?;
-        self.0.moderation.limit(Limiter::Login, address, now).await?;
+    async fn sign_in(
+        &self,
+        email: String,
+        address: Address,
+        credentials: Credentials,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<SignedIn> {
+        self.0
+            .moderation
+            .refuse_banned(None, Some(address), now)
+            .await?;
+        self.0
+            .moderation
+            .limit(Limiter::Login, address, now)
+            .await?;
         let (user, hash) = self.0.store.find_user_with_password(&email).await?.unzip();
-        if !self.0.passwords.verify(credentials.password, hash.flatten()).await? {
+        if !self
+            .0
+            .passwords
+            .verify(credentials.password, hash.flatten())
+            .await?
+        {
             return Err(Error::CredentialsWrong);
         }
         let user = user.ok_or(Error::CredentialsWrong)?;
@@ -66,7 +89,10 @@ fn check(credentials: &Credentials) -> Result<(String, Address)> {
     let mut violations = Violations::default();
     let email = violations.check("email", canonical_email(&credentials.email));
     let shaped = (1..=MAX_PASSWORD).contains(&credentials.password.expose_secret().len());
-    violations.check("password", shaped.then_some(()).ok_or("must have 1 to 1,024 bytes"));
+    violations.check(
+        "password",
+        shaped.then_some(()).ok_or("must have 1 to 1,024 bytes"),
+    );
     let address = violations.check("client.ip_address", credentials.address);
     match (email, address) {
         (Some(email), Some(address)) => violations.finish().map(|()| (email, address)),

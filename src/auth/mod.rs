@@ -52,7 +52,22 @@ pub struct SignedIn {
 impl Auth {
     /// Joins the parts that a sign-in needs.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, keyring: Keyring, tokens: Tokens, moderation: Moderation, federation: Federation) -> Self {
-        Self(Arc::new(Inner { settings, store, keyring, tokens, moderation, federation, passwords: Passwords::new() }))
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        keyring: Keyring,
+        tokens: Tokens,
+        moderation: Moderation,
+        federation: Federation,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            store,
+            keyring,
+            tokens,
+            moderation,
+            federation,
+            passwords: Passwords::new(),
+        }))
     }
 }

@@ -38,7 +38,10 @@ pub(super) struct Passwords {
 impl Passwords {
     pub(super) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        Self { queue: Arc::new(Semaphore::new(QUEUE + cores)), cores: Arc::new(Semaphore::new(cores)) }
+        Self {
+            queue: Arc::new(Semaphore::new(QUEUE + cores)),
+            cores: Arc::new(Semaphore::new(cores)),
+        }
     }
 
     /// The hash of an account's new password, in PHC text form. The names have to be bounded.
@@ -49,9 +52,15 @@ impl Passwords {
         self.run(move || {
             let password = normalised(&password);
             if is_guessable(&password, &names.each_ref().map(String::as_str)) {
-                return Err(Error::invalid("password", "is too common, or too close to the account's own names"));
+                return Err(Error::invalid(
+                    "password",
+                    "is too common, or too close to the account's own names",
+                ));
             }
-            hasher()?.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(cause)
+            hasher()?
+                .hash_password(password.as_bytes())
+                .map(|hash| hash.to_string())
+                .map_err(cause)
         })
         .await?
     }
@@ -60,46 +69,66 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Busy`] where too many wait.
-    pub(super) async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
+    pub(super) async fn verify(
+        &self,
+        password: SecretString,
+        hash: Option<String>,
+    ) -> Result<bool> {
         self.run(move || {
             let known = hash.and_then(|text| usable(&text));
             let is_known = known.is_some();
             let hash = known.map_or_else(|| PasswordHash::new(NOBODY).map_err(cause), Ok)?;
-            Ok(hasher()?.verify_password(normalised(&password).as_bytes(), &hash).is_ok() && is_known)
+            Ok(hasher()?
+                .verify_password(normalised(&password).as_bytes(), &hash)
+                .is_ok()
+                && is_known)
         })
         .await?
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let permit = self.permit().await.ok_or(Error::Busy { retry_after: PATIENCE })?;
+        let permit = self.permit().await.ok_or(Error::Busy {
+            retry_after: PATIENCE,
+        })?;
         let work = move || {
             let result = work();
             drop(permit);
             result
         };
         // A panic's text may quote a user's.
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("the work on a password did not end"))
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Error::internal("the work on a password did not end"))
     }
 
     /// A place on a core, after a place in the queue.
     async fn permit(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.queue).try_acquire_owned().ok()?;
-        let core = tokio::time::timeout(PATIENCE, Arc::clone(&self.cores).acquire_owned()).await.ok()?.ok()?;
+        let core = tokio::time::timeout(PATIENCE, Arc::clone(&self.cores).acquire_owned())
+            .await
+            .ok()?
+            .ok()?;
         Some((place, core))
     }
 }
 
 fn hasher() -> Result<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| Error::internal(error.to_string()))?;
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 /// A stored hash that can be read and afforded; any other row is damaged, and no password opens it.
 fn usable(text: &str) -> Option<PasswordHash> {
-    let affordable = |params: &Params| params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_PASSES;
-    let hash = PasswordHash::new(text).ok().filter(|hash| Params::try_from(hash).is_ok_and(|params| affordable(&params)));
+    let affordable =
+        |params: &Params| params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_PASSES;
+    let hash = PasswordHash::new(text)
+        .ok()
+        .filter(|hash| Params::try_from(hash).is_ok_and(|params| affordable(&params)));
     if hash.is_none() {
-        tracing::error!("a stored password hash is damaged; its account cannot sign in with a password");
+        tracing::error!(
+            "a stored password hash is damaged; its account cannot sign in with a password"
+        );
     }
     hash
 }

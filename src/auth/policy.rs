@@ -17,7 +17,10 @@ const SHORTEST_WORD: usize = 3;
 const LEAST_OWN: usize = 4;
 
 /// What can be told of a new password at no cost. A good one still has to pass [`is_guessable`].
-pub(super) fn check_password(password: &SecretString, min_length: usize) -> Result<(), Cow<'static, str>> {
+pub(super) fn check_password(
+    password: &SecretString,
+    min_length: usize,
+) -> Result<(), Cow<'static, str>> {
     let text: String = password.expose_secret().nfc().collect();
     let length = text.chars().count();
     if length < min_length {
@@ -46,16 +49,27 @@ fn is_common(password: &str, names: &[&str]) -> bool {
 
 /// Whether little is left of it without the words of the account's names and ours.
 fn is_derived(password: &str, names: &[&str]) -> bool {
-    let mut words: Vec<String> = words(names).filter(|word| word.len() >= SHORTEST_WORD).map(str::to_lowercase).collect();
+    let mut words: Vec<String> = words(names)
+        .filter(|word| word.len() >= SHORTEST_WORD)
+        .map(str::to_lowercase)
+        .collect();
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-    let rest = words.iter().fold(password.to_lowercase(), |rest, word| rest.replace(word.as_str(), ""));
+    let rest = words.iter().fold(password.to_lowercase(), |rest, word| {
+        rest.replace(word.as_str(), "")
+    });
     rest.chars().filter(|c| c.is_alphanumeric()).count() < LEAST_OWN
 }
 
 /// The words of the account's names, and ours.
 fn words<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    let parts = names.iter().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()).chain(name.split('@')).chain([*name]));
-    parts.chain(["countersign", "librechat"]).filter(|part| !part.is_empty())
+    let parts = names.iter().flat_map(|name| {
+        name.split(|c: char| !c.is_alphanumeric())
+            .chain(name.split('@'))
+            .chain([*name])
+    });
+    parts
+        .chain(["countersign", "librechat"])
+        .filter(|part| !part.is_empty())
 }
 
 /// A display name: 3 to 80 characters, none of them a control character.
@@ -71,7 +85,9 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
 pub(super) fn canonical_username(username: &str) -> Result<String, &'static str> {
     match username.chars().count() {
         0 => Ok(String::new()),
-        2..=80 if username.trim() == username && !username.chars().any(char::is_control) => Ok(username.to_lowercase()),
+        2..=80 if username.trim() == username && !username.chars().any(char::is_control) => {
+            Ok(username.to_lowercase())
+        }
         2..=80 => Err("must not begin or end with a space or hold control characters"),
         _ => Err("must have 2 to 80 characters, or be left out"),
     }
@@ -86,7 +102,10 @@ mod tests {
     }
 
     fn guessable(password: &str) -> bool {
-        is_guessable(password, &["ann.example@example.com", "Ann Example", "annex"])
+        is_guessable(
+            password,
+            &["ann.example@example.com", "Ann Example", "annex"],
+        )
     }
 
     #[test]
@@ -108,8 +127,14 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters_and_bounded_in_bytes() {
-        assert_eq!(check("Kx9#vT2"), Err("must have at least 8 characters".into()));
-        assert_eq!(check(&"é".repeat(513)), Err("is longer than 1,024 bytes".into()));
+        assert_eq!(
+            check("Kx9#vT2"),
+            Err("must have at least 8 characters".into())
+        );
+        assert_eq!(
+            check(&"é".repeat(513)),
+            Err("is longer than 1,024 bytes".into())
+        );
         assert_eq!(check("         "), Err("holds nothing but spaces".into()));
         assert_eq!(check("żółw-gęś-łoś-57"), Ok(()));
     }

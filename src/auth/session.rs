@@ -27,8 +27,16 @@ impl Auth {
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::SessionRevoked`] where the request id's session has ended; the store's.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
-        let user = self.0.store.find_user(&mint.user_id).await?.ok_or(Error::UserNotFound)?;
-        self.0.moderation.refuse_banned(Some(&user.id), mint.address, now).await?;
+        let user = self
+            .0
+            .store
+            .find_user(&mint.user_id)
+            .await?
+            .ok_or(Error::UserNotFound)?;
+        self.0
+            .moderation
+            .refuse_banned(Some(&user.id), mint.address, now)
+            .await?;
         let open = OpenSession {
             user_id: mint.user_id,
             caller: caller.to_owned(),
@@ -47,7 +55,14 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Banned`] and those of [`crate::token::Tokens::refresh`].
-    pub async fn refresh(&self, token: &str, address: Option<Address>, client: &Client, caller: &str, now: Timestamp) -> Result<SignedIn> {
+    pub async fn refresh(
+        &self,
+        token: &str,
+        address: Option<Address>,
+        client: &Client,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<SignedIn> {
         self.0.moderation.refuse_banned(None, address, now).await?;
         let (tokens, user) = self.0.tokens.refresh(token, caller, client, now).await?;
         Ok(SignedIn { user, tokens })
@@ -57,15 +72,31 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`]; the store's.
-    pub async fn logout(&self, token: &str, caller: &str, now: Timestamp) -> Result<Option<String>> {
+    pub async fn logout(
+        &self,
+        token: &str,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>> {
         let session = self.0.tokens.session_of_refresh_token(token, now).await?;
         if session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        let hint = self.0.federation.logout_hint(&session.id, &session.provider).await;
-        self.0.tokens.revoke(&session.id, None, "logout", now).await?;
+        let hint = self
+            .0
+            .federation
+            .logout_hint(&session.id, &session.provider)
+            .await;
+        self.0
+            .tokens
+            .revoke(&session.id, None, "logout", now)
+            .await?;
         tracing::info!(user = %session.user.id, session = %session.id, "a session was logged out");
         // Last, because a slow provider must not delay the end of the session.
-        Ok(self.0.federation.end_session_url(&session.provider, hint.as_ref()).await)
+        Ok(self
+            .0
+            .federation
+            .end_session_url(&session.provider, hint.as_ref())
+            .await)
     }
 }

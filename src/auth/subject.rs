@@ -55,7 +55,13 @@ impl Auth {
         match subject {
             Subject::AccessToken(token) => self.acting_by_token(token, now).await.map(Who::Session),
             Subject::Session(id) => self.acting_by_session(id, now).await.map(Who::Session),
-            Subject::User(id) => self.0.store.find_user(id).await?.map(Who::User).ok_or(Error::UserNotFound),
+            Subject::User(id) => self
+                .0
+                .store
+                .find_user(id)
+                .await?
+                .map(Who::User)
+                .ok_or(Error::UserNotFound),
         }
     }
 
@@ -69,7 +75,12 @@ impl Auth {
             Subject::Session(id) => self.acting_by_session(id, now).await,
             Subject::User(id) => {
                 self.0.moderation.refuse_banned(Some(id), None, now).await?;
-                let latest = self.0.store.find_latest_session(id, now).await?.ok_or(Error::SessionNotFound)?;
+                let latest = self
+                    .0
+                    .store
+                    .find_latest_session(id, now)
+                    .await?
+                    .ok_or(Error::SessionNotFound)?;
                 self.acting_by_session(&latest, now).await
             }
         }
@@ -84,7 +95,12 @@ impl Auth {
     }
 
     async fn acting_by_session(&self, id: &SessionId, now: Timestamp) -> Result<Arc<SessionState>> {
-        let session = self.0.tokens.session(id, now).await?.ok_or(Error::SessionNotFound)?;
+        let session = self
+            .0
+            .tokens
+            .session(id, now)
+            .await?
+            .ok_or(Error::SessionNotFound)?;
         match session.ban.filter(|ban| ban.in_force(now)) {
             Some(ban) => Err(Error::Banned { until: ban.until }),
             None if session.revoked || now >= session.expire_time => Err(Error::SessionNotFound),

@@ -12,6 +12,8 @@ pub(super) fn new_token() -> ExitCode {
     println!("token:        {token}");
     println!("token_sha256: {}", hex::encode(sha256(token.as_bytes())));
     println!();
-    println!("Give the token to the backend; it is not shown again. Put the SHA-256 under the backend's name in the callers' file.");
+    println!(
+        "Give the token to the backend; it is not shown again. Put the SHA-256 under the backend's name in the callers' file."
+    );
     ExitCode::SUCCESS
 }

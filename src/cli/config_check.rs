@@ -6,7 +6,11 @@ use crate::config::callers::Callers;
 use crate::config::env::Env;
 use crate::config::{Config, Database};
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a subcommand")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the answer of a subcommand"
+)]
 pub(super) fn run() -> ExitCode {
     match Config::load(&Env::capture()) {
         Ok(config) => {
@@ -30,7 +34,12 @@ fn summary(config: &Config) -> String {
         Callers::Open => "none configured, open".to_owned(),
         Callers::Listed(callers) => joined(callers.iter().map(|caller| caller.name.clone())),
     };
-    let providers = joined(config.providers.iter().map(|provider| format!("{} ({})", provider.id, provider.issuer)));
+    let providers = joined(
+        config
+            .providers
+            .iter()
+            .map(|provider| format!("{} ({})", provider.id, provider.issuer)),
+    );
     let mut lines = vec![
         "configuration is good".to_owned(),
         format!("  listen     {}", config.server.listen),
@@ -38,13 +47,22 @@ fn summary(config: &Config) -> String {
         format!("  callers    {callers}"),
         format!("  providers  {providers}"),
     ];
-    lines.extend(config.warnings.iter().map(|warning| format!("  warning    {warning}")));
+    lines.extend(
+        config
+            .warnings
+            .iter()
+            .map(|warning| format!("  warning    {warning}")),
+    );
     lines.join("\n")
 }
 
 fn joined(names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -62,9 +80,14 @@ mod tests {
             ("CREDS_KEY", &"0f1e".repeat(16)),
         ]));
         let shown = summary(&config.expect("good"));
-        for part in
-            ["configuration is good", "127.0.0.1:50051", "PostgreSQL", "none configured", "openid (https://id.example.com)", "warning"]
-        {
+        for part in [
+            "configuration is good",
+            "127.0.0.1:50051",
+            "PostgreSQL",
+            "none configured",
+            "openid (https://id.example.com)",
+            "warning",
+        ] {
             assert!(shown.contains(part), "{shown}");
         }
         assert!(!shown.contains("canary"), "{shown}");

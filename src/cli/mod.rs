@@ -87,10 +87,19 @@ mod tests {
         for (arguments, expected) in [
             (&["countersign"][..], Command::Serve),
             (&["countersign", "serve"], Command::Serve),
-            (&["countersign", "config", "check"], Command::Config(ConfigCommand::Check)),
-            (&["countersign", "caller", "new-token"], Command::Caller(CallerCommand::NewToken)),
+            (
+                &["countersign", "config", "check"],
+                Command::Config(ConfigCommand::Check),
+            ),
+            (
+                &["countersign", "caller", "new-token"],
+                Command::Caller(CallerCommand::NewToken),
+            ),
         ] {
-            assert_eq!(Cli::try_parse_from(arguments).map(Cli::into_command).ok(), Some(expected));
+            assert_eq!(
+                Cli::try_parse_from(arguments).map(Cli::into_command).ok(),
+                Some(expected)
+            );
         }
         assert!(Cli::try_parse_from(["countersign", "caller"]).is_err());
     }

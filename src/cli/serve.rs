@@ -23,7 +23,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the service could not start, so this is for whoever started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the service could not start, so this is for whoever started it"
+)]
 fn fail(reason: &str) -> ExitCode {
     eprintln!("countersign cannot start:\n{reason}");
     ExitCode::FAILURE
@@ -34,7 +37,10 @@ fn start() -> Result<(), Failure> {
     telemetry::install(&config.log);
     // With a second provider linked in one day, rustls could not choose by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(config))
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -47,7 +53,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
         Database::Sqlite(path) => format!("SQLite in {}", path.display()),
         Database::Postgres(_) => "PostgreSQL".to_owned(),
     };
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("{address} cannot be listened on: {error}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
     let app = App::start(config, Clock::system()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, database, "serving");
@@ -60,7 +68,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -14,7 +14,10 @@ pub fn evaluate(text: &str) -> Result<f64, &'static str> {
     if text.len() > MAX_LENGTH {
         return Err("is too long");
     }
-    let mut parser = Parser { rest: text.trim(), depth: 0 };
+    let mut parser = Parser {
+        rest: text.trim(),
+        depth: 0,
+    };
     let value = parser.sum()?;
     match parser.peek() {
         Some(_) => Err("must hold only numbers, + - * / % and parentheses"),
@@ -31,7 +34,9 @@ struct Parser<'a> {
 impl Parser<'_> {
     /// A line break ends an expression in mathjs, so here it is no white space.
     fn peek(&mut self) -> Option<char> {
-        self.rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
+        self.rest = self
+            .rest
+            .trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
         self.rest.chars().next()
     }
 
@@ -45,7 +50,11 @@ impl Parser<'_> {
         let mut value = self.product()?;
         while let Some(operator) = self.take(&['+', '-']) {
             let right = self.product()?;
-            value = if operator == '+' { value + right } else { value - right };
+            value = if operator == '+' {
+                value + right
+            } else {
+                value - right
+            };
         }
         Ok(value)
     }
@@ -83,14 +92,21 @@ impl Parser<'_> {
         }
         let value = self.sum()?;
         self.depth -= 1;
-        self.take(&[')']).map(|_| value).ok_or("lacks a closing parenthesis")
+        self.take(&[')'])
+            .map(|_| value)
+            .ok_or("lacks a closing parenthesis")
     }
 
     fn number(&mut self) -> Result<f64, &'static str> {
-        let end = self.rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
         self.rest = rest;
-        digits.parse().map_err(|_| "must be a number or arithmetic such as 1000 * 60 * 15")
+        digits
+            .parse()
+            .map_err(|_| "must be a number or arithmetic such as 1000 * 60 * 15")
     }
 }
 
@@ -176,8 +192,14 @@ mod tests {
     #[test]
     fn length_depth_and_value_are_bounded() {
         assert_eq!(evaluate(&"1+".repeat(200)), Err("is too long"));
-        assert_eq!(evaluate(&format!("{}1{}", "(".repeat(40), ")".repeat(40))), Err("is nested too deeply"));
-        assert_eq!(evaluate(&format!("1{}", "/(.1+.2-.3)".repeat(22))), Err("is too large"));
+        assert_eq!(
+            evaluate(&format!("{}1{}", "(".repeat(40), ")".repeat(40))),
+            Err("is nested too deeply")
+        );
+        assert_eq!(
+            evaluate(&format!("1{}", "/(.1+.2-.3)".repeat(22))),
+            Err("is too large")
+        );
     }
 
     fn expression() -> impl Strategy<Value = (String, f64)> {

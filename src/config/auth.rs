@@ -47,6 +47,12 @@ fn min_password_length(r: &mut Reader<'_>) -> usize {
 fn bootstrap_token(r: &mut Reader<'_>) -> Option<SecretString> {
     r.parse_secret(BOOTSTRAP_TOKEN, |text| {
         let long = text.chars().count() >= SHORTEST_BOOTSTRAP_TOKEN;
-        if long { Ok(SecretString::from(text)) } else { Err(format!("must have at least {SHORTEST_BOOTSTRAP_TOKEN} characters")) }
+        if long {
+            Ok(SecretString::from(text))
+        } else {
+            Err(format!(
+                "must have at least {SHORTEST_BOOTSTRAP_TOKEN} characters"
+            ))
+        }
     })
 }

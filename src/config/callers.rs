@@ -61,7 +61,9 @@ impl Permission {
     pub(super) fn covered_by(entry: &str) -> Option<Vec<Self>> {
         let all = Self::ALL.iter().copied();
         let covered: Vec<_> = match entry.strip_suffix(".*") {
-            Some(service) => all.filter(|p| !p.is_sensitive() && p.name().split('.').next() == Some(service)).collect(),
+            Some(service) => all
+                .filter(|p| !p.is_sensitive() && p.name().split('.').next() == Some(service))
+                .collect(),
             None => all.filter(|p| p.name() == entry).collect(),
         };
         (!covered.is_empty()).then_some(covered)
@@ -117,7 +119,10 @@ mod tests {
         let token = new_token();
         let (body, checksum) = token.expose_secret().split_at(4 + 43);
         assert!(body.starts_with(TOKEN_PREFIX));
-        assert_eq!(checksum, format!("{:08x}", crc32fast::hash(body.as_bytes())));
+        assert_eq!(
+            checksum,
+            format!("{:08x}", crc32fast::hash(body.as_bytes()))
+        );
         assert_ne!(new_token().expose_secret(), token.expose_secret());
     }
 
@@ -125,8 +130,15 @@ mod tests {
     fn a_group_never_covers_what_is_sensitive() {
         let covered = Permission::covered_by("token.*").expect("a group");
         assert!(covered.contains(&Permission::TokenVerify));
-        assert!(covered.iter().all(|p| !p.is_sensitive() && p.name().starts_with("token.")));
-        assert_eq!(Permission::covered_by("token.mint"), Some(vec![Permission::TokenMint]));
+        assert!(
+            covered
+                .iter()
+                .all(|p| !p.is_sensitive() && p.name().starts_with("token."))
+        );
+        assert_eq!(
+            Permission::covered_by("token.mint"),
+            Some(vec![Permission::TokenMint])
+        );
         for text in ["*", ".*", "tok.*", "token", "token.read.*", "token.verify "] {
             assert_eq!(Permission::covered_by(text), None, "{text}");
         }

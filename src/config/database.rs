@@ -12,7 +12,14 @@ use super::urls::is_loopback_name;
 
 const NAME: &str = "DATABASE_URL";
 const DEFAULT: &str = "countersign.db";
-const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
 /// What the driver understands beside `options[…]`; it logs any other parameter with its value.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
@@ -38,7 +45,9 @@ const PARAMETERS: [&str; 18] = [
 /// The database, and whether it is on this machine.
 pub(super) fn read(r: &mut Reader<'_>) -> (Database, bool) {
     let default = (Database::Sqlite(PathBuf::from(DEFAULT)), true);
-    let Some(text) = r.secret(NAME) else { return default };
+    let Some(text) = r.secret(NAME) else {
+        return default;
+    };
     let text = text.expose_secret().trim();
     let parsed = match text.split_once(':') {
         Some(("sqlite", path)) => sqlite(path).map(|database| (database, true)),
@@ -62,33 +71,54 @@ fn sqlite(path: &str) -> Result<Database, &'static str> {
 }
 
 fn postgres(r: &mut Reader<'_>, text: &str) -> Result<(Database, bool), &'static str> {
-    let mut url = Url::parse(text).map_err(|_| "must be one URL such as postgres://user:password@host/database")?;
-    if !url.query_pairs().all(|(name, _)| PARAMETERS.contains(&&*name) || name.starts_with("options[")) {
+    let mut url = Url::parse(text)
+        .map_err(|_| "must be one URL such as postgres://user:password@host/database")?;
+    if !url
+        .query_pairs()
+        .all(|(name, _)| PARAMETERS.contains(&&*name) || name.starts_with("options["))
+    {
         return Err("has a parameter that the driver does not know");
     }
     let local = is_local(&url)?;
-    let modes: Vec<_> =
-        url.query_pairs().filter(|(name, _)| matches!(&**name, "sslmode" | "ssl-mode")).map(|(_, mode)| mode.into_owned()).collect();
+    let modes: Vec<_> = url
+        .query_pairs()
+        .filter(|(name, _)| matches!(&**name, "sslmode" | "ssl-mode"))
+        .map(|(_, mode)| mode.into_owned())
+        .collect();
     match modes.as_slice() {
         // The driver's own default would fall back to plain text for whoever stands between.
-        [] => drop(url.query_pairs_mut().append_pair("sslmode", if local { "prefer" } else { "verify-full" })),
-        [mode] if !SSL_MODES.contains(&mode.as_str()) => return Err("has an sslmode that PostgreSQL does not know"),
+        [] => drop(
+            url.query_pairs_mut()
+                .append_pair("sslmode", if local { "prefer" } else { "verify-full" }),
+        ),
+        [mode] if !SSL_MODES.contains(&mode.as_str()) => {
+            return Err("has an sslmode that PostgreSQL does not know");
+        }
         [mode] if !local && mode != "verify-full" => {
             r.warn(format!("{NAME} reaches another machine with sslmode={mode}: only verify-full proves that it is the right one"));
         }
         [_] => {}
         _ => return Err("has more than one sslmode"),
     }
-    Ok((Database::Postgres(SecretString::from(String::from(url))), local))
+    Ok((
+        Database::Postgres(SecretString::from(String::from(url))),
+        local,
+    ))
 }
 
 /// The last of the URL's host and its parameters `host` and `hostaddr` counts, as the driver has it.
 fn is_local(url: &Url) -> Result<bool, &'static str> {
-    let parameters = url.query_pairs().filter(|(name, _)| matches!(&**name, "host" | "hostaddr"));
+    let parameters = url
+        .query_pairs()
+        .filter(|(name, _)| matches!(&**name, "host" | "hostaddr"));
     let named = parameters.last().map(|(_, host)| host.into_owned());
-    let host = named.or_else(|| url.host_str().map(str::to_owned)).filter(|host| !host.is_empty());
+    let host = named
+        .or_else(|| url.host_str().map(str::to_owned))
+        .filter(|host| !host.is_empty());
     let host = host.ok_or("names no host")?;
-    Ok(host.starts_with('/') || host.to_ascii_lowercase().starts_with("%2f") || is_loopback_name(&host))
+    Ok(host.starts_with('/')
+        || host.to_ascii_lowercase().starts_with("%2f")
+        || is_loopback_name(&host))
 }
 
 #[cfg(test)]
@@ -110,7 +140,12 @@ mod tests {
 
     #[test]
     fn sqlite_is_a_file() {
-        for (text, path) in [("", DEFAULT), ("sqlite:a.db", "a.db"), ("sqlite://a.db", "a.db"), ("sqlite:///var/a.db", "/var/a.db")] {
+        for (text, path) in [
+            ("", DEFAULT),
+            ("sqlite:a.db", "a.db"),
+            ("sqlite://a.db", "a.db"),
+            ("sqlite:///var/a.db", "/var/a.db"),
+        ] {
             assert_eq!(parsed(text), Ok((path.to_owned(), true, 0)), "{text}");
         }
         for text in [
@@ -130,15 +165,54 @@ mod tests {
     #[test]
     fn a_remote_postgres_is_verified_unless_told_otherwise() {
         for (text, expected, local, warnings) in [
-            ("postgres://u:p@db/c", "postgres://u:p@db/c?sslmode=verify-full", false, 0),
-            ("postgresql://db/c?sslmode=verify-full", "postgresql://db/c?sslmode=verify-full", false, 0),
-            ("postgres://db/c?sslmode=require", "postgres://db/c?sslmode=require", false, 1),
-            ("postgres://localhost/c", "postgres://localhost/c?sslmode=prefer", true, 0),
-            ("postgres://[::1]/c?sslmode=disable", "postgres://[::1]/c?sslmode=disable", true, 0),
-            ("postgres://%2Frun%2Fpg/c", "postgres://%2Frun%2Fpg/c?sslmode=prefer", true, 0),
-            ("postgres://localhost/c?host=db", "postgres://localhost/c?host=db&sslmode=verify-full", false, 0),
+            (
+                "postgres://u:p@db/c",
+                "postgres://u:p@db/c?sslmode=verify-full",
+                false,
+                0,
+            ),
+            (
+                "postgresql://db/c?sslmode=verify-full",
+                "postgresql://db/c?sslmode=verify-full",
+                false,
+                0,
+            ),
+            (
+                "postgres://db/c?sslmode=require",
+                "postgres://db/c?sslmode=require",
+                false,
+                1,
+            ),
+            (
+                "postgres://localhost/c",
+                "postgres://localhost/c?sslmode=prefer",
+                true,
+                0,
+            ),
+            (
+                "postgres://[::1]/c?sslmode=disable",
+                "postgres://[::1]/c?sslmode=disable",
+                true,
+                0,
+            ),
+            (
+                "postgres://%2Frun%2Fpg/c",
+                "postgres://%2Frun%2Fpg/c?sslmode=prefer",
+                true,
+                0,
+            ),
+            (
+                "postgres://localhost/c?host=db",
+                "postgres://localhost/c?host=db&sslmode=verify-full",
+                false,
+                0,
+            ),
         ] {
-            assert_eq!(parsed(text), Ok((expected.to_owned(), local, warnings)), "{text}");
+            assert_eq!(
+                parsed(text),
+                Ok((expected.to_owned(), local, warnings)),
+                "{text}"
+            );
         }
         assert!(parsed("postgres://db/c?sslmode=off").is_err());
         assert!(parsed("postgres://db/c?pasword=x").is_err());

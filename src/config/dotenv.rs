@@ -36,7 +36,11 @@ fn entry(text: &str) -> (Entry, &str) {
         return (Entry::Bad, after);
     };
     let (name, value) = (bare(&text[..equals]), &text[equals + 1..]);
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+    if name.is_empty()
+        || !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    {
         return (Entry::Bad, after);
     }
     match assigned(value) {
@@ -63,17 +67,26 @@ fn assigned(text: &str) -> Option<(String, &str)> {
     let start = text.trim_start_matches([' ', '\t']);
     let Some(quote) = start.chars().next().filter(|c| "'\"`".contains(*c)) else {
         let (line, after) = split_line(text);
-        return Some((line.split('#').next().unwrap_or_default().trim().to_owned(), after));
+        return Some((
+            line.split('#').next().unwrap_or_default().trim().to_owned(),
+            after,
+        ));
     };
     let end = closing(&start[1..], quote)? + 1;
     let (tail, after) = split_line(&start[end + 1..]);
     let value = &start[1..end];
-    let value = if quote == '"' { value.replace("\\n", "\n").replace("\\r", "\r") } else { value.to_owned() };
+    let value = if quote == '"' {
+        value.replace("\\n", "\n").replace("\\r", "\r")
+    } else {
+        value.to_owned()
+    };
     is_nothing(tail).then_some((value, after))
 }
 
 fn closing(text: &str, quote: char) -> Option<usize> {
-    text.match_indices(quote).map(|(at, _)| at).find(|&at| !text[..at].ends_with('\\'))
+    text.match_indices(quote)
+        .map(|(at, _)| at)
+        .find(|&at| !text[..at].ends_with('\\'))
 }
 
 #[cfg(test)]
@@ -91,7 +104,10 @@ mod tests {
     #[test]
     fn a_value_of_librechats_sample_file_needs_no_quotes() {
         assert_eq!(value("SESSION_EXPIRY=1000 * 60 * 15\r\n"), "1000 * 60 * 15");
-        assert_eq!(value("OPENID_SCOPE=openid profile email #DO NOT CHANGE THIS"), "openid profile email");
+        assert_eq!(
+            value("OPENID_SCOPE=openid profile email #DO NOT CHANGE THIS"),
+            "openid profile email"
+        );
         assert_eq!(value("export A = b"), "b");
         assert_eq!(value("\u{feff}A="), "");
     }
@@ -107,8 +123,15 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_assignment_is_told_by_its_number() {
-        let (pairs, bad_lines) = parse("# a comment\nA=\"1\n2\"\nnonsense\n\nB=\"open\nC=3\nD='x' y\nsp ace=1\n");
-        assert_eq!(pairs, [("A".to_owned(), "1\n2".to_owned()), ("C".to_owned(), "3".to_owned())]);
+        let (pairs, bad_lines) =
+            parse("# a comment\nA=\"1\n2\"\nnonsense\n\nB=\"open\nC=3\nD='x' y\nsp ace=1\n");
+        assert_eq!(
+            pairs,
+            [
+                ("A".to_owned(), "1\n2".to_owned()),
+                ("C".to_owned(), "3".to_owned())
+            ]
+        );
         assert_eq!(bad_lines, [4, 6, 8, 9]);
     }
 

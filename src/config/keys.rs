@@ -24,10 +24,15 @@ pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
     let ring = r.parse_secret(KEYS, parse_ring);
     let creds = unpublished(r, CREDS_KEY).and_then(|key| {
         let parsed = parse_creds(key.expose_secret().trim());
-        parsed.map_err(|description| r.mistake(CREDS_KEY, description)).ok()
+        parsed
+            .map_err(|description| r.mistake(CREDS_KEY, description))
+            .ok()
     });
     match configured {
-        [true, true] => r.mistake(KEYS, "is set, and so is CREDS_KEY: only one of them can be meant"),
+        [true, true] => r.mistake(
+            KEYS,
+            "is set, and so is CREDS_KEY: only one of them can be meant",
+        ),
         [false, false] if matches!(database, Database::Postgres(_)) => {
             r.mistake(KEYS, "is needed with PostgreSQL (or LibreChat's CREDS_KEY)");
         }
@@ -40,8 +45,15 @@ pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
 fn unpublished(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
     let secret = r.secret(name)?;
     let text = secret.expose_secret().trim();
-    if matches!(text, "secret" | "refresh_secret") || SAMPLES.iter().any(|sample| text.to_ascii_lowercase().starts_with(sample)) {
-        r.mistake(name, "is the value of a public sample file; make one of your own");
+    if matches!(text, "secret" | "refresh_secret")
+        || SAMPLES
+            .iter()
+            .any(|sample| text.to_ascii_lowercase().starts_with(sample))
+    {
+        r.mistake(
+            name,
+            "is the value of a public sample file; make one of your own",
+        );
         return None;
     }
     Some(secret)
@@ -62,21 +74,33 @@ fn parse_ring(text: &str) -> Result<Keyring, &'static str> {
 }
 
 fn parse_key(entry: &str) -> Result<RootKey, &'static str> {
-    let (id, key) = entry.split_once(':').ok_or("must be id:base64, further keys after commas")?;
-    let bytes = STANDARD.decode(key.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let bytes = bytes.ok_or("has a key that is not 32 bytes in base64 (openssl rand -base64 32)")?;
+    let (id, key) = entry
+        .split_once(':')
+        .ok_or("must be id:base64, further keys after commas")?;
+    let bytes = STANDARD
+        .decode(key.trim())
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let bytes =
+        bytes.ok_or("has a key that is not 32 bytes in base64 (openssl rand -base64 32)")?;
     refuse_placeholder(&bytes)?;
-    RootKey::new(id.trim(), bytes).ok_or("has a key id that is not 1 to 32 letters, digits, - and _")
+    RootKey::new(id.trim(), bytes)
+        .ok_or("has a key id that is not 1 to 32 letters, digits, - and _")
 }
 
 /// A key of zeros and the like stands where somebody meant to put one.
 fn refuse_placeholder(key: &[u8; 32]) -> Result<(), &'static str> {
-    if key.iter().all(|byte| *byte == key[0]) { Err("has a key of one byte over and over; make a random one") } else { Ok(()) }
+    if key.iter().all(|byte| *byte == key[0]) {
+        Err("has a key of one byte over and over; make a random one")
+    } else {
+        Ok(())
+    }
 }
 
 fn parse_creds(text: &str) -> Result<Keyring, &'static str> {
     let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).map_err(|_| "must be 64 hexadecimal digits (openssl rand -hex 32)")?;
+    hex::decode_to_slice(text, &mut bytes)
+        .map_err(|_| "must be 64 hexadecimal digits (openssl rand -hex 32)")?;
     refuse_placeholder(&bytes)?;
     let key = RootKey::new(CREDS_ID, bytes).ok_or("cannot be used")?;
     Ok(Keyring::new(key, Vec::new()))
@@ -97,21 +121,41 @@ mod tests {
         let mut r = Reader::new(&env);
         let ring = read(&mut r, &Database::Sqlite(PathBuf::new()));
         r.finish().map_err(|mistakes| mistakes.to_string())?;
-        Ok(ring.iter().flat_map(Keyring::keys).map(|key| key.id().to_owned()).collect())
+        Ok(ring
+            .iter()
+            .flat_map(Keyring::keys)
+            .map(|key| key.id().to_owned())
+            .collect())
     }
 
     #[test]
     fn the_first_key_writes() {
-        assert_eq!(ids(&[(KEYS, &format!("{A}, {B}"))]), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(ids(&[(CREDS_KEY, &"0f1e".repeat(16))]), Ok(vec!["creds".to_owned()]));
+        assert_eq!(
+            ids(&[(KEYS, &format!("{A}, {B}"))]),
+            Ok(vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(
+            ids(&[(CREDS_KEY, &"0f1e".repeat(16))]),
+            Ok(vec!["creds".to_owned()])
+        );
         assert_eq!(ids(&[]), Ok(Vec::new()));
     }
 
     #[test]
     fn a_malformed_ring_is_a_mistake_without_the_key() {
-        for text in [&format!("{A},{A}"), &format!("{A},"), "AQEB", "a:AQEB", "a b:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", "a:!"] {
+        for text in [
+            &format!("{A},{A}"),
+            &format!("{A},"),
+            "AQEB",
+            "a:AQEB",
+            "a b:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+            "a:!",
+        ] {
             let shown = ids(&[(KEYS, text)]).expect_err(text);
-            assert!(shown.starts_with(KEYS) && !shown.contains("AQEB"), "{shown}");
+            assert!(
+                shown.starts_with(KEYS) && !shown.contains("AQEB"),
+                "{shown}"
+            );
         }
         assert!(ids(&[(CREDS_KEY, "0f")]).is_err());
         assert!(ids(&[(CREDS_KEY, &"0f".repeat(32))]).is_err());
@@ -121,14 +165,28 @@ mod tests {
     #[test]
     fn published_sample_secrets_are_refused() {
         for (name, value) in [
-            ("JWT_SECRET", "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef"),
-            ("JWT_REFRESH_SECRET", "eaa5191f2914e30b9387fd84e254e4ba6fc51b4654968a9b0803b456a54b8418"),
-            ("CREDS_KEY", "f34be427ebb29de8d88c107a71546019685ed8b241d8f2ed00c3df97ad2566f0"),
+            (
+                "JWT_SECRET",
+                "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef",
+            ),
+            (
+                "JWT_REFRESH_SECRET",
+                "eaa5191f2914e30b9387fd84e254e4ba6fc51b4654968a9b0803b456a54b8418",
+            ),
+            (
+                "CREDS_KEY",
+                "f34be427ebb29de8d88c107a71546019685ed8b241d8f2ed00c3df97ad2566f0",
+            ),
             ("CREDS_IV", "e2341419ec3dd3d19b13a1a87fafcbfb"),
             ("JWT_SECRET", "secret"),
             ("JWT_REFRESH_SECRET", "refresh_secret"),
         ] {
-            assert_eq!(ids(&[(name, value)]), Err(format!("{name} is the value of a public sample file; make one of your own")));
+            assert_eq!(
+                ids(&[(name, value)]),
+                Err(format!(
+                    "{name} is the value of a public sample file; make one of your own"
+                ))
+            );
         }
         assert!(ids(&[("JWT_SECRET", "a value of one's own")]).is_ok());
     }

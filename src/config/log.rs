@@ -15,5 +15,8 @@ pub(super) fn read(r: &mut Reader<'_>) -> Log {
         "json" => Ok(LogFormat::Json),
         _ => Err("must be text or json"),
     });
-    Log { filter: filter.unwrap_or_else(|| "info".to_owned()), format: format.unwrap_or(LogFormat::Text) }
+    Log {
+        filter: filter.unwrap_or_else(|| "info".to_owned()),
+        format: format.unwrap_or(LogFormat::Text),
+    }
 }

@@ -65,7 +65,10 @@ impl Config {
     pub fn load(env: &Env) -> Result<Self, Mistakes> {
         let mut r = Reader::new(env);
         let config = Self::read(&mut r);
-        Ok(Self { warnings: r.finish()?, ..config })
+        Ok(Self {
+            warnings: r.finish()?,
+            ..config
+        })
     }
 
     fn read(r: &mut Reader<'_>) -> Self {
@@ -91,10 +94,16 @@ impl Config {
     }
 }
 
-fn providers(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<providers::OpenIdProvider> {
+fn providers(
+    r: &mut Reader<'_>,
+    domain_server: &str,
+    allowed: bool,
+) -> Vec<providers::OpenIdProvider> {
     let provider = providers::OpenIdProvider::read(r, domain_server);
     match (&provider, allowed) {
-        (Some(_), false) => r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off"),
+        (Some(_), false) => {
+            r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off");
+        }
         (None, true) => r.warn("ALLOW_SOCIAL_LOGIN is true, but no provider is configured"),
         _ => {}
     }

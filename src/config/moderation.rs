@@ -64,7 +64,8 @@ impl Moderation {
             ban_violations: r.flag("BAN_VIOLATIONS", true),
             ban_duration: r.duration("BAN_DURATION", 2 * HOUR, Duration::ZERO),
             ban_interval: r.parse("BAN_INTERVAL", interval).unwrap_or(20),
-            score_ttl: Some(r.duration("VIOLATION_SCORE_TTL", HOUR, Duration::ZERO)).filter(|ttl| !ttl.is_zero()),
+            score_ttl: Some(r.duration("VIOLATION_SCORE_TTL", HOUR, Duration::ZERO))
+                .filter(|ttl| !ttl.is_zero()),
             scores: scores(r),
             login: Limit::read(r, ("LOGIN_MAX", 7), ("LOGIN_WINDOW", 5)),
             register: Limit::read(r, ("REGISTER_MAX", 5), ("REGISTER_WINDOW", 60)),
@@ -74,19 +75,27 @@ impl Moderation {
 
 impl Limit {
     fn read(r: &mut Reader<'_>, max: (&str, u32), minutes: (&str, u32)) -> Self {
-        Self { max: r.number(max.0, max.1, 1, u32::MAX), window: r.minutes(minutes.0, minutes.1) }
+        Self {
+            max: r.number(max.0, max.1, 1, u32::MAX),
+            window: r.minutes(minutes.0, minutes.1),
+        }
     }
 }
 
 fn scores(r: &mut Reader<'_>) -> BTreeMap<&'static str, u32> {
     let mut scores = BTreeMap::from([(FREE, 0)]);
-    scores.extend(SCORES.map(|(kind, name, default)| (kind, r.number(name, default, 0, MAX_SCORE))));
+    scores
+        .extend(SCORES.map(|(kind, name, default)| (kind, r.number(name, default, 0, MAX_SCORE))));
     scores
 }
 
 fn interval(text: &str) -> Result<u32, &'static str> {
     let value = arithmetic::evaluate(text)?;
     // The text of a whole float is that of the integer, and no cast can go wrong.
-    let interval = value.to_string().parse().ok().filter(|interval| *interval > 0);
+    let interval = value
+        .to_string()
+        .parse()
+        .ok()
+        .filter(|interval| *interval > 0);
     interval.ok_or("must be a whole number above 0")
 }

@@ -94,7 +94,9 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 impl OpenIdProvider {
     /// The provider `openid`, where any of its id, secret and issuer is set; mistakes in the other settings are told all the same.
     pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Option<Self> {
-        let configured = [CLIENT_ID, CLIENT_SECRET, ISSUER].iter().any(|name| r.is_set(name));
+        let configured = [CLIENT_ID, CLIENT_SECRET, ISSUER]
+            .iter()
+            .any(|name| r.is_set(name));
         let client_secret = r.secret(CLIENT_SECRET);
         // LibreChat cannot close registration through OpenID; whoever closes social registration means this one too.
         let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
@@ -108,9 +110,13 @@ impl OpenIdProvider {
             auth_method: auth_method(r, r.is_set(CLIENT_SECRET)),
             client_secret,
             algorithms: algorithms(r),
-            clock_tolerance: Duration::from_secs(r.number("OPENID_CLOCK_TOLERANCE", 60, 0, 300).into()),
+            clock_tolerance: Duration::from_secs(
+                r.number("OPENID_CLOCK_TOLERANCE", 60, 0, 300).into(),
+            ),
             allow_registration: r.flag("OPENID_ALLOW_REGISTRATION", social_registration),
-            display_name: r.text("OPENID_BUTTON_LABEL").unwrap_or_else(|| "OpenID".to_owned()),
+            display_name: r
+                .text("OPENID_BUTTON_LABEL")
+                .unwrap_or_else(|| "OpenID".to_owned()),
             icon_url: r.text("OPENID_IMAGE_URL").unwrap_or_default(),
             username_claim: r.text("OPENID_USERNAME_CLAIM"),
             name_claim: r.text("OPENID_NAME_CLAIM"),
@@ -128,11 +134,19 @@ impl OpenIdProvider {
 fn warn_of_unused(r: &mut Reader<'_>) {
     let unused: Vec<_> = OTHERS.into_iter().filter(|name| r.is_set(name)).collect();
     if !unused.is_empty() {
-        r.warn(format!("without {CLIENT_ID} and {ISSUER} there is no provider, and nothing reads {}", unused.join(", ")));
+        r.warn(format!(
+            "without {CLIENT_ID} and {ISSUER} there is no provider, and nothing reads {}",
+            unused.join(", ")
+        ));
     }
 }
 
-fn required(r: &mut Reader<'_>, configured: bool, name: &str, parse: impl FnOnce(&str) -> Result<String, &'static str>) -> String {
+fn required(
+    r: &mut Reader<'_>,
+    configured: bool,
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<String, &'static str>,
+) -> String {
     if configured && !r.is_set(name) {
         r.mistake(name, "is not set, but other settings of the provider are");
     }
@@ -150,21 +164,41 @@ fn settle_issuer(text: &str) -> Result<String, &'static str> {
 }
 
 fn scopes(r: &mut Reader<'_>) -> Vec<String> {
-    let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let parse = |text: &str| Some(split(text)).filter(|scopes| scopes.iter().any(|scope| scope == "openid")).ok_or("must hold openid");
-    r.parse("OPENID_SCOPE", parse).unwrap_or_else(|| split("openid profile email"))
+    let split = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let parse = |text: &str| {
+        Some(split(text))
+            .filter(|scopes| scopes.iter().any(|scope| scope == "openid"))
+            .ok_or("must hold openid")
+    };
+    r.parse("OPENID_SCOPE", parse)
+        .unwrap_or_else(|| split("openid profile email"))
 }
 
 fn callback(r: &mut Reader<'_>) -> String {
     let parse = |text: &str| {
-        let plain = text.starts_with('/') && !text.contains(|c: char| c.is_whitespace() || "?#\\".contains(c)) && !text.contains("..");
-        if plain { Ok(text.to_owned()) } else { Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it") }
+        let plain = text.starts_with('/')
+            && !text.contains(|c: char| c.is_whitespace() || "?#\\".contains(c))
+            && !text.contains("..");
+        if plain {
+            Ok(text.to_owned())
+        } else {
+            Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it")
+        }
     };
-    r.parse("OPENID_CALLBACK_URL", parse).unwrap_or_else(|| "/oauth/openid/callback".to_owned())
+    r.parse("OPENID_CALLBACK_URL", parse)
+        .unwrap_or_else(|| "/oauth/openid/callback".to_owned())
 }
 
 fn auth_method(r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
-    let default = if with_secret { ClientAuth::Basic } else { ClientAuth::None };
+    let default = if with_secret {
+        ClientAuth::Basic
+    } else {
+        ClientAuth::None
+    };
     let parse = |text: &str| match (text, with_secret) {
         ("client_secret_basic", true) => Ok(ClientAuth::Basic),
         ("client_secret_post", true) => Ok(ClientAuth::Post),
@@ -173,7 +207,8 @@ fn auth_method(r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
         ("client_secret_basic" | "client_secret_post", false) => Err("needs OPENID_CLIENT_SECRET"),
         _ => Err("must be client_secret_basic, client_secret_post or none"),
     };
-    r.parse("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", parse).unwrap_or(default)
+    r.parse("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", parse)
+        .unwrap_or(default)
 }
 
 fn algorithms(r: &mut Reader<'_>) -> Vec<SigningAlg> {
@@ -185,5 +220,6 @@ fn algorithms(r: &mut Reader<'_>) -> Vec<SigningAlg> {
         _ => Err("must be of RS256, PS256, ES256 and EdDSA, with commas between"),
     };
     let parse = |text: &str| text.split(',').map(one).collect::<Result<Vec<_>, _>>();
-    r.parse("OPENID_ID_TOKEN_ALGS", parse).unwrap_or_else(|| vec![SigningAlg::Rs256])
+    r.parse("OPENID_ID_TOKEN_ALGS", parse)
+        .unwrap_or_else(|| vec![SigningAlg::Rs256])
 }

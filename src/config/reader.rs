@@ -24,7 +24,10 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn new(name: &str, description: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), description: description.into() }
+        Self {
+            name: name.to_owned(),
+            description: description.into(),
+        }
     }
 }
 
@@ -34,7 +37,11 @@ pub struct Mistakes(pub Vec<Mistake>);
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.0.iter().map(|mistake| format!("{} {}", mistake.name, mistake.description)).collect();
+        let lines: Vec<_> = self
+            .0
+            .iter()
+            .map(|mistake| format!("{} {}", mistake.name, mistake.description))
+            .collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -52,7 +59,13 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(env: &'a Env) -> Self {
-        Self { env, read: BTreeSet::new(), secrets: BTreeSet::new(), mistakes: env.mistakes(), warnings: Vec::new() }
+        Self {
+            env,
+            read: BTreeSet::new(),
+            secrets: BTreeSet::new(),
+            mistakes: env.mistakes(),
+            warnings: Vec::new(),
+        }
     }
 
     pub fn mistake(&mut self, name: &str, description: impl Into<String>) {
@@ -79,7 +92,11 @@ impl<'a> Reader<'a> {
 
     /// Whether a setting, or its `_FILE` form, has a value.
     pub fn is_set(&self, name: &str) -> bool {
-        let has_value = |name: &str| self.env.get(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty());
+        let has_value = |name: &str| {
+            self.env
+                .get(name)
+                .is_some_and(|value| !value.to_string_lossy().trim().is_empty())
+        };
         has_value(name) || has_value(&format!("{name}_FILE"))
     }
 
@@ -89,7 +106,10 @@ impl<'a> Reader<'a> {
         let file_name = format!("{name}_FILE");
         match (self.raw(name), self.text(&file_name)) {
             (Some(_), Some(_)) => {
-                self.mistake(name, format!("is set, and so is {file_name}: only one of them can be meant"));
+                self.mistake(
+                    name,
+                    format!("is set, and so is {file_name}: only one of them can be meant"),
+                );
                 None
             }
             (None, Some(path)) => self.secret_file(&file_name, &path),
@@ -112,25 +132,44 @@ impl<'a> Reader<'a> {
         self.secrets.contains(stem) || self.env.get(&format!("{name}_FILE")).is_some()
     }
 
-    pub fn parse<T, E: Into<String>>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn parse<T, E: Into<String>>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let parsed = parse(&self.text(name)?);
-        parsed.map_err(|description| self.mistake(name, description)).ok()
+        parsed
+            .map_err(|description| self.mistake(name, description))
+            .ok()
     }
 
-    pub fn parse_secret<T, E: Into<String>>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn parse_secret<T, E: Into<String>>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let parsed = parse(self.secret(name)?.expose_secret().trim());
-        parsed.map_err(|description| self.mistake(name, description)).ok()
+        parsed
+            .map_err(|description| self.mistake(name, description))
+            .ok()
     }
 
     /// LibreChat takes whatever is not `true` for false; a typing error must not switch off a protection.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
-        let parse = |text: &str| text.to_ascii_lowercase().parse().map_err(|_| "must be true or false");
+        let parse = |text: &str| {
+            text.to_ascii_lowercase()
+                .parse()
+                .map_err(|_| "must be true or false")
+        };
         self.parse(name, parse).unwrap_or(default)
     }
 
     pub fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
         let parse = |text: &str| {
-            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (least..=most).contains(number));
             number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
         };
         self.parse(name, parse).unwrap_or(default)
@@ -140,11 +179,14 @@ impl<'a> Reader<'a> {
     pub fn duration(&mut self, name: &str, default: Duration, least: Duration) -> Duration {
         let parse = |text: &str| {
             let millis = arithmetic::evaluate(text)?;
-            let duration = Duration::try_from_secs_f64(millis / 1000.0).map_err(|_| "must not be negative, and is in milliseconds")?;
+            let duration = Duration::try_from_secs_f64(millis / 1000.0)
+                .map_err(|_| "must not be negative, and is in milliseconds")?;
             if duration < least {
                 return Err("is too short; it is in milliseconds");
             }
-            Some(duration).filter(|duration| *duration <= TEN_YEARS).ok_or("is longer than ten years; it is in milliseconds")
+            Some(duration)
+                .filter(|duration| *duration <= TEN_YEARS)
+                .ok_or("is longer than ten years; it is in milliseconds")
         };
         self.parse(name, parse).unwrap_or(default)
     }
@@ -153,35 +195,60 @@ impl<'a> Reader<'a> {
     pub fn minutes(&mut self, name: &str, default: u32) -> Duration {
         let parse = |text: &str| {
             let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            let minutes = text.parse::<f64>().ok().filter(|minutes| plain && *minutes > 0.0);
-            let window = minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
-            window.filter(|window| *window <= TEN_YEARS && *window >= Duration::from_millis(1)).ok_or("must be a number of minutes above 0")
+            let minutes = text
+                .parse::<f64>()
+                .ok()
+                .filter(|minutes| plain && *minutes > 0.0);
+            let window =
+                minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+            window
+                .filter(|window| *window <= TEN_YEARS && *window >= Duration::from_millis(1))
+                .ok_or("must be a number of minutes above 0")
         };
-        self.parse(name, parse).unwrap_or(Duration::from_secs(u64::from(default) * 60))
+        self.parse(name, parse)
+            .unwrap_or(Duration::from_secs(u64::from(default) * 60))
     }
 
     /// A list with commas, without empty entries.
     pub fn list(&mut self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Ends reading: the warnings, or the mistakes.
     pub fn finish(mut self) -> Result<Vec<String>, Mistakes> {
         for name in self.unknown() {
-            self.warn(format!("{name} is not a setting of this version; it has no effect"));
+            self.warn(format!(
+                "{name} is not a setting of this version; it has no effect"
+            ));
         }
-        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(self.mistakes)) }
+        if self.mistakes.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(Mistakes(self.mistakes))
+        }
     }
 
     fn unknown(&self) -> Vec<String> {
         let in_kubernetes = self.env.get("KUBERNETES_SERVICE_HOST").is_some();
-        let ours = self.env.names().filter(|name| name.starts_with("COUNTERSIGN_") && !self.read.contains(*name));
-        ours.filter(|name| !(in_kubernetes && is_service_link(name))).map(str::to_owned).collect()
+        let ours = self
+            .env
+            .names()
+            .filter(|name| name.starts_with("COUNTERSIGN_") && !self.read.contains(*name));
+        ours.filter(|name| !(in_kubernetes && is_service_link(name)))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 /// Kubernetes gives every pod such names for each service, and a service named `countersign` is likely.
 fn is_service_link(name: &str) -> bool {
-    name.ends_with("_PORT") || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
+    name.ends_with("_PORT")
+        || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"]
+            .iter()
+            .any(|part| name.contains(part))
 }

@@ -30,7 +30,10 @@ pub(super) fn read(r: &mut Reader<'_>) -> Templates {
     }
     templates.claims = r.list(CLAIMS);
     if !templates.claims.iter().all(|name| is_claim(name)) {
-        r.mistake(CLAIMS, "must be claim names of letters, digits and _ . : / - with commas between");
+        r.mistake(
+            CLAIMS,
+            "must be claim names of letters, digits and _ . : / - with commas between",
+        );
     }
     templates
 }
@@ -41,7 +44,10 @@ fn variable(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
         return None;
     }
     if is_secret(r, name) {
-        r.mistake(ENV, format!("lists {name}, which is a secret of the service or of LibreChat"));
+        r.mistake(
+            ENV,
+            format!("lists {name}, which is a secret of the service or of LibreChat"),
+        );
         return None;
     }
     let value = r.text(name);
@@ -52,14 +58,22 @@ fn variable(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn is_secret(r: &Reader<'_>, name: &str) -> bool {
     let stem = name.strip_suffix("_FILE").unwrap_or(name);
-    r.is_secret(name) || SECRETS.contains(&stem) || ["_CLIENT_SECRET", "_SESSION_SECRET"].iter().any(|end| stem.ends_with(end))
+    r.is_secret(name)
+        || SECRETS.contains(&stem)
+        || ["_CLIENT_SECRET", "_SESSION_SECRET"]
+            .iter()
+            .any(|end| stem.ends_with(end))
 }
 
 fn is_claim(name: &str) -> bool {
-    name.len() <= MAX_CLAIM_LENGTH && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
+    name.len() <= MAX_CLAIM_LENGTH
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b))
 }

@@ -29,22 +29,42 @@ impl Token {
     /// Reads the settings; `domain_server` is the default issuer.
     pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Self {
         // As it is written: others compare it byte by byte.
-        let issuer = r.parse("COUNTERSIGN_ISSUER", |text| urls::place(text).map(|_| text.to_owned()));
+        let issuer = r.parse("COUNTERSIGN_ISSUER", |text| {
+            urls::place(text).map(|_| text.to_owned())
+        });
         let issuer = issuer.unwrap_or_else(|| domain_server.to_owned());
-        let audience = r.parse("COUNTERSIGN_AUDIENCE", audience).unwrap_or_else(|| issuer.clone());
+        let audience = r
+            .parse("COUNTERSIGN_AUDIENCE", audience)
+            .unwrap_or_else(|| issuer.clone());
         let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
         if access_ttl > LONGEST_ACCESS {
-            r.mistake(ACCESS, "is longer than 24 hours, which no access token may last; it is in milliseconds".to_owned());
+            r.mistake(
+                ACCESS,
+                "is longer than 24 hours, which no access token may last; it is in milliseconds"
+                    .to_owned(),
+            );
         }
         if session_ttl < access_ttl {
-            r.mistake(SESSION, format!("is shorter than {ACCESS}: a session would end before its access tokens"));
+            r.mistake(
+                SESSION,
+                format!("is shorter than {ACCESS}: a session would end before its access tokens"),
+            );
         }
-        Self { issuer, audience, access_ttl, session_ttl }
+        Self {
+            issuer,
+            audience,
+            access_ttl,
+            session_ttl,
+        }
     }
 }
 
 fn audience(text: &str) -> Result<String, &'static str> {
     let one_word = !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    if one_word { Ok(text.to_owned()) } else { Err("must be one audience, without white space") }
+    if one_word {
+        Ok(text.to_owned())
+    } else {
+        Err("must be one audience, without white space")
+    }
 }

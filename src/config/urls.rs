@@ -34,7 +34,10 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 /// Whether a host name or address is this machine.
 pub(super) fn is_loopback_name(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Without one trailing slash.
@@ -75,7 +78,11 @@ mod tests {
             ("http://127.0.0.1.example.com", false),
             ("http://0.0.0.0", false),
         ] {
-            assert_eq!(is_loopback(&place(text).expect("a place")), expected, "{text}");
+            assert_eq!(
+                is_loopback(&place(text).expect("a place")),
+                expected,
+                "{text}"
+            );
         }
     }
 }

@@ -12,7 +12,16 @@ pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 const ENCODED: &str = "b64:";
 
 /// Names that belong to the connection, whoever makes it.
-const RESERVED: [&str; 8] = ["host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"];
+const RESERVED: [&str; 8] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+];
 
 /// Checks a header's name: a token (RFC 9110, section 5.1) that does not steer the connection.
 ///
@@ -37,7 +46,8 @@ fn is_token_byte(b: u8) -> bool {
 /// and the standard base64 of its UTF-8 bytes; a genuine `b64:` is encoded too, so that none is forged.
 #[must_use]
 pub fn encode_value(value: &str) -> Option<String> {
-    (is_beyond_latin1(value) || value.trim_start_matches(' ').starts_with(ENCODED)).then(|| encode(value))
+    (is_beyond_latin1(value) || value.trim_start_matches(' ').starts_with(ENCODED))
+        .then(|| encode(value))
 }
 
 fn encode(value: &str) -> String {
@@ -50,7 +60,9 @@ fn is_beyond_latin1(text: &str) -> bool {
 
 /// Looks at every byte, which is several times as fast for a token as to stop at the first.
 fn has_control(text: &str) -> bool {
-    let c0_or_del = text.bytes().fold(false, |found, b| found | b.is_ascii_control());
+    let c0_or_del = text
+        .bytes()
+        .fold(false, |found, b| found | b.is_ascii_control());
     c0_or_del || (!text.is_ascii() && text.contains(char::is_control))
 }
 
@@ -83,7 +95,11 @@ impl Line for HeaderLine {
     fn operator(&mut self, text: &str) {
         self.refused |= has_control(text);
         self.whole |= is_beyond_latin1(text);
-        self.push(text, text, text.trim_start_matches(' ').starts_with(ENCODED));
+        self.push(
+            text,
+            text,
+            text.trim_start_matches(' ').starts_with(ENCODED),
+        );
     }
 
     fn value(&mut self, value: &str) -> Result<(), Status> {
@@ -100,8 +116,16 @@ impl Line for HeaderLine {
     fn finish(self: Box<Self>) -> Result<String, Status> {
         let trimmed = self.line.trim_matches(' ');
         let forged = trimmed.starts_with(ENCODED) && self.prefix_is_ours == Some(false);
-        let value = if self.whole || forged { encode(self.raw.trim_matches(' ')) } else { trimmed.to_owned() };
-        if self.refused || value.len() > MAX_VALUE_BYTES { Err(Status::UnsafeValue) } else { Ok(value) }
+        let value = if self.whole || forged {
+            encode(self.raw.trim_matches(' '))
+        } else {
+            trimmed.to_owned()
+        };
+        if self.refused || value.len() > MAX_VALUE_BYTES {
+            Err(Status::UnsafeValue)
+        } else {
+            Ok(value)
+        }
     }
 }
 
@@ -146,7 +170,13 @@ mod tests {
         ] {
             assert!(check_name(name).is_err(), "{name}");
         }
-        for name in ["Authorization", "X-Api-Key", "x_y", "Hostess", "anthropic-beta"] {
+        for name in [
+            "Authorization",
+            "X-Api-Key",
+            "x_y",
+            "Hostess",
+            "anthropic-beta",
+        ] {
             assert_eq!(check_name(name), Ok(()));
         }
     }
@@ -157,13 +187,22 @@ mod tests {
         assert_eq!(encode_value("Marić").as_deref(), Some("b64:TWFyacSH"));
         assert_eq!(encode_value("Đorđe").as_deref(), Some("b64:xJBvcsSRZQ=="));
         assert_eq!(encode_value("山田").as_deref(), Some("b64:5bGx55Sw"));
-        assert_eq!(line(&[("Hi ", true), ("山田", false)]).as_deref(), Ok("Hi b64:5bGx55Sw"));
+        assert_eq!(
+            line(&[("Hi ", true), ("山田", false)]).as_deref(),
+            Ok("Hi b64:5bGx55Sw")
+        );
     }
 
     #[test]
     fn a_value_that_looks_encoded_is_encoded() {
-        assert_eq!(line(&[("b64:QQ==", false)]).as_deref(), Ok("b64:YjY0OlFRPT0="));
-        assert_eq!(line(&[("b6", false), ("4:QQ==", false)]).as_deref(), Ok("b64:YjY0OlFRPT0="));
+        assert_eq!(
+            line(&[("b64:QQ==", false)]).as_deref(),
+            Ok("b64:YjY0OlFRPT0=")
+        );
+        assert_eq!(
+            line(&[("b6", false), ("4:QQ==", false)]).as_deref(),
+            Ok("b64:YjY0OlFRPT0=")
+        );
         assert!(line(&[(" b64:QQ==", false)]).is_ok_and(|value| value != "b64:QQ=="));
         assert_eq!(line(&[("b64:QQ==", true)]).as_deref(), Ok("b64:QQ=="));
     }
@@ -176,22 +215,34 @@ mod tests {
     #[test]
     fn no_control_character_enters_a_header() {
         for c in ["\r", "\n", "\0", "\t", "\u{7f}", "\u{85}", "\u{9f}"] {
-            assert_eq!(line(&[(&format!("a{c}b"), false)]), Err(Status::UnsafeValue));
+            assert_eq!(
+                line(&[(&format!("a{c}b"), false)]),
+                Err(Status::UnsafeValue)
+            );
             assert_eq!(line(&[(&format!("a{c}b"), true)]), Err(Status::UnsafeValue));
-            assert_eq!(line(&[(&format!("山{c}"), false)]), Err(Status::UnsafeValue));
+            assert_eq!(
+                line(&[(&format!("山{c}"), false)]),
+                Err(Status::UnsafeValue)
+            );
         }
     }
 
     #[test]
     fn spaces_around_the_finished_value_are_cut() {
-        assert_eq!(line(&[("  a ", true), (" b  ", false)]).as_deref(), Ok("a  b"));
+        assert_eq!(
+            line(&[("  a ", true), (" b  ", false)]).as_deref(),
+            Ok("a  b")
+        );
     }
 
     #[test]
     fn a_header_has_16_kibibytes_at_most() {
         let full = "a".repeat(MAX_VALUE_BYTES);
         assert_eq!(line(&[(&full, false)]), Ok(full.clone()));
-        assert_eq!(line(&[(&full, false), ("a", true)]), Err(Status::UnsafeValue));
+        assert_eq!(
+            line(&[(&full, false), ("a", true)]),
+            Err(Status::UnsafeValue)
+        );
     }
 
     proptest! {

@@ -39,7 +39,10 @@ pub(super) struct Held {
 impl Held {
     /// Whether a token is given away for the first time since these were read.
     pub fn is_first_release(&self, field: &OpenIdField) -> bool {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).insert(field.clone())
+        self.released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(field.clone())
     }
 
     /// When the tokens were renewed last; `None` for those of the login.
@@ -83,12 +86,34 @@ struct Tokens<'a> {
 }
 
 /// What an ID token says of itself; all else is about the user, or the login's nonce, which later tokens must repeat if they have one.
-const OF_THE_TOKEN: [&str; 13] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "azp", "auth_time", "at_hash", "c_hash", "acr", "amr"];
+const OF_THE_TOKEN: [&str; 13] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "azp",
+    "auth_time",
+    "at_hash",
+    "c_hash",
+    "acr",
+    "amr",
+];
 
 /// The claims of a new ID token, and those about the user that it left out: userinfo may have given them at the login.
-fn renewed_claims<'a>(held: &'a Map<String, Json>, new: Option<&'a Map<String, Json>>) -> Cow<'a, Map<String, Json>> {
-    let Some(new) = new else { return Cow::Borrowed(held) };
-    let lacks = |name: &str| new.get(name).is_none_or(|value| value.is_null() || value == "");
+fn renewed_claims<'a>(
+    held: &'a Map<String, Json>,
+    new: Option<&'a Map<String, Json>>,
+) -> Cow<'a, Map<String, Json>> {
+    let Some(new) = new else {
+        return Cow::Borrowed(held);
+    };
+    let lacks = |name: &str| {
+        new.get(name)
+            .is_none_or(|value| value.is_null() || value == "")
+    };
     let mut claims = new.clone();
     // What vouches for an address stays with it.
     let kept_address = lacks("email");
@@ -96,7 +121,11 @@ fn renewed_claims<'a>(held: &'a Map<String, Json>, new: Option<&'a Map<String, J
         claims.remove("email_verified");
     }
     for (name, value) in held {
-        let is_lacking = if name == "email_verified" { kept_address } else { lacks(name) };
+        let is_lacking = if name == "email_verified" {
+            kept_address
+        } else {
+            lacks(name)
+        };
         if is_lacking && !OF_THE_TOKEN.contains(&name.as_str()) {
             claims.insert(name.clone(), value.clone());
         }
@@ -105,7 +134,13 @@ fn renewed_claims<'a>(held: &'a Map<String, Json>, new: Option<&'a Map<String, J
 }
 
 fn id_token(grant: &Grant) -> Option<HeldIdToken> {
-    grant.id_token.as_ref().map(|(text, expire_time)| HeldIdToken { text: text.clone(), expire_time: *expire_time })
+    grant
+        .id_token
+        .as_ref()
+        .map(|(text, expire_time)| HeldIdToken {
+            text: text.clone(),
+            expire_time: *expire_time,
+        })
 }
 
 impl Vault {
@@ -130,12 +165,24 @@ impl Vault {
             claims: Cow::Borrowed(claims.members()),
             scopes: grant.scopes.as_deref().unwrap_or_default().join(" "),
         };
-        let place = Place { session, identity, user, issuer: claims.issuer(), subject: claims.subject(), provider: &grant.provider };
+        let place = Place {
+            session,
+            identity,
+            user,
+            issuer: claims.issuer(),
+            subject: claims.subject(),
+            provider: &grant.provider,
+        };
         self.seal(place, &tokens)
     }
 
     /// Seals what a refresh brought; what it did not bring stays as it was.
-    pub(super) fn seal_refresh(&self, held: &Held, grant: &Grant, claims: Option<&VerifiedClaims>) -> SealedTokens {
+    pub(super) fn seal_refresh(
+        &self,
+        held: &Held,
+        grant: &Grant,
+        claims: Option<&VerifiedClaims>,
+    ) -> SealedTokens {
         let place = Place {
             session: &held.key.session_id,
             identity: &held.key.identity_id,
@@ -149,20 +196,36 @@ impl Vault {
             id_token: id_token(grant).or_else(|| held.id_token.clone()),
             refresh_token: grant.refresh_token.as_ref().or(held.refresh_token.as_ref()),
             claims: renewed_claims(&held.claims, claims.map(VerifiedClaims::members)),
-            scopes: grant.scopes.as_ref().map_or_else(|| held.scopes.clone(), |scopes| scopes.join(" ")),
+            scopes: grant
+                .scopes
+                .as_ref()
+                .map_or_else(|| held.scopes.clone(), |scopes| scopes.join(" ")),
         };
         self.seal(place, &tokens)
     }
 
     fn seal(&self, place: Place<'_>, tokens: &Tokens<'_>) -> SealedTokens {
-        let seal = |kind, text: &SecretString| self.seal_value(place, kind, text.expose_secret().as_bytes());
+        let seal = |kind, text: &SecretString| {
+            self.seal_value(place, kind, text.expose_secret().as_bytes())
+        };
         SealedTokens {
             access_token: seal("access_token", &tokens.grant.access_token),
             access_expire_time: tokens.grant.access_expire_time,
-            id_token: tokens.id_token.as_ref().map(|token| seal("id_token", &token.text)),
+            id_token: tokens
+                .id_token
+                .as_ref()
+                .map(|token| seal("id_token", &token.text)),
             id_expire_time: tokens.id_token.as_ref().map(|token| token.expire_time),
-            refresh_token: tokens.refresh_token.map(|token| seal("refresh_token", token)),
-            claims: self.seal_value(place, "claims", Json::Object(tokens.claims.clone().into_owned()).to_string().as_bytes()),
+            refresh_token: tokens
+                .refresh_token
+                .map(|token| seal("refresh_token", token)),
+            claims: self.seal_value(
+                place,
+                "claims",
+                Json::Object(tokens.claims.clone().into_owned())
+                    .to_string()
+                    .as_bytes(),
+            ),
             scopes: tokens.scopes.clone(),
         }
     }
@@ -183,7 +246,10 @@ impl Vault {
         let text = |kind, sealed: &[u8]| self.open_text(place, kind, sealed);
         let content = &stored.content;
         let id_token = match (&content.id_token, content.id_expire_time) {
-            (Some(sealed), Some(expire_time)) => Some(HeldIdToken { text: text("id_token", sealed)?, expire_time }),
+            (Some(sealed), Some(expire_time)) => Some(HeldIdToken {
+                text: text("id_token", sealed)?,
+                expire_time,
+            }),
             _ => None,
         };
         let claims = serde_json::from_str(text("claims", &content.claims)?.expose_secret())
@@ -192,7 +258,11 @@ impl Vault {
             access_token: text("access_token", &content.access_token)?,
             access_expire_time: content.access_expire_time,
             id_token,
-            refresh_token: content.refresh_token.as_deref().map(|sealed| text("refresh_token", sealed)).transpose()?,
+            refresh_token: content
+                .refresh_token
+                .as_deref()
+                .map(|sealed| text("refresh_token", sealed))
+                .transpose()?,
             claims,
             scopes: stored.content.scopes,
             key: stored.key,
@@ -208,12 +278,22 @@ impl Vault {
     }
 
     fn seal_value(&self, place: Place<'_>, kind: &str, value: &[u8]) -> Vec<u8> {
-        self.keyring.seal(Purpose::FederatedTokens, &place.context(kind), value)
+        self.keyring
+            .seal(Purpose::FederatedTokens, &place.context(kind), value)
     }
 
-    fn open_text(&self, place: Place<'_>, kind: &'static str, sealed: &[u8]) -> Result<SecretString> {
-        let opened = self.keyring.open(Purpose::FederatedTokens, &place.context(kind), sealed).map_err(Error::internal)?;
-        let text = std::str::from_utf8(&opened).map_err(|_| StoreError::corrupt("federated_tokens", kind, place.session))?;
+    fn open_text(
+        &self,
+        place: Place<'_>,
+        kind: &'static str,
+        sealed: &[u8],
+    ) -> Result<SecretString> {
+        let opened = self
+            .keyring
+            .open(Purpose::FederatedTokens, &place.context(kind), sealed)
+            .map_err(Error::internal)?;
+        let text = std::str::from_utf8(&opened)
+            .map_err(|_| StoreError::corrupt("federated_tokens", kind, place.session))?;
         Ok(SecretString::from(text))
     }
 }
@@ -223,8 +303,21 @@ impl<'a> Place<'a> {
     where
         'a: 'b,
     {
-        let (session, user, identity) = (self.session.as_str(), self.user.as_str(), self.identity.as_str());
-        ["federated_tokens", kind, session, user, identity, self.issuer, self.subject, self.provider]
+        let (session, user, identity) = (
+            self.session.as_str(),
+            self.user.as_str(),
+            self.identity.as_str(),
+        );
+        [
+            "federated_tokens",
+            kind,
+            session,
+            user,
+            identity,
+            self.issuer,
+            self.subject,
+            self.provider,
+        ]
     }
 }
 
@@ -244,14 +337,23 @@ mod tests {
         let held = json!({"sub": "a", "nonce": "n", "auth_time": 1, "email": "a@x", "email_verified": true, "name": "Ann", "roles": ["x"]});
         // The login's nonce too, because the next token may repeat it and no other.
         let kept = json!({"sub": "a", "exp": 2, "nonce": "n", "email": "a@x", "email_verified": true, "name": "Lee", "roles": ["x"]});
-        assert_eq!(renewed(&held, &json!({"sub": "a", "exp": 2, "name": "Lee"})), kept);
+        assert_eq!(
+            renewed(&held, &json!({"sub": "a", "exp": 2, "name": "Lee"})),
+            kept
+        );
     }
 
     #[test]
     fn a_new_address_is_not_verified_because_the_old_one_was() {
         let held = json!({"email": "a@x", "email_verified": true});
-        assert_eq!(renewed(&held, &json!({"email": "b@x"})), json!({"email": "b@x"}));
+        assert_eq!(
+            renewed(&held, &json!({"email": "b@x"})),
+            json!({"email": "b@x"})
+        );
         // What is said of an address that is not there is nothing said of the one that is held.
-        assert_eq!(renewed(&json!({"email": "a@x"}), &json!({"email_verified": true})), json!({"email": "a@x"}));
+        assert_eq!(
+            renewed(&json!({"email": "a@x"}), &json!({"email_verified": true})),
+            json!({"email": "a@x"})
+        );
     }
 }

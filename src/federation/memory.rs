@@ -36,7 +36,13 @@ pub(super) struct Mark(u64);
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { sessions: Cache::builder().max_capacity(SESSIONS).time_to_idle(IDLE).build(), changes: Arc::default() }
+        Self {
+            sessions: Cache::builder()
+                .max_capacity(SESSIONS)
+                .time_to_idle(IDLE)
+                .build(),
+            changes: Arc::default(),
+        }
     }
 }
 
@@ -48,13 +54,19 @@ impl Memory {
             let mut count = memory.count();
             *count += 1;
             match change {
-                Change::SessionRevoked(session) | Change::TokensChanged(session) => memory.sessions.invalidate(session),
+                Change::SessionRevoked(session) | Change::TokensChanged(session) => {
+                    memory.sessions.invalidate(session);
+                }
                 Change::UserChanged(_) => memory.sessions.invalidate_all(),
             }
         });
     }
 
-    pub(super) fn recall(&self, session: &SessionId, elapsed: Duration) -> Option<Arc<Vec<Arc<Held>>>> {
+    pub(super) fn recall(
+        &self,
+        session: &SessionId,
+        elapsed: Duration,
+    ) -> Option<Arc<Vec<Arc<Held>>>> {
         let known = self.sessions.get(session)?;
         (elapsed.saturating_sub(known.read_at) <= FRESH).then_some(known.held)
     }
@@ -72,10 +84,22 @@ impl Memory {
     }
 
     /// Keeps what was read after `mark`, unless something changed since.
-    pub(super) fn keep(&self, session: &SessionId, mark: Mark, held: &Arc<Vec<Arc<Held>>>, read_at: Duration) {
+    pub(super) fn keep(
+        &self,
+        session: &SessionId,
+        mark: Mark,
+        held: &Arc<Vec<Arc<Held>>>,
+        read_at: Duration,
+    ) {
         let count = self.count();
         if *count == mark.0 {
-            self.sessions.insert(session.clone(), Known { held: Arc::clone(held), read_at });
+            self.sessions.insert(
+                session.clone(),
+                Known {
+                    held: Arc::clone(held),
+                    read_at,
+                },
+            );
         }
     }
 

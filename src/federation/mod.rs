@@ -53,11 +53,28 @@ impl Federation {
     ///
     /// # Errors
     /// Where a provider's settings make no client.
-    pub fn start(store: Store, keyring: Keyring, clock: Clock, providers: Vec<OpenIdProvider>, templates: Templates) -> Result<Self> {
-        let providers = providers.into_iter().map(|provider| OpenIdClient::new(provider, &clock)).collect::<Result<_>>()?;
+    pub fn start(
+        store: Store,
+        keyring: Keyring,
+        clock: Clock,
+        providers: Vec<OpenIdProvider>,
+        templates: Templates,
+    ) -> Result<Self> {
+        let providers = providers
+            .into_iter()
+            .map(|provider| OpenIdClient::new(provider, &clock))
+            .collect::<Result<_>>()?;
         let memory = Memory::default();
         memory.follow(store.changes());
-        Ok(Self(Arc::new(Inner { store, clock, vault: Vault::new(keyring), providers, templates, memory, flights: Flights::default() })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            clock,
+            vault: Vault::new(keyring),
+            providers,
+            templates,
+            memory,
+            flights: Flights::default(),
+        })))
     }
 
     /// The providers, in the order of configuration.
@@ -71,7 +88,11 @@ impl Federation {
     /// # Errors
     /// [`Error::ProviderNotFound`].
     pub fn provider(&self, id: &str) -> Result<&OpenIdClient> {
-        self.0.providers.iter().find(|client| client.config().id == id).ok_or(Error::ProviderNotFound)
+        self.0
+            .providers
+            .iter()
+            .find(|client| client.config().id == id)
+            .ok_or(Error::ProviderNotFound)
     }
 
     /// Where tokens are sealed and opened.
@@ -84,16 +105,26 @@ impl Federation {
     ///
     /// It is a hint and no more: tokens that cannot be read must not keep a session alive.
     pub async fn logout_hint(&self, session: &SessionId, provider: &str) -> Option<SecretString> {
-        self.provider(provider).ok().filter(|client| client.config().use_end_session_endpoint)?;
+        self.provider(provider)
+            .ok()
+            .filter(|client| client.config().use_end_session_endpoint)?;
         let held = self.held(session).await.unwrap_or_else(|error| {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "a logout goes without the ID token");
             Arc::default()
         });
-        held.iter().find(|held| held.provider == provider)?.id_token.as_ref().map(|token| token.text.clone())
+        held.iter()
+            .find(|held| held.provider == provider)?
+            .id_token
+            .as_ref()
+            .map(|token| token.text.clone())
     }
 
     /// Where the browser can end the provider's own session, if that is configured and the provider says where; it may be asked for it.
-    pub async fn end_session_url(&self, provider: &str, hint: Option<&SecretString>) -> Option<String> {
+    pub async fn end_session_url(
+        &self,
+        provider: &str,
+        hint: Option<&SecretString>,
+    ) -> Option<String> {
         self.provider(provider).ok()?.end_session_url(hint).await
     }
 
@@ -105,7 +136,10 @@ impl Federation {
         }
         let mark = self.0.memory.mark();
         let stored = self.0.store.list_federated_tokens(session).await?;
-        let opened = stored.into_iter().map(|tokens| self.0.vault.open(tokens).map(Arc::new)).collect::<Result<_>>()?;
+        let opened = stored
+            .into_iter()
+            .map(|tokens| self.0.vault.open(tokens).map(Arc::new))
+            .collect::<Result<_>>()?;
         let held = Arc::new(opened);
         self.0.memory.keep(session, mark, &held, elapsed);
         Ok(held)

@@ -33,7 +33,10 @@ impl Template {
     pub fn parse(source: &str) -> Self {
         let source_bytes = source.len();
         let segments = Parser::new(source).run();
-        Self { source_bytes, segments }
+        Self {
+            source_bytes,
+            segments,
+        }
     }
 
     /// The pieces in their order.
@@ -59,7 +62,9 @@ impl Template {
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Template").field("segments", &self.segments.len()).finish_non_exhaustive()
+        f.debug_struct("Template")
+            .field("segments", &self.segments.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,12 +98,22 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn new(source: &'a str) -> Self {
         let next_close = source.find('}');
-        Self { source, text_from: 0, next_close, segments: Vec::new() }
+        Self {
+            source,
+            text_from: 0,
+            next_close,
+            segments: Vec::new(),
+        }
     }
 
     fn run(mut self) -> Vec<Segment> {
         let mut at = 0;
-        while let Some(rest) = self.source.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .source
+            .as_bytes()
+            .get(at..)
+            .filter(|rest| !rest.is_empty())
+        {
             let opened = match rest {
                 [b'{', b'{', ..] => self.braces(at + 2),
                 [b'$', b'{', ..] => self.env(at + 2),
@@ -116,10 +131,18 @@ impl<'a> Parser<'a> {
     /// Reads `NAME}}`; gives the end and the placeholder.
     fn braces(&self, from: usize) -> Option<(usize, Placeholder)> {
         let rest = &self.source[from..];
-        let run = rest.bytes().take(MAX_NAME_BYTES + 1).take_while(|b| !matches!(b, b'{' | b'}'));
+        let run = rest
+            .bytes()
+            .take(MAX_NAME_BYTES + 1)
+            .take_while(|b| !matches!(b, b'{' | b'}'));
         let length = run.count();
         if length > MAX_NAME_BYTES || !rest[length..].starts_with("}}") {
-            return unclosed(rest).map(|length| (from + length, Placeholder::Reserved(rest[..length].to_owned())));
+            return unclosed(rest).map(|length| {
+                (
+                    from + length,
+                    Placeholder::Reserved(rest[..length].to_owned()),
+                )
+            });
         }
         let name = Some(&rest[..length]).filter(|name| !name.trim().is_empty())?;
         Some((from + length + 2, Placeholder::from_name(name)))
@@ -130,21 +153,30 @@ impl<'a> Parser<'a> {
         if self.next_close.is_some_and(|close| close < from) {
             self.next_close = self.source[from..].find('}').map(|close| from + close);
         }
-        let close = self.next_close.filter(|close| (1..=MAX_NAME_BYTES).contains(&(close - from)))?;
-        Some((close + 1, Placeholder::Env(self.source[from..close].to_owned())))
+        let close = self
+            .next_close
+            .filter(|close| (1..=MAX_NAME_BYTES).contains(&(close - from)))?;
+        Some((
+            close + 1,
+            Placeholder::Env(self.source[from..close].to_owned()),
+        ))
     }
 
     fn push(&mut self, start: usize, end: usize, placeholder: Placeholder) -> usize {
         self.text_until(start);
         let source = self.source[start..end].to_owned();
-        self.segments.push(Segment::Placeholder { source, placeholder });
+        self.segments.push(Segment::Placeholder {
+            source,
+            placeholder,
+        });
         self.text_from = end;
         end
     }
 
     fn text_until(&mut self, end: usize) {
         if self.text_from < end {
-            self.segments.push(Segment::Text(self.source[self.text_from..end].to_owned()));
+            self.segments
+                .push(Segment::Text(self.source[self.text_from..end].to_owned()));
         }
     }
 }
@@ -166,12 +198,19 @@ mod tests {
     fn read(source: &str) -> String {
         let piece = |segment: &Segment| match segment {
             Segment::Text(text) => text.clone(),
-            Segment::Placeholder { source, placeholder } => match placeholder {
+            Segment::Placeholder {
+                source,
+                placeholder,
+            } => match placeholder {
                 Placeholder::Reserved(_) => format!("<!{source}>"),
                 _ => format!("<{source}>"),
             },
         };
-        Template::parse(source).segments().iter().map(piece).collect()
+        Template::parse(source)
+            .segments()
+            .iter()
+            .map(piece)
+            .collect()
     }
 
     #[test]
@@ -194,8 +233,14 @@ mod tests {
             ("{{X{{Y}}", "{{X<{{Y}}>"),
             ("{{ X }}", "<{{ X }}>"),
             ("{{LIBRECHAT_USER_ID}}", "<{{LIBRECHAT_USER_ID}}>"),
-            ("{{LIBRECHAT_OPENID_{{X}}}}", "<!{{LIBRECHAT_OPENID_><{{X}}>}}"),
-            ("Bearer {{LIBRECHAT_OPENID_TOKEN}", "Bearer <!{{LIBRECHAT_OPENID_TOKEN>}"),
+            (
+                "{{LIBRECHAT_OPENID_{{X}}}}",
+                "<!{{LIBRECHAT_OPENID_><{{X}}>}}",
+            ),
+            (
+                "Bearer {{LIBRECHAT_OPENID_TOKEN}",
+                "Bearer <!{{LIBRECHAT_OPENID_TOKEN>}",
+            ),
             ("{{LIBRECHAT_USER_ID }}", "<!{{LIBRECHAT_USER_ID }}>"),
             ("{{LIBRECHAT_ÄÖ", "<!{{LIBRECHAT_>ÄÖ"),
         ] {
@@ -225,7 +270,15 @@ mod tests {
 
     #[test]
     fn only_plain_ascii_braces_open_a_placeholder() {
-        for source in ["｛｛X｝｝", "{\u{200b}{X}}", "{{X}\u{200b}}", "{ {X} }", "%X%", "$(id)", "`id`"] {
+        for source in [
+            "｛｛X｝｝",
+            "{\u{200b}{X}}",
+            "{{X}\u{200b}}",
+            "{ {X} }",
+            "%X%",
+            "$(id)",
+            "`id`",
+        ] {
             assert_eq!(read(source), source);
         }
     }
@@ -236,7 +289,10 @@ mod tests {
         assert_eq!(read(&format!("{{{{{long}}}}}")), format!("{{{{{long}}}}}"));
         assert_eq!(read(&format!("${{{long}}}")), format!("${{{long}}}"));
         let longest = "é".repeat(MAX_NAME_BYTES / 2);
-        assert_eq!(read(&format!("{{{{{longest}}}}}")), format!("<{{{{{longest}}}}}>"));
+        assert_eq!(
+            read(&format!("{{{{{longest}}}}}")),
+            format!("<{{{{{longest}}}}}>")
+        );
     }
 
     #[test]
@@ -245,7 +301,12 @@ mod tests {
             let source = piece.repeat((1 << 20) / piece.len());
             assert_eq!(Template::parse(&source).placeholders().count(), 0);
         }
-        assert_eq!(Template::parse(&"{{a}}${b}".repeat(100_000)).placeholders().count(), 200_000);
+        assert_eq!(
+            Template::parse(&"{{a}}${b}".repeat(100_000))
+                .placeholders()
+                .count(),
+            200_000
+        );
     }
 
     #[test]

@@ -100,7 +100,10 @@ impl Federation {
         flights.insert(start.clone(), flight.clone());
         let federation = self.clone();
         tokio::spawn(async move {
-            let landing = Landing { flights: &federation.0.flights, start: &start };
+            let landing = Landing {
+                flights: &federation.0.flights,
+                start: &start,
+            };
             let (key, version) = &start;
             let renewal = federation.fly(key, *version).await;
             drop(landing);
@@ -135,40 +138,83 @@ impl Federation {
                 self.0.memory.forget(&key.session_id);
                 Look::Done(Renewal::Renewed)
             }
-            TokenState::ReconnectRequired => Look::Done(Renewal::Impossible(Status::ReconnectRequired)),
+            TokenState::ReconnectRequired => {
+                Look::Done(Renewal::Impossible(Status::ReconnectRequired))
+            }
             TokenState::Backoff { retry } if now < retry => Look::Done(Renewal::Unavailable),
             TokenState::Refreshing { lease } if now < lease => Look::Again,
-            TokenState::Refreshing { .. } if self.rotates(&held) => self.give_up(&held, "an attempt ended without an outcome").await?,
-            TokenState::Active | TokenState::Backoff { .. } | TokenState::Refreshing { .. } => self.attempt(&held).await?,
+            TokenState::Refreshing { .. } if self.rotates(&held) => {
+                self.give_up(&held, "an attempt ended without an outcome")
+                    .await?
+            }
+            TokenState::Active | TokenState::Backoff { .. } | TokenState::Refreshing { .. } => {
+                self.attempt(&held).await?
+            }
         })
     }
 
     /// Whether a refresh token that was sent may be dead; of a provider that is no longer configured, nobody knows.
     fn rotates(&self, held: &Held) -> bool {
-        self.provider(&held.provider).map_or(true, OpenIdClient::rotates)
+        self.provider(&held.provider)
+            .map_or(true, OpenIdClient::rotates)
     }
 
     async fn attempt(&self, held: &Held) -> Result<Look> {
-        let Some(refresh_token) = &held.refresh_token else { return Ok(Look::Done(Renewal::Impossible(Status::Expired))) };
-        let Ok(client) = self.provider(&held.provider) else { return Ok(Look::Done(Renewal::Impossible(Status::ReconnectRequired))) };
+        let Some(refresh_token) = &held.refresh_token else {
+            return Ok(Look::Done(Renewal::Impossible(Status::Expired)));
+        };
+        let Ok(client) = self.provider(&held.provider) else {
+            return Ok(Look::Done(Renewal::Impossible(Status::ReconnectRequired)));
+        };
         let now = self.0.clock.now();
-        if !self.0.store.begin_token_refresh(&held.key, held.version, now.plus(LEASE), now, !client.rotates()).await? {
+        if !self
+            .0
+            .store
+            .begin_token_refresh(
+                &held.key,
+                held.version,
+                now.plus(LEASE),
+                now,
+                !client.rotates(),
+            )
+            .await?
+        {
             return Ok(Look::Again);
         }
         let nonce = held.claims.get("nonce").and_then(|nonce| nonce.as_str());
-        let owner = Owner { issuer: &held.issuer, subject: &held.subject, nonce };
+        let owner = Owner {
+            issuer: &held.issuer,
+            subject: &held.subject,
+            nonce,
+        };
         match client.refresh(refresh_token, &owner, now).await {
             Ok((grant, claims)) => {
                 let sealed = self.0.vault.seal_refresh(held, &grant, claims.as_ref());
-                let keep = || self.0.store.complete_token_refresh(&held.key, held.version, &sealed, now);
+                let keep = || {
+                    self.0
+                        .store
+                        .complete_token_refresh(&held.key, held.version, &sealed, now)
+                };
                 Ok(told(until_stored(keep).await?, Renewal::Renewed))
             }
-            Err(RefreshError::Refused(_)) => self.give_up(held, "the provider refused the refresh token").await,
-            Err(RefreshError::InDoubt(_)) => self.give_up(held, "the provider's answer to a refresh was lost").await,
+            Err(RefreshError::Refused(_)) => {
+                self.give_up(held, "the provider refused the refresh token")
+                    .await
+            }
+            Err(RefreshError::InDoubt(_)) => {
+                self.give_up(held, "the provider's answer to a refresh was lost")
+                    .await
+            }
             Err(RefreshError::Invalid(reason)) => self.give_up(held, reason).await,
             Err(RefreshError::Transient(_)) => {
-                let failed = FailedRefresh::Backoff { retry: now.plus(BACKOFF) };
-                let keep = || self.0.store.fail_token_refresh(&held.key, held.version, failed);
+                let failed = FailedRefresh::Backoff {
+                    retry: now.plus(BACKOFF),
+                };
+                let keep = || {
+                    self.0
+                        .store
+                        .fail_token_refresh(&held.key, held.version, failed)
+                };
                 Ok(told(until_stored(keep).await?, Renewal::Unavailable))
             }
         }
@@ -176,14 +222,27 @@ impl Federation {
 
     async fn give_up(&self, held: &Held, reason: &str) -> Result<Look> {
         tracing::warn!(session = %held.key.session_id, provider = held.provider, reason, "the user has to sign in at the provider again");
-        let keep = || self.0.store.fail_token_refresh(&held.key, held.version, FailedRefresh::ReconnectRequired);
-        Ok(told(until_stored(keep).await?, Renewal::Impossible(Status::ReconnectRequired)))
+        let keep = || {
+            self.0.store.fail_token_refresh(
+                &held.key,
+                held.version,
+                FailedRefresh::ReconnectRequired,
+            )
+        };
+        Ok(told(
+            until_stored(keep).await?,
+            Renewal::Impossible(Status::ReconnectRequired),
+        ))
     }
 }
 
 /// An outcome that the row did not take, because it has moved on or was stored unnoticed, is no outcome: the row says what is.
 fn told(stored: bool, renewal: Renewal) -> Look {
-    if stored { Look::Done(renewal) } else { Look::Again }
+    if stored {
+        Look::Done(renewal)
+    } else {
+        Look::Again
+    }
 }
 
 /// Brings an outcome to the store until it is taken: what a provider gave is not given again.
@@ -203,6 +262,8 @@ where
     };
     match tokio::time::timeout(STORE_PATIENCE, tries).await {
         Ok(stored) => Ok(stored),
-        Err(late) => Err(failure.map_or_else(|| Error::StoreUnavailable(Box::new(late)), Error::from)),
+        Err(late) => {
+            Err(failure.map_or_else(|| Error::StoreUnavailable(Box::new(late)), Error::from))
+        }
     }
 }

@@ -40,7 +40,12 @@ impl Entry {
     /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not checked.
     #[must_use]
     pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
-        Self { name, template: Template::parse(template), sink, scope }
+        Self {
+            name,
+            template: Template::parse(template),
+            sink,
+            scope,
+        }
     }
 
     /// Makes an entry of `ResolvePlaceholders`, where a URL holds no token and the name is that of the
@@ -50,7 +55,11 @@ impl Entry {
     /// What is wrong with the name, as a sentence without the name.
     pub fn inline(name: String, template: &str, sink: Sink) -> Result<Self, &'static str> {
         check_entry_name(sink, &name)?;
-        let scope = if sink == Sink::Url { Scope::NoTokens } else { Scope::Full };
+        let scope = if sink == Sink::Url {
+            Scope::NoTokens
+        } else {
+            Scope::Full
+        };
         Ok(Self::new(name, template, sink, scope))
     }
 
@@ -71,13 +80,17 @@ impl Entry {
     pub(super) fn permit(&self, placeholder: &Placeholder, user_authored: bool) -> Permit {
         match placeholder {
             Placeholder::Reserved(_) => Permit::Refuse(Status::UnknownName),
-            Placeholder::Custom(_) if self.scope == Scope::EnvOnly => Permit::Literal(Status::UnknownName),
+            Placeholder::Custom(_) if self.scope == Scope::EnvOnly => {
+                Permit::Literal(Status::UnknownName)
+            }
             Placeholder::Custom(_) => Permit::Ask,
             _ if user_authored && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
             _ if user_authored => Permit::Literal(Status::NotAllowed),
             Placeholder::Env(_) => Permit::Ask,
             _ if self.scope == Scope::EnvOnly => Permit::Refuse(Status::NotAllowed),
-            _ if self.scope == Scope::NoTokens && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
+            _ if self.scope == Scope::NoTokens && placeholder.is_token() => {
+                Permit::Refuse(Status::NotAllowed)
+            }
             _ => Permit::Ask,
         }
     }
@@ -142,8 +155,14 @@ impl Request {
     /// # Errors
     /// The first limit that they exceed.
     pub fn new(entries: Vec<Entry>) -> Result<Self, LimitError> {
-        let bytes: usize = entries.iter().map(|e| e.name.len() + e.template.source_bytes()).sum();
-        let placeholders: usize = entries.iter().map(|e| e.template.placeholders().count()).sum();
+        let bytes: usize = entries
+            .iter()
+            .map(|e| e.name.len() + e.template.source_bytes())
+            .sum();
+        let placeholders: usize = entries
+            .iter()
+            .map(|e| e.template.placeholders().count())
+            .sum();
         if entries.len() > MAX_ENTRIES {
             Err(LimitError::Entries)
         } else if bytes > MAX_TEMPLATE_BYTES {
@@ -161,19 +180,28 @@ impl Request {
     #[must_use]
     pub fn needs(&self, user_authored: bool) -> Needs {
         let mut needs = Needs::default();
-        self.asked(user_authored).for_each(|placeholder| needs.add(placeholder));
+        self.asked(user_authored)
+            .for_each(|placeholder| needs.add(placeholder));
         needs
     }
 
     /// Whether a `${NAME}` must be answered.
     #[must_use]
     pub fn needs_env(&self, user_authored: bool) -> bool {
-        self.asked(user_authored).any(|placeholder| matches!(placeholder, Placeholder::Env(_)))
+        self.asked(user_authored)
+            .any(|placeholder| matches!(placeholder, Placeholder::Env(_)))
     }
 
     fn asked(&self, user_authored: bool) -> impl Iterator<Item = &Placeholder> {
-        let of_entry = move |entry: &Entry, placeholder: &Placeholder| matches!(entry.permit(placeholder, user_authored), Permit::Ask);
-        self.entries.iter().flat_map(move |entry| entry.template.placeholders().filter(move |placeholder| of_entry(entry, placeholder)))
+        let of_entry = move |entry: &Entry, placeholder: &Placeholder| {
+            matches!(entry.permit(placeholder, user_authored), Permit::Ask)
+        };
+        self.entries.iter().flat_map(move |entry| {
+            entry
+                .template
+                .placeholders()
+                .filter(move |placeholder| of_entry(entry, placeholder))
+        })
     }
 }
 
@@ -191,7 +219,10 @@ impl Needs {
         match placeholder {
             Placeholder::User(UserField::OpenIdId) => self.subject = true,
             Placeholder::OpenId { field, provider } => {
-                self.openid.entry(provider.clone()).or_default().insert(field.clone());
+                self.openid
+                    .entry(provider.clone())
+                    .or_default()
+                    .insert(field.clone());
             }
             _ => {}
         }
@@ -212,7 +243,9 @@ mod tests {
 
     fn needs(template: &str, scope: Scope, user_authored: bool) -> Needs {
         let request = Request::new(vec![entry(template, scope)]).ok();
-        request.map(|request| request.needs(user_authored)).unwrap_or_default()
+        request
+            .map(|request| request.needs(user_authored))
+            .unwrap_or_default()
     }
 
     const ALL: &str = "{{LIBRECHAT_USER_ID}}{{LIBRECHAT_BODY_MESSAGEID}}{{LIBRECHAT_OPENID_TOKEN}}{{X}}${E}\
@@ -232,13 +265,26 @@ mod tests {
 
     #[test]
     fn an_account_s_fields_need_no_tokens_but_its_id_at_the_provider_does() {
-        assert_eq!(needs("{{LIBRECHAT_USER_EMAIL}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}", Scope::Full, false), Needs::default());
+        assert_eq!(
+            needs(
+                "{{LIBRECHAT_USER_EMAIL}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}",
+                Scope::Full,
+                false
+            ),
+            Needs::default()
+        );
         assert!(needs("{{LIBRECHAT_USER_OPENIDID}}", Scope::Full, false).subject);
     }
 
     #[test]
     fn what_is_refused_is_not_needed() {
-        assert!(!needs(ALL, Scope::NoTokens, false).openid.values().flatten().any(OpenIdField::is_token));
+        assert!(
+            !needs(ALL, Scope::NoTokens, false)
+                .openid
+                .values()
+                .flatten()
+                .any(OpenIdField::is_token)
+        );
         assert_eq!(needs(ALL, Scope::EnvOnly, false), Needs::default());
         assert_eq!(needs(ALL, Scope::Full, true), Needs::default());
     }
@@ -254,14 +300,20 @@ mod tests {
     fn a_call_has_a_mebibyte_of_text_at_most() {
         let text = "x".repeat(MAX_TEMPLATE_BYTES - 1);
         assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
-        assert_eq!(limit(vec![entry(&(text + "x"), Scope::Full)]), Some(LimitError::TemplateBytes));
+        assert_eq!(
+            limit(vec![entry(&(text + "x"), Scope::Full)]),
+            Some(LimitError::TemplateBytes)
+        );
     }
 
     #[test]
     fn a_call_has_10000_placeholders_at_most() {
         let text = "{{X}}".repeat(MAX_PLACEHOLDERS);
         assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
-        assert_eq!(limit(vec![entry(&(text + "${X}"), Scope::Full)]), Some(LimitError::Placeholders));
+        assert_eq!(
+            limit(vec![entry(&(text + "${X}"), Scope::Full)]),
+            Some(LimitError::Placeholders)
+        );
     }
 
     #[test]
@@ -270,6 +322,9 @@ mod tests {
         assert!(Entry::inline("A-B".to_owned(), "x", Sink::Env).is_err());
         assert!(Entry::inline("any name".to_owned(), "x", Sink::Text).is_ok());
         let name = "x".repeat(MAX_ENTRY_NAME_BYTES + 1);
-        assert_eq!(limit(vec![Entry::new(name, "", Sink::Text, Scope::Full)]), Some(LimitError::EntryName));
+        assert_eq!(
+            limit(vec![Entry::new(name, "", Sink::Text, Scope::Full)]),
+            Some(LimitError::EntryName)
+        );
     }
 }

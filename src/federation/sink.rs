@@ -21,7 +21,10 @@ pub(super) fn open(sink: Sink, user_authored: bool) -> Box<dyn Line> {
     match sink {
         Sink::Header => Box::new(HeaderLine::default()),
         Sink::Url => Box::new(UrlLine::default()),
-        Sink::Env => Box::new(EnvLine { text: String::new(), user_authored }),
+        Sink::Env => Box::new(EnvLine {
+            text: String::new(),
+            user_authored,
+        }),
         Sink::Text => Box::new(TextLine(String::new())),
     }
 }
@@ -32,10 +35,13 @@ pub(super) fn open(sink: Sink, user_authored: bool) -> Box<dyn Line> {
 /// What is wrong with the name, as a sentence without the name.
 pub fn check_env_name(name: &str) -> Result<(), &'static str> {
     let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(part) {
+    if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(part)
+    {
         Ok(())
     } else {
-        Err("the name of an environment variable is letters, digits and underscores, no digit first")
+        Err(
+            "the name of an environment variable is letters, digits and underscores, no digit first",
+        )
     }
 }
 
@@ -77,7 +83,11 @@ impl Line for EnvLine {
 
     fn finish(self: Box<Self>) -> Result<String, Status> {
         let broken = self.user_authored && self.text.contains(['\r', '\n']);
-        if broken || self.text.contains('\0') { Err(Status::UnsafeValue) } else { Ok(self.text) }
+        if broken || self.text.contains('\0') {
+            Err(Status::UnsafeValue)
+        } else {
+            Ok(self.text)
+        }
     }
 }
 
@@ -98,13 +108,20 @@ mod tests {
     #[test]
     fn a_users_value_breaks_no_environment_line() {
         for value in ["a\nb", "a\rb", "a\0b"] {
-            assert_eq!(open(Sink::Env, false).value(value), Err(Status::UnsafeValue));
+            assert_eq!(
+                open(Sink::Env, false).value(value),
+                Err(Status::UnsafeValue)
+            );
         }
     }
 
     #[test]
     fn the_operators_text_may_have_lines_but_no_nul() {
-        for (text, user_authored, fine) in [("a\nb", false, true), ("a\nb", true, false), ("a\0b", false, false)] {
+        for (text, user_authored, fine) in [
+            ("a\nb", false, true),
+            ("a\nb", true, false),
+            ("a\0b", false, false),
+        ] {
             let mut line = open(Sink::Env, user_authored);
             line.operator(text);
             assert_eq!(line.finish().is_ok(), fine);

@@ -31,10 +31,18 @@ impl Federation {
     ///
     /// # Errors
     /// [`crate::error::Error::ProviderNotFound`]; the store's.
-    pub async fn token_status(&self, session: &SessionId, provider: &str) -> Result<Vec<TokenStatus>> {
+    pub async fn token_status(
+        &self,
+        session: &SessionId,
+        provider: &str,
+    ) -> Result<Vec<TokenStatus>> {
         self.check_provider(provider)?;
         let held = self.held(session).await?;
-        Ok(held.iter().filter(|held| provider.is_empty() || held.provider == provider).flat_map(|held| statuses(held)).collect())
+        Ok(held
+            .iter()
+            .filter(|held| provider.is_empty() || held.provider == provider)
+            .flat_map(|held| statuses(held))
+            .collect())
     }
 
     /// Forgets a session's tokens, of one provider or, where that is empty, of all.
@@ -43,7 +51,11 @@ impl Federation {
     /// [`crate::error::Error::ProviderNotFound`]; the store's.
     pub async fn delete_session_tokens(&self, session: &SessionId, provider: &str) -> Result<()> {
         self.check_provider(provider)?;
-        Ok(self.0.store.delete_session_tokens(session, provider).await?)
+        Ok(self
+            .0
+            .store
+            .delete_session_tokens(session, provider)
+            .await?)
     }
 
     /// Forgets the tokens of all of a user's sessions, of one provider or, where that is empty, of all.
@@ -56,7 +68,11 @@ impl Federation {
     }
 
     fn check_provider(&self, provider: &str) -> Result<()> {
-        if provider.is_empty() { Ok(()) } else { self.provider(provider).map(drop) }
+        if provider.is_empty() {
+            Ok(())
+        } else {
+            self.provider(provider).map(drop)
+        }
     }
 }
 
@@ -69,6 +85,11 @@ fn statuses(held: &Held) -> Vec<TokenStatus> {
         expire_time,
         scopes: held.scopes.split_whitespace().map(str::to_owned).collect(),
     };
-    let id_token = held.id_token.as_ref().map(|token| status(TokenKind::Id, token.expire_time));
-    std::iter::once(status(TokenKind::Access, held.access_expire_time)).chain(id_token).collect()
+    let id_token = held
+        .id_token
+        .as_ref()
+        .map(|token| status(TokenKind::Id, token.expire_time));
+    std::iter::once(status(TokenKind::Access, held.access_expire_time))
+        .chain(id_token)
+        .collect()
 }

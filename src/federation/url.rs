@@ -12,7 +12,11 @@ use super::vocabulary::Status;
 pub const MAX_URL_BYTES: usize = 16 * 1024;
 
 /// Everything but the unreserved characters of RFC 3986, section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A URL under construction.
 #[derive(Default)]
@@ -53,11 +57,18 @@ impl UrlLine {
             return false;
         };
         let mut from = start;
-        let path = self.line[start..].split(['?', '#']).next().unwrap_or_default();
+        let path = self.line[start..]
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default();
         path.split(['/', '\\']).any(|segment| {
             let span = from..=from + segment.len();
             from = span.end() + 1;
-            is_dots(segment) && self.values.iter().any(|v| span.contains(&v.start) && span.contains(&v.end))
+            is_dots(segment)
+                && self
+                    .values
+                    .iter()
+                    .any(|v| span.contains(&v.start) && span.contains(&v.end))
         })
     }
 }
@@ -74,7 +85,8 @@ impl Line for UrlLine {
             return Err(Status::UnsafeValue);
         }
         let encoded = utf8_percent_encode(value, RESERVED).to_string();
-        self.values.push(self.line.len()..self.line.len() + encoded.len());
+        self.values
+            .push(self.line.len()..self.line.len() + encoded.len());
         self.push(&encoded, "x");
         Ok(())
     }
@@ -89,7 +101,13 @@ impl Line for UrlLine {
 }
 
 fn authority(url: &Url) -> (&str, &str, Option<&str>, Option<&str>, Option<u16>) {
-    (url.scheme(), url.username(), url.password(), url.host_str(), url.port())
+    (
+        url.scheme(),
+        url.username(),
+        url.password(),
+        url.host_str(),
+        url.port(),
+    )
 }
 
 /// Where path, query or fragment begin, once scheme and authority are complete.
@@ -108,7 +126,10 @@ fn path_start(line: &str) -> Option<usize> {
 
 /// Whether a path segment means this or the parent directory, however it is written.
 fn is_dots(segment: &str) -> bool {
-    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+    matches!(
+        segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
+        "." | ".."
+    )
 }
 
 #[cfg(test)]
@@ -133,7 +154,10 @@ mod tests {
     #[test]
     fn a_value_is_encoded_per_component() {
         let url = line("https://h.example/§?q=§#§", &["a/b?c", "x&y=z ü", "é#"]);
-        assert_eq!(url.as_deref(), Ok("https://h.example/a%2Fb%3Fc?q=x%26y%3Dz%20%C3%BC#%C3%A9%23"));
+        assert_eq!(
+            url.as_deref(),
+            Ok("https://h.example/a%2Fb%3Fc?q=x%26y%3Dz%20%C3%BC#%C3%A9%23")
+        );
     }
 
     #[test]
@@ -156,14 +180,22 @@ mod tests {
             "mailto:§",
             "a b://h/§",
         ] {
-            assert_eq!(line(template, &["evil"]), Err(Status::NotAllowed), "{template}");
+            assert_eq!(
+                line(template, &["evil"]),
+                Err(Status::NotAllowed),
+                "{template}"
+            );
         }
     }
 
     #[test]
     fn a_value_cannot_climb() {
         for value in [".", "..", "../x", "a/../b", "..\\x"] {
-            assert_eq!(line("https://h/a/§", &[value]), Err(Status::UnsafeValue), "{value}");
+            assert_eq!(
+                line("https://h/a/§", &[value]),
+                Err(Status::UnsafeValue),
+                "{value}"
+            );
             assert!(line("https://h/a?q=§", &[value]).is_ok(), "{value}");
         }
         for (template, values) in [
@@ -172,20 +204,41 @@ mod tests {
             ("https://h/a/%2e§?x", &[""]),
             ("https://h/a/§%2E/b", &[""]),
         ] {
-            assert_eq!(line(template, values), Err(Status::UnsafeValue), "{template}");
+            assert_eq!(
+                line(template, values),
+                Err(Status::UnsafeValue),
+                "{template}"
+            );
         }
-        assert_eq!(line("https://h/a/../§", &["b"]).as_deref(), Ok("https://h/a/../b"));
-        assert_eq!(line("https://h/§.json", &["..."]).as_deref(), Ok("https://h/....json"));
+        assert_eq!(
+            line("https://h/a/../§", &["b"]).as_deref(),
+            Ok("https://h/a/../b")
+        );
+        assert_eq!(
+            line("https://h/§.json", &["..."]).as_deref(),
+            Ok("https://h/....json")
+        );
     }
 
     #[test]
     fn the_operators_text_goes_in_as_it_is() {
-        assert_eq!(line("wss://h.example:8443/a b?x=[1]", &[]).as_deref(), Ok("wss://h.example:8443/a b?x=[1]"));
+        assert_eq!(
+            line("wss://h.example:8443/a b?x=[1]", &[]).as_deref(),
+            Ok("wss://h.example:8443/a b?x=[1]")
+        );
     }
 
     #[test]
     fn what_is_no_url_is_refused() {
-        for template in ["", "h.example/x", "https://", "https://{{X}}/", "https://${X}", "https://h/\n", "https://h.example:99999/"] {
+        for template in [
+            "",
+            "h.example/x",
+            "https://",
+            "https://{{X}}/",
+            "https://${X}",
+            "https://h/\n",
+            "https://h.example:99999/",
+        ] {
             assert_eq!(line(template, &[]), Err(Status::UnsafeValue), "{template}");
         }
         let long = format!("https://h/{}", "a".repeat(MAX_URL_BYTES));

@@ -38,17 +38,29 @@ impl Values for Answers<'_> {
     fn value(&self, placeholder: &Placeholder) -> Value<'_> {
         match placeholder {
             Placeholder::User(field) => Value::Text(self.user(*field)),
-            Placeholder::Body(_) if self.context.body.is_empty() => Value::Unresolved(Status::Missing),
-            Placeholder::Body(field) => Value::field(self.context.body.get(field.key()).map(String::as_str)),
-            Placeholder::OpenId { field, provider } => self.openid(field, self.sources.get(provider)),
-            Placeholder::Custom(name) => {
-                self.context.custom_vars.get(name).map_or(Value::Unresolved(Status::UnknownName), |value| Value::Text(value.into()))
+            Placeholder::Body(_) if self.context.body.is_empty() => {
+                Value::Unresolved(Status::Missing)
             }
+            Placeholder::Body(field) => {
+                Value::field(self.context.body.get(field.key()).map(String::as_str))
+            }
+            Placeholder::OpenId { field, provider } => {
+                self.openid(field, self.sources.get(provider))
+            }
+            Placeholder::Custom(name) => self
+                .context
+                .custom_vars
+                .get(name)
+                .map_or(Value::Unresolved(Status::UnknownName), |value| {
+                    Value::Text(value.into())
+                }),
             Placeholder::Env(name) => self
                 .templates
                 .env
                 .get(name)
-                .map_or(Value::Unresolved(Status::NotAllowed), |value| Value::Text(value.expose_secret().into())),
+                .map_or(Value::Unresolved(Status::NotAllowed), |value| {
+                    Value::Text(value.expose_secret().into())
+                }),
             Placeholder::Graph => Value::Unresolved(Status::NotAllowed),
             Placeholder::Reserved(_) => Value::Unresolved(Status::UnknownName),
         }
@@ -80,7 +92,11 @@ impl Answers<'_> {
 
     fn openid<'a>(&self, field: &OpenIdField, source: Option<&'a Source>) -> Value<'a> {
         let (tokens, access, id_token) = match source {
-            Some(Source::Held { tokens, access, id_token }) => (tokens, *access, *id_token),
+            Some(Source::Held {
+                tokens,
+                access,
+                id_token,
+            }) => (tokens, *access, *id_token),
             Some(Source::None(status)) => return Value::Unresolved(*status),
             None => return Value::Unresolved(Status::NotFederated),
         };
@@ -88,18 +104,36 @@ impl Answers<'_> {
             OpenIdField::AccessToken if access != Status::Resolved => Value::Unresolved(access),
             OpenIdField::AccessToken => Value::Text(tokens.access_token.expose_secret().into()),
             OpenIdField::IdToken if id_token != Status::Resolved => Value::Unresolved(id_token),
-            OpenIdField::IdToken => Value::required(tokens.id_token.as_ref().map(|token| token.text.expose_secret())),
+            OpenIdField::IdToken => Value::required(
+                tokens
+                    .id_token
+                    .as_ref()
+                    .map(|token| token.text.expose_secret()),
+            ),
             OpenIdField::UserId => Value::Text(tokens.subject.as_str().into()),
-            OpenIdField::UserEmail => Value::field(self.profile(tokens).and_then(|profile| profile.email)),
-            OpenIdField::UserName => Value::field(self.profile(tokens).and_then(|profile| profile.name)),
-            OpenIdField::ExpiresAt => Value::Text(tokens.access_expire_time.secs().to_string().into()),
-            OpenIdField::Claim(name) if !self.templates.claims.contains(name) => Value::Unresolved(Status::NotAllowed),
-            OpenIdField::Claim(name) => Value::required(tokens.claims.get(name).and_then(claim_text)),
+            OpenIdField::UserEmail => {
+                Value::field(self.profile(tokens).and_then(|profile| profile.email))
+            }
+            OpenIdField::UserName => {
+                Value::field(self.profile(tokens).and_then(|profile| profile.name))
+            }
+            OpenIdField::ExpiresAt => {
+                Value::Text(tokens.access_expire_time.secs().to_string().into())
+            }
+            OpenIdField::Claim(name) if !self.templates.claims.contains(name) => {
+                Value::Unresolved(Status::NotAllowed)
+            }
+            OpenIdField::Claim(name) => {
+                Value::required(tokens.claims.get(name).and_then(claim_text))
+            }
         }
     }
 
     fn profile(&self, tokens: &Held) -> Option<Profile> {
-        let client = self.clients.iter().find(|client| client.config().id == tokens.provider)?;
+        let client = self
+            .clients
+            .iter()
+            .find(|client| client.config().id == tokens.provider)?;
         Some(profile(&tokens.claims, client.config()))
     }
 }
@@ -110,9 +144,11 @@ fn claim_text(claim: &Json) -> Option<String> {
         Json::String(text) => Some(text.clone()),
         Json::Number(number) => Some(number.to_string()),
         Json::Bool(flag) => Some(flag.to_string()),
-        Json::Array(items) => {
-            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
-        }
+        Json::Array(items) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .map(|texts| texts.join(",")),
         Json::Null | Json::Object(_) => None,
     }
 }

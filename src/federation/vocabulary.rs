@@ -150,8 +150,17 @@ fn known(rest: &str) -> Option<Placeholder> {
 }
 
 fn find_upper<T: Copy>(fields: &[(T, &str)], name: &str) -> Option<T> {
-    let same = |field: &str| field.len() == name.len() && field.bytes().map(|b| b.to_ascii_uppercase()).eq(name.bytes());
-    fields.iter().find(|(_, field)| same(field)).map(|(value, _)| *value)
+    let same = |field: &str| {
+        field.len() == name.len()
+            && field
+                .bytes()
+                .map(|b| b.to_ascii_uppercase())
+                .eq(name.bytes())
+    };
+    fields
+        .iter()
+        .find(|(_, field)| same(field))
+        .map(|(value, _)| *value)
 }
 
 fn openid(text: &str) -> Option<Placeholder> {
@@ -167,7 +176,11 @@ fn openid(text: &str) -> Option<Placeholder> {
         "USER_EMAIL" => OpenIdField::UserEmail,
         "USER_NAME" => OpenIdField::UserName,
         "EXPIRES_AT" => OpenIdField::ExpiresAt,
-        _ => OpenIdField::Claim(name.strip_prefix("CLAIM_").filter(|c| is_claim_name(c))?.to_owned()),
+        _ => OpenIdField::Claim(
+            name.strip_prefix("CLAIM_")
+                .filter(|c| is_claim_name(c))?
+                .to_owned(),
+        ),
     };
     Some(Placeholder::OpenId { field, provider })
 }
@@ -178,7 +191,8 @@ fn is_provider_id(text: &str) -> bool {
 }
 
 fn is_claim_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-');
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-');
     !text.is_empty() && text.bytes().all(allowed)
 }
 
@@ -279,7 +293,12 @@ mod tests {
         for name in ["OPENID_TOKEN", "OPENID_ID_TOKEN@a", "GRAPH_ACCESS_TOKEN"] {
             assert!(Placeholder::from_name(&format!("LIBRECHAT_{name}")).is_token());
         }
-        for name in ["OPENID_USER_ID", "OPENID_CLAIM_token", "OPENID_EXPIRES_AT", "USER_ID"] {
+        for name in [
+            "OPENID_USER_ID",
+            "OPENID_CLAIM_token",
+            "OPENID_EXPIRES_AT",
+            "USER_ID",
+        ] {
             assert!(!Placeholder::from_name(&format!("LIBRECHAT_{name}")).is_token());
         }
     }
@@ -301,7 +320,10 @@ mod tests {
             "LIBRECHAT_OPENID_REFRESH_TOKEN",
             "LIBRECHAT_",
         ] {
-            assert_eq!(Placeholder::from_name(name), Placeholder::Reserved(name.to_owned()));
+            assert_eq!(
+                Placeholder::from_name(name),
+                Placeholder::Reserved(name.to_owned())
+            );
         }
     }
 

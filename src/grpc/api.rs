@@ -37,13 +37,32 @@ pub(super) struct Asked<T> {
 impl Api {
     /// Joins the parts.
     #[must_use]
-    pub fn new(clock: Clock, auth: Auth, tokens: Tokens, moderation: Moderation, federation: Federation, pages: PageTokens) -> Self {
-        Self { clock, auth, tokens, moderation, federation, pages: Arc::new(pages), unfinished: Unfinished::default() }
+    pub fn new(
+        clock: Clock,
+        auth: Auth,
+        tokens: Tokens,
+        moderation: Moderation,
+        federation: Federation,
+        pages: PageTokens,
+    ) -> Self {
+        Self {
+            clock,
+            auth,
+            tokens,
+            moderation,
+            federation,
+            pages: Arc::new(pages),
+            unfinished: Unfinished::default(),
+        }
     }
 
     /// Reads the clock, once for the whole call.
     pub(super) fn begin<T>(&self, request: Request<T>) -> Result<Asked<T>, Status> {
-        Ok(Asked { caller: caller(&request).map_err(status)?, message: request.into_inner(), now: self.clock.now() })
+        Ok(Asked {
+            caller: caller(&request).map_err(status)?,
+            message: request.into_inner(),
+            now: self.clock.now(),
+        })
     }
 
     /// Answers with what the work gives, which goes on to its end even where the caller has gone: a commit is never left half told.
@@ -57,7 +76,9 @@ impl Api {
             work.await
         });
         // What a JoinError says quotes the panic, whose text may quote a user's.
-        let done = task.await.map_err(|_| status(Error::internal("the work of a call panicked")))?;
+        let done = task
+            .await
+            .map_err(|_| status(Error::internal("the work of a call panicked")))?;
         done.map(Response::new).map_err(status)
     }
 
@@ -69,6 +90,8 @@ impl Api {
 }
 
 /// Answers with what the work gives; it ends where the caller goes.
-pub(super) async fn answer<T>(work: impl Future<Output = Result<T>>) -> Result<Response<T>, Status> {
+pub(super) async fn answer<T>(
+    work: impl Future<Output = Result<T>>,
+) -> Result<Response<T>, Status> {
     work.await.map(Response::new).map_err(status)
 }

@@ -14,7 +14,10 @@ const USERS: &str = "users";
 
 #[tonic::async_trait]
 impl AuthService for Api {
-    async fn register(&self, request: Request<proto::RegisterRequest>) -> Result<Response<proto::RegisterResponse>, Status> {
+    async fn register(
+        &self,
+        request: Request<proto::RegisterRequest>,
+    ) -> Result<Response<proto::RegisterResponse>, Status> {
         let Asked { message, now, .. } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
@@ -26,13 +29,22 @@ impl AuthService for Api {
                 username: message.username,
                 invite_token: message.invite_token.into(),
             };
-            Ok(proto::RegisterResponse { user: Some(user(auth.register(new, now).await?)) })
+            Ok(proto::RegisterResponse {
+                user: Some(user(auth.register(new, now).await?)),
+            })
         })
         .await
     }
 
-    async fn login(&self, request: Request<proto::LoginRequest>) -> Result<Response<proto::LoginResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+    async fn login(
+        &self,
+        request: Request<proto::LoginRequest>,
+    ) -> Result<Response<proto::LoginResponse>, Status> {
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
@@ -42,23 +54,40 @@ impl AuthService for Api {
                 address: address(message.client.as_ref()),
                 client: connection(message.client),
             };
-            let result = login_response::Result::SignedIn(signed_in(auth.login(credentials, caller.name(), now).await?));
-            Ok(proto::LoginResponse { result: Some(result) })
+            let result = login_response::Result::SignedIn(signed_in(
+                auth.login(credentials, caller.name(), now).await?,
+            ));
+            Ok(proto::LoginResponse {
+                result: Some(result),
+            })
         })
         .await
     }
 
-    async fn logout(&self, request: Request<proto::LogoutRequest>) -> Result<Response<proto::LogoutResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+    async fn logout(
+        &self,
+        request: Request<proto::LogoutRequest>,
+    ) -> Result<Response<proto::LogoutResponse>, Status> {
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let end_session_url = auth.logout(&message.refresh_token, caller.name(), now).await?.unwrap_or_default();
+            let end_session_url = auth
+                .logout(&message.refresh_token, caller.name(), now)
+                .await?
+                .unwrap_or_default();
             Ok(proto::LogoutResponse { end_session_url })
         })
         .await
     }
 
-    async fn list_providers(&self, _: Request<proto::ListProvidersRequest>) -> Result<Response<proto::ListProvidersResponse>, Status> {
+    async fn list_providers(
+        &self,
+        _: Request<proto::ListProvidersRequest>,
+    ) -> Result<Response<proto::ListProvidersResponse>, Status> {
         let providers = self.federation.providers().iter().map(|client| {
             let config = client.config();
             proto::Provider {
@@ -68,18 +97,32 @@ impl AuthService for Api {
                 icon_url: config.icon_url.clone(),
             }
         });
-        Ok(Response::new(proto::ListProvidersResponse { providers: providers.collect() }))
+        Ok(Response::new(proto::ListProvidersResponse {
+            providers: providers.collect(),
+        }))
     }
 
     async fn begin_federated_login(
         &self,
         request: Request<proto::BeginFederatedLoginRequest>,
     ) -> Result<Response<proto::BeginFederatedLoginResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
             let address = address(message.client.as_ref());
-            let begun = auth.begin_federated_login(&message.provider, message.return_to, address, caller.name(), now).await?;
+            let begun = auth
+                .begin_federated_login(
+                    &message.provider,
+                    message.return_to,
+                    address,
+                    caller.name(),
+                    now,
+                )
+                .await?;
             Ok(proto::BeginFederatedLoginResponse {
                 authorization_url: begun.authorization_url,
                 state: begun.state,
@@ -94,45 +137,86 @@ impl AuthService for Api {
         &self,
         request: Request<proto::CompleteFederatedLoginRequest>,
     ) -> Result<Response<proto::CompleteFederatedLoginResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let completed = auth.complete_federated_login(federated_answer(message), caller.name(), now).await?;
-            let result = complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
-            Ok(proto::CompleteFederatedLoginResponse { result: Some(result), new_user: completed.new_user, return_to: completed.return_to })
+            let completed = auth
+                .complete_federated_login(federated_answer(message), caller.name(), now)
+                .await?;
+            let result =
+                complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
+            Ok(proto::CompleteFederatedLoginResponse {
+                result: Some(result),
+                new_user: completed.new_user,
+                return_to: completed.return_to,
+            })
         })
         .await
     }
 
-    async fn get_user(&self, request: Request<proto::GetUserRequest>) -> Result<Response<proto::GetUserResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+    async fn get_user(
+        &self,
+        request: Request<proto::GetUserRequest>,
+    ) -> Result<Response<proto::GetUserResponse>, Status> {
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         answer(async {
             let found = match message.user {
-                None => return Err(Error::invalid("user", "one of subject and email is required")),
+                None => {
+                    return Err(Error::invalid(
+                        "user",
+                        "one of subject and email is required",
+                    ));
+                }
                 Some(get_user_request::User::Email(email)) => {
                     caller.require(Permission::AuthReadAny)?;
                     self.auth.user_by_email(&email).await?
                 }
                 Some(get_user_request::User::Subject(named)) => {
                     let mut violations = Violations::default();
-                    let subject = self.subject(Some(named), &caller, Permission::AuthReadAny, &mut violations)?;
+                    let subject = self.subject(
+                        Some(named),
+                        &caller,
+                        Permission::AuthReadAny,
+                        &mut violations,
+                    )?;
                     let subject = violations.finish_with(subject)?;
                     self.auth.who(&subject, now).await?.user().clone()
                 }
             };
-            Ok(proto::GetUserResponse { user: Some(user(found)) })
+            Ok(proto::GetUserResponse {
+                user: Some(user(found)),
+            })
         })
         .await
     }
 
-    async fn list_users(&self, request: Request<proto::ListUsersRequest>) -> Result<Response<proto::ListUsersResponse>, Status> {
+    async fn list_users(
+        &self,
+        request: Request<proto::ListUsersRequest>,
+    ) -> Result<Response<proto::ListUsersResponse>, Status> {
         let Asked { message, .. } = self.begin(request)?;
         answer(async {
-            let page = self.pages.read(USERS, message.page_size, &message.page_token)?;
+            let page = self
+                .pages
+                .read(USERS, message.page_size, &message.page_token)?;
             let (users, more) = self.auth.list_users(page.ascending(), page.size).await?;
-            let next = users.last().filter(|_| more).map(|last| self.pages.write(USERS, last.create_time.millis(), last.id.as_str()));
-            Ok(proto::ListUsersResponse { users: users.into_iter().map(user).collect(), next_page_token: next.unwrap_or_default() })
+            let next = users.last().filter(|_| more).map(|last| {
+                self.pages
+                    .write(USERS, last.create_time.millis(), last.id.as_str())
+            });
+            Ok(proto::ListUsersResponse {
+                users: users.into_iter().map(user).collect(),
+                next_page_token: next.unwrap_or_default(),
+            })
         })
         .await
     }

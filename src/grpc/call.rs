@@ -27,7 +27,9 @@ pub struct RequestId(HeaderValue);
 
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
+        let given = headers.get(REQUEST_ID).filter(|id| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
         let mut id = given.cloned().unwrap_or_else(made);
         // Each occurs once: in HPACK's table (RFC 7541 section 7.1.3) it would only push out headers that come again.
         id.set_sensitive(true);
@@ -45,7 +47,11 @@ impl RequestId {
 fn made() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from_ne_bytes(random()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let text = format!("{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
+    let text = format!(
+        "{:016x}{:016x}",
+        *PROCESS,
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
@@ -62,11 +68,20 @@ pub(super) struct Call {
 impl Call {
     /// Of a request, before its caller is known.
     pub(super) fn new(request: &Request<Body>) -> Self {
-        Self { id: RequestId::of(request.headers()), path: request.uri().path_and_query().cloned(), caller: None, open: None }
+        Self {
+            id: RequestId::of(request.headers()),
+            path: request.uri().path_and_query().cloned(),
+            caller: None,
+            open: None,
+        }
     }
 
     /// Notes the caller, and tells the handler.
-    pub(super) fn admit(&mut self, caller: Option<Arc<CallerContext>>, request: &mut Request<Body>) {
+    pub(super) fn admit(
+        &mut self,
+        caller: Option<Arc<CallerContext>>,
+        request: &mut Request<Body>,
+    ) {
         if let Some(caller) = &caller {
             self.open = request.extensions().get::<Usage>().map(Usage::begin);
             request.extensions_mut().insert(Arc::clone(caller));
@@ -77,25 +92,41 @@ impl Call {
     /// The answer, whose trailers get the id where it began well.
     pub(super) fn answer(self, mut response: Response<Body>) -> Response<CallBody> {
         // An extension keeps the status' source; generated code for unknown methods writes only the headers.
-        let failure = response.extensions_mut().remove::<Status>().or_else(|| Status::from_header_map(response.headers()));
+        let failure = response
+            .extensions_mut()
+            .remove::<Status>()
+            .or_else(|| Status::from_header_map(response.headers()));
         match failure {
             Some(status) => self.fail(&status),
-            None => response.map(|body| CallBody { body, call: Some(self) }),
+            None => response.map(|body| CallBody {
+                body,
+                call: Some(self),
+            }),
         }
     }
 
     /// The answer to a call that failed.
     pub(super) fn fail(&self, status: &Status) -> Response<CallBody> {
-        self.complete(status).into_http().map(|body| CallBody { body, call: None })
+        self.complete(status)
+            .into_http()
+            .map(|body| CallBody { body, call: None })
     }
 
     /// The trailers of an answer that began well.
     fn trailers(&self, mut trailers: HeaderMap) -> HeaderMap {
-        if trailers.get(Status::GRPC_STATUS).is_some_and(|code| code != "0") {
+        if trailers
+            .get(Status::GRPC_STATUS)
+            .is_some_and(|code| code != "0")
+        {
             let failure = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown(""));
             return failed_trailers(&self.complete(&failure));
         }
-        debug!(request_id = self.id.as_str(), method = self.method(), caller = self.caller_name(), "answered");
+        debug!(
+            request_id = self.id.as_str(),
+            method = self.method(),
+            caller = self.caller_name(),
+            "answered"
+        );
         trailers.insert(REQUEST_ID, self.id.0.clone());
         trailers
     }
@@ -112,9 +143,28 @@ impl Call {
     fn log(&self, status: &Status, failure: &Status) {
         let (request_id, method, caller) = (self.id.as_str(), self.method(), self.caller_name());
         match status.code() {
-            Code::Internal => error!(request_id, method, caller, cause = causes(failure), "a call failed"),
-            Code::Unavailable if failure.source().is_some() => warn!(request_id, method, caller, cause = causes(failure), "unavailable"),
-            code => debug!(request_id, method, caller, ?code, cause = causes(failure), "refused"),
+            Code::Internal => error!(
+                request_id,
+                method,
+                caller,
+                cause = causes(failure),
+                "a call failed"
+            ),
+            Code::Unavailable if failure.source().is_some() => warn!(
+                request_id,
+                method,
+                caller,
+                cause = causes(failure),
+                "unavailable"
+            ),
+            code => debug!(
+                request_id,
+                method,
+                caller,
+                ?code,
+                cause = causes(failure),
+                "refused"
+            ),
         }
     }
 
@@ -143,7 +193,11 @@ fn causes(status: &Status) -> String {
         causes.push(cause.to_string());
         next = cause.source();
     }
-    if causes.is_empty() { status.message().to_owned() } else { causes.join(": ") }
+    if causes.is_empty() {
+        status.message().to_owned()
+    } else {
+        causes.join(": ")
+    }
 }
 
 /// An answer's body, whose trailers get the request's id.
@@ -158,7 +212,10 @@ impl http_body::Body for CallBody {
     type Data = <Body as http_body::Body>::Data;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(frame.map(|frame| frame.map(|frame| self.seal(frame))))
     }

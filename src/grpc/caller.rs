@@ -25,12 +25,20 @@ pub struct CallerContext {
 
 impl CallerContext {
     fn open() -> Self {
-        Self { name: OPEN.into(), permissions: Permission::ALL.iter().copied().collect(), audiences: Vec::new() }
+        Self {
+            name: OPEN.into(),
+            permissions: Permission::ALL.iter().copied().collect(),
+            audiences: Vec::new(),
+        }
     }
 
     fn listed(caller: &Caller) -> Self {
         let permissions = caller.permissions.iter().copied().collect();
-        Self { name: caller.name.as_str().into(), permissions, audiences: caller.audiences.clone() }
+        Self {
+            name: caller.name.as_str().into(),
+            permissions,
+            audiences: caller.audiences.clone(),
+        }
     }
 
     /// Its name; sessions belong to it.
@@ -53,7 +61,11 @@ impl CallerContext {
         if self.has(permission) {
             return Ok(());
         }
-        tracing::info!(caller = &*self.name, permission = permission.name(), "a caller was refused");
+        tracing::info!(
+            caller = &*self.name,
+            permission = permission.name(),
+            "a caller was refused"
+        );
         Err(Error::CallerNotAllowed(permission.name()))
     }
 
@@ -62,11 +74,15 @@ impl CallerContext {
     /// # Errors
     /// [`Error::AudienceNotAllowed`]
     pub fn require_audience(&self, audience: &str) -> Result<()> {
-        let allowed = self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience);
+        let allowed =
+            self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience);
         if allowed {
             return Ok(());
         }
-        tracing::info!(caller = &*self.name, "a caller was refused tokens of an audience");
+        tracing::info!(
+            caller = &*self.name,
+            "a caller was refused tokens of an audience"
+        );
         Err(Error::AudienceNotAllowed(audience.to_owned()))
     }
 }
@@ -76,7 +92,11 @@ impl CallerContext {
 /// # Errors
 /// [`Error::CallerUnknown`] where no gate did.
 pub fn caller<T>(request: &Request<T>) -> Result<Arc<CallerContext>> {
-    request.extensions().get::<Arc<CallerContext>>().cloned().ok_or(Error::CallerUnknown)
+    request
+        .extensions()
+        .get::<Arc<CallerContext>>()
+        .cloned()
+        .ok_or(Error::CallerUnknown)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +110,11 @@ impl Permissions {
 
 impl FromIterator<Permission> for Permissions {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
-        Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u64))
+        Self(
+            permissions
+                .into_iter()
+                .fold(0, |bits, permission| bits | 1 << permission as u64),
+        )
     }
 }
 
@@ -109,11 +133,18 @@ impl Gate {
     /// A gate for the configured callers.
     #[must_use]
     pub fn new(callers: &Callers) -> Self {
-        let Callers::Listed(callers) = callers else { return Self(Known::Open(Arc::new(CallerContext::open()))) };
+        let Callers::Listed(callers) = callers else {
+            return Self(Known::Open(Arc::new(CallerContext::open())));
+        };
         let mut known = HashMap::new();
         for caller in callers {
             let context = Arc::new(CallerContext::listed(caller));
-            known.extend(caller.token_sha256.iter().map(|hash| (*hash, Arc::clone(&context))));
+            known.extend(
+                caller
+                    .token_sha256
+                    .iter()
+                    .map(|hash| (*hash, Arc::clone(&context))),
+            );
         }
         Self(Known::Listed(known))
     }
@@ -122,9 +153,17 @@ impl Gate {
     ///
     /// # Errors
     /// UNIMPLEMENTED for a path that is not ours, before anything else is looked at; [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>, Status> {
+    pub fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<CallerContext>>, Status> {
         let Some(permission) = permission_of(path) else {
-            return if is_public(path) { Ok(None) } else { Err(Status::unimplemented("no such method")) };
+            return if is_public(path) {
+                Ok(None)
+            } else {
+                Err(Status::unimplemented("no such method"))
+            };
         };
         let Some(caller) = self.find(headers) else {
             tracing::info!(path, "a call without a known credential was refused");
@@ -151,7 +190,9 @@ fn token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    let fits = scheme.eq_ignore_ascii_case("bearer") && token.starts_with(TOKEN_PREFIX) && token.len() <= MAX_TOKEN;
+    let fits = scheme.eq_ignore_ascii_case("bearer")
+        && token.starts_with(TOKEN_PREFIX)
+        && token.len() <= MAX_TOKEN;
     (fits && values.next().is_none()).then_some(token.as_bytes())
 }
 
@@ -174,17 +215,26 @@ mod tests {
     }
 
     fn headers(values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value))).collect()
+        values
+            .iter()
+            .map(|value| (AUTHORIZATION, HeaderValue::from_static(value)))
+            .collect()
     }
 
     fn refused(path: &str, values: &[&'static str]) -> Code {
-        gate().admit(path, &headers(values)).expect_err("refused").code()
+        gate()
+            .admit(path, &headers(values))
+            .expect_err("refused")
+            .code()
     }
 
     #[test]
     fn both_tokens_of_a_caller_are_good() {
         for value in ["Bearer csc_old", "bearer csc_new"] {
-            let caller = gate().admit(VERIFY, &headers(&[value])).expect("admitted").expect("a caller");
+            let caller = gate()
+                .admit(VERIFY, &headers(&[value]))
+                .expect("admitted")
+                .expect("a caller");
             assert_eq!(&**caller.name(), "chat");
         }
     }
@@ -208,12 +258,24 @@ mod tests {
 
     #[test]
     fn a_permission_that_is_not_listed_is_denied() {
-        assert_eq!(refused("/countersign.v1.TokenService/MintSession", &["Bearer csc_old"]), Code::PermissionDenied);
+        assert_eq!(
+            refused(
+                "/countersign.v1.TokenService/MintSession",
+                &["Bearer csc_old"]
+            ),
+            Code::PermissionDenied
+        );
     }
 
     #[test]
     fn paths_that_are_not_ours_tell_nothing_about_callers() {
-        for path in ["/", "/countersign.v1.TokenService/VerifyToken/", "/countersign.v1.TokenService/Nope", "/x.Y/Z", "*"] {
+        for path in [
+            "/",
+            "/countersign.v1.TokenService/VerifyToken/",
+            "/countersign.v1.TokenService/Nope",
+            "/x.Y/Z",
+            "*",
+        ] {
             assert_eq!(refused(path, &[]), Code::Unimplemented);
             assert_eq!(refused(path, &["Bearer csc_old"]), Code::Unimplemented);
         }
@@ -221,23 +283,48 @@ mod tests {
 
     #[test]
     fn health_and_reflection_need_no_caller() {
-        for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] {
-            assert!(gate().admit(path, &headers(&[])).expect("admitted").is_none());
+        for path in [
+            "/grpc.health.v1.Health/Check",
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ] {
+            assert!(
+                gate()
+                    .admit(path, &headers(&[]))
+                    .expect("admitted")
+                    .is_none()
+            );
         }
     }
 
     #[test]
     fn the_open_caller_may_do_everything() {
-        let caller = Gate::new(&Callers::Open).admit(VERIFY, &headers(&[])).expect("admitted").expect("a caller");
-        assert!(Permission::ALL.iter().all(|permission| caller.require(*permission).is_ok()) && caller.require_audience("any").is_ok());
+        let caller = Gate::new(&Callers::Open)
+            .admit(VERIFY, &headers(&[]))
+            .expect("admitted")
+            .expect("a caller");
+        assert!(
+            Permission::ALL
+                .iter()
+                .all(|permission| caller.require(*permission).is_ok())
+                && caller.require_audience("any").is_ok()
+        );
         assert_eq!(&**caller.name(), OPEN);
     }
 
     #[test]
     fn only_listed_audiences_are_allowed() {
-        let caller = gate().admit(VERIFY, &headers(&["Bearer csc_old"])).expect("admitted").expect("a caller");
+        let caller = gate()
+            .admit(VERIFY, &headers(&["Bearer csc_old"]))
+            .expect("admitted")
+            .expect("a caller");
         assert!(caller.require_audience("chat").is_ok());
-        assert!(matches!(caller.require_audience("agents"), Err(Error::AudienceNotAllowed(_))));
-        assert!(matches!(caller.require(Permission::TokenMint), Err(Error::CallerNotAllowed("token.mint"))));
+        assert!(matches!(
+            caller.require_audience("agents"),
+            Err(Error::AudienceNotAllowed(_))
+        ));
+        assert!(matches!(
+            caller.require(Permission::TokenMint),
+            Err(Error::CallerNotAllowed("token.mint"))
+        ));
     }
 }

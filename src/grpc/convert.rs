@@ -16,16 +16,27 @@ use crate::token::TokenPair;
 const MAX_USER_AGENT: usize = 512;
 const MAX_DEVICE_NAME: usize = 128;
 
-#[expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "message fields are optional on the wire"
+)]
 pub(super) fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
     let millis = time.millis();
     let nanos = i32::try_from(millis.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-    Some(prost_types::Timestamp { seconds: time.secs(), nanos })
+    Some(prost_types::Timestamp {
+        seconds: time.secs(),
+        nanos,
+    })
 }
 
 /// A duration, where one was given.
-pub(super) fn duration(duration: Option<prost_types::Duration>) -> Result<Option<Duration>, &'static str> {
-    duration.map(Duration::try_from).transpose().map_err(|_| "must not be negative")
+pub(super) fn duration(
+    duration: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, &'static str> {
+    duration
+        .map(Duration::try_from)
+        .transpose()
+        .map_err(|_| "must not be negative")
 }
 
 /// A caller's name for its request, where it gave one.
@@ -43,8 +54,14 @@ pub(super) fn address(client: Option<&proto::ClientContext>) -> Result<Address, 
 }
 
 /// The end user's address where it was given; a bad one is an error all the same.
-pub(super) fn optional_address(client: Option<&proto::ClientContext>) -> Result<Option<Address>, &'static str> {
-    if client.is_none_or(|client| client.ip_address.is_empty()) { Ok(None) } else { address(client).map(Some) }
+pub(super) fn optional_address(
+    client: Option<&proto::ClientContext>,
+) -> Result<Option<Address>, &'static str> {
+    if client.is_none_or(|client| client.ip_address.is_empty()) {
+        Ok(None)
+    } else {
+        address(client).map(Some)
+    }
 }
 
 /// The end user's connection, as far as it is kept.
@@ -92,7 +109,10 @@ pub(super) fn tokens(pair: TokenPair) -> proto::TokenPair {
 }
 
 pub(super) fn signed_in(signed_in: SignedIn) -> proto::SignedIn {
-    proto::SignedIn { user: Some(user(signed_in.user)), tokens: Some(tokens(signed_in.tokens)) }
+    proto::SignedIn {
+        user: Some(user(signed_in.user)),
+        tokens: Some(tokens(signed_in.tokens)),
+    }
 }
 
 pub(super) fn session(session: SessionSummary) -> proto::Session {
@@ -115,7 +135,9 @@ pub(super) fn session(session: SessionSummary) -> proto::Session {
 pub(super) fn ban(ban: Ban) -> proto::Ban {
     proto::Ban {
         id: ban.id.to_string(),
-        target: Some(proto::BanTarget { target: Some(ban_target(&ban.target)) }),
+        target: Some(proto::BanTarget {
+            target: Some(ban_target(&ban.target)),
+        }),
         reason: ban.reason,
         create_time: time(ban.create_time),
         expire_time: ban.expire_time.and_then(time),
@@ -126,22 +148,29 @@ fn ban_target(target: &BanTarget) -> proto::ban_target::Target {
     use proto::ban_target::Target;
     match target {
         BanTarget::User(id) => Target::UserId(id.to_string()),
-        BanTarget::Network(network) => {
-            network.single().map_or_else(|| Target::Cidr(network.to_string()), |address| Target::IpAddress(address.to_string()))
-        }
+        BanTarget::Network(network) => network.single().map_or_else(
+            || Target::Cidr(network.to_string()),
+            |address| Target::IpAddress(address.to_string()),
+        ),
     }
 }
 
 /// A `google.protobuf.Struct` as JSON; whole numbers stay whole.
 pub(super) fn json_object(object: prost_types::Struct) -> Map<String, Json> {
-    object.fields.into_iter().map(|(name, value)| (name, json(value))).collect()
+    object
+        .fields
+        .into_iter()
+        .map(|(name, value)| (name, json(value)))
+        .collect()
 }
 
 fn json(value: prost_types::Value) -> Json {
     match value.kind {
         None | Some(Kind::NullValue(_)) => Json::Null,
         Some(Kind::BoolValue(flag)) => Json::Bool(flag),
-        Some(Kind::NumberValue(number)) => Number::from_f64(number).map_or(Json::Null, Json::Number),
+        Some(Kind::NumberValue(number)) => {
+            Number::from_f64(number).map_or(Json::Null, Json::Number)
+        }
         Some(Kind::StringValue(text)) => Json::String(text),
         Some(Kind::ListValue(list)) => Json::Array(list.values.into_iter().map(json).collect()),
         Some(Kind::StructValue(object)) => Json::Object(json_object(object)),
@@ -150,7 +179,12 @@ fn json(value: prost_types::Value) -> Json {
 
 /// JSON as a `google.protobuf.Struct`.
 pub(super) fn proto_struct(object: Map<String, Json>) -> prost_types::Struct {
-    prost_types::Struct { fields: object.into_iter().map(|(name, value)| (name, proto_value(value))).collect() }
+    prost_types::Struct {
+        fields: object
+            .into_iter()
+            .map(|(name, value)| (name, proto_value(value)))
+            .collect(),
+    }
 }
 
 fn proto_value(value: Json) -> prost_types::Value {
@@ -159,7 +193,9 @@ fn proto_value(value: Json) -> prost_types::Value {
         Json::Bool(flag) => Kind::BoolValue(flag),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(prost_types::ListValue { values: items.into_iter().map(proto_value).collect() }),
+        Json::Array(items) => Kind::ListValue(prost_types::ListValue {
+            values: items.into_iter().map(proto_value).collect(),
+        }),
         Json::Object(object) => Kind::StructValue(proto_struct(object)),
     };
     prost_types::Value { kind: Some(kind) }

@@ -29,7 +29,10 @@ impl Draining {
     /// The body, ended by UNAVAILABLE once the service is stopping and the body has nothing more to say at once.
     #[must_use]
     pub fn end(self, body: Body) -> Body {
-        Body::new(UntilDrain { body, drain: Some(Box::pin(self.begun())) })
+        Body::new(UntilDrain {
+            body,
+            drain: Some(Box::pin(self.begun())),
+        })
     }
 }
 
@@ -42,11 +45,16 @@ impl http_body::Body for UntilDrain {
     type Data = <Body as http_body::Body>::Data;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
         if let ready @ Poll::Ready(_) = Pin::new(&mut self.body).poll_frame(cx) {
             return ready;
         }
-        let Some(drain) = &mut self.drain else { return Poll::Ready(None) };
+        let Some(drain) = &mut self.drain else {
+            return Poll::Ready(None);
+        };
         ready!(drain.as_mut().poll(cx));
         self.drain = None;
         self.body = Body::empty();

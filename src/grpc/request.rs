@@ -34,13 +34,21 @@ impl<S> Calls<S> {
     /// Around `inner`, for those that the gate lets in.
     #[must_use]
     pub fn new(gate: Gate, inner: S) -> Self {
-        Self { gate: Arc::new(gate), inner }
+        Self {
+            gate: Arc::new(gate),
+            inner,
+        }
     }
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = BoxFuture<Response<Body>, Infallible>>,
+    S: Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<Response<Body>, Infallible>,
+        >,
 {
     type Response = Response<CallBody>;
     type Error = Infallible;
@@ -58,12 +66,17 @@ where
         }
         // Made here and not inside the future: tonic starts a timer of its own for the caller's limit right after, and ours must end first.
         let limit = time_limit(request.headers());
-        let answer = timeout(limit, AssertUnwindSafe(self.inner.call(request)).catch_unwind());
+        let answer = timeout(
+            limit,
+            AssertUnwindSafe(self.inner.call(request)).catch_unwind(),
+        );
         Box::pin(async move {
             Ok(match answer.await {
                 Ok(Ok(Ok(response))) => call.answer(response),
                 Ok(Err(_panic)) => call.fail(&status(Error::internal("the handler panicked"))),
-                Err(_elapsed) => call.fail(&Status::deadline_exceeded("the call took longer than allowed")),
+                Err(_elapsed) => call.fail(&Status::deadline_exceeded(
+                    "the call took longer than allowed",
+                )),
             })
         })
     }
@@ -71,7 +84,9 @@ where
 
 /// The shorter of our limit and the caller's; a malformed one counts as none, as in tonic.
 fn time_limit(headers: &HeaderMap) -> Duration {
-    let given = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    let given = headers
+        .get("grpc-timeout")
+        .and_then(|value| parse_timeout(value.to_str().ok()?));
     given.map_or(MAX_TIME, |given| given.min(MAX_TIME))
 }
 
@@ -113,11 +128,16 @@ mod tests {
     type FrameResult = Result<Frame<tonic::codegen::Bytes>, Status>;
 
     fn request(timeout: &'static str) -> Request<Body> {
-        let request = Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-timeout", timeout);
+        let request = Request::builder()
+            .uri("/grpc.health.v1.Health/Check")
+            .header("grpc-timeout", timeout);
         request.body(Body::empty()).expect("a request")
     }
 
-    async fn answer(timeout: &'static str, answer: fn() -> BoxFuture<Response<Body>, Infallible>) -> Response<CallBody> {
+    async fn answer(
+        timeout: &'static str,
+        answer: fn() -> BoxFuture<Response<Body>, Infallible>,
+    ) -> Response<CallBody> {
         let calls = Calls::new(Gate::new(&Callers::Open), service_fn(move |_| answer()));
         calls.oneshot(request(timeout)).await.expect("infallible")
     }
@@ -127,21 +147,36 @@ mod tests {
         let response = answer("20m", || Box::pin(std::future::pending())).await;
         let status = Status::from_header_map(response.headers()).expect("a status");
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert_eq!(status.get_details_error_info().expect("ErrorInfo").reason, "DEADLINE_EXCEEDED");
+        assert_eq!(
+            status.get_details_error_info().expect("ErrorInfo").reason,
+            "DEADLINE_EXCEEDED"
+        );
     }
 
     #[tokio::test]
     async fn a_stream_that_began_outlives_the_limit() {
         fn begun() -> BoxFuture<Response<Body>, Infallible> {
             let frames = futures_util::stream::once(Box::pin(late()));
-            Box::pin(ready(Ok(Response::new(Body::new(http_body_util::StreamBody::new(frames))))))
+            Box::pin(ready(Ok(Response::new(Body::new(
+                http_body_util::StreamBody::new(frames),
+            )))))
         }
         async fn late() -> Result<Frame<tonic::codegen::Bytes>, Status> {
             tokio::time::sleep(Duration::from_millis(60)).await;
-            Ok(Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, 0.into())])))
+            Ok(Frame::trailers(HeaderMap::from_iter([(
+                Status::GRPC_STATUS,
+                0.into(),
+            )])))
         }
         let response = answer("20m", begun).await;
-        let trailers = response.into_body().collect().await.expect("a body").trailers().cloned().expect("trailers");
+        let trailers = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .trailers()
+            .cloned()
+            .expect("trailers");
         assert_eq!(trailers[Status::GRPC_STATUS], "0");
         assert_eq!(trailers[REQUEST_ID].len(), 32);
     }
@@ -149,17 +184,42 @@ mod tests {
     #[tokio::test]
     async fn only_calls_that_were_let_in_keep_their_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let _peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
-        let connection = Box::pin(connections(listener)).next().await.expect("a connection").expect("accepted");
+        let _peer = TcpStream::connect(listener.local_addr().expect("an address"))
+            .await
+            .expect("connects");
+        let connection = Box::pin(connections(listener))
+            .next()
+            .await
+            .expect("a connection")
+            .expect("accepted");
         let usage = connection.connect_info();
         for (path, callers, kept) in [
             ("/grpc.health.v1.Health/Watch", Callers::Open, false),
-            ("/countersign.v1.TokenService/VerifyToken", Callers::Listed(Vec::new()), false),
-            ("/countersign.v1.TokenService/VerifyToken", Callers::Open, true),
+            (
+                "/countersign.v1.TokenService/VerifyToken",
+                Callers::Listed(Vec::new()),
+                false,
+            ),
+            (
+                "/countersign.v1.TokenService/VerifyToken",
+                Callers::Open,
+                true,
+            ),
         ] {
-            let body = || Ok(Response::new(Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<FrameResult>()))));
-            let calls = Calls::new(Gate::new(&callers), service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }));
-            let request = Request::builder().uri(path).extension(usage.clone()).body(Body::empty()).expect("a request");
+            let body = || {
+                Ok(Response::new(Body::new(http_body_util::StreamBody::new(
+                    futures_util::stream::pending::<FrameResult>(),
+                ))))
+            };
+            let calls = Calls::new(
+                Gate::new(&callers),
+                service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }),
+            );
+            let request = Request::builder()
+                .uri(path)
+                .extension(usage.clone())
+                .body(Body::empty())
+                .expect("a request");
             let response = calls.oneshot(request).await.expect("infallible");
             assert_eq!(usage.is_open(), kept, "{path}");
             drop(response);
@@ -169,12 +229,30 @@ mod tests {
 
     #[test]
     fn the_shorter_limit_counts() {
-        let limit =
-            |value| time_limit(&HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(value))]));
+        let limit = |value| {
+            time_limit(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                HeaderValue::from_static(value),
+            )]))
+        };
         assert_eq!(limit("1S"), Duration::from_secs(1));
         assert_eq!(limit("0n"), Duration::ZERO);
-        for longer_or_malformed in ["99999999H", "100000000u", "", "S", "-1S", "1 S", "1s", "+1S", "1.5S"] {
-            assert_eq!(limit(longer_or_malformed), MAX_TIME, "{longer_or_malformed}");
+        for longer_or_malformed in [
+            "99999999H",
+            "100000000u",
+            "",
+            "S",
+            "-1S",
+            "1 S",
+            "1s",
+            "+1S",
+            "1.5S",
+        ] {
+            assert_eq!(
+                limit(longer_or_malformed),
+                MAX_TIME,
+                "{longer_or_malformed}"
+            );
         }
         assert_eq!(time_limit(&HeaderMap::new()), MAX_TIME);
     }

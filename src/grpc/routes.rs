@@ -11,12 +11,21 @@ use tower::Service;
 
 use super::drain::Draining;
 use super::proto::auth_service_server::{self as auth, AuthService, AuthServiceServer};
-use super::proto::federation_service_server::{self as federation, FederationService, FederationServiceServer};
-use super::proto::moderation_service_server::{self as moderation, ModerationService, ModerationServiceServer};
+use super::proto::federation_service_server::{
+    self as federation, FederationService, FederationServiceServer,
+};
+use super::proto::moderation_service_server::{
+    self as moderation, ModerationService, ModerationServiceServer,
+};
 use super::proto::token_service_server::{self as token, TokenService, TokenServiceServer};
 
 /// The names of the services of `countersign.v1`.
-pub const SERVICE_NAMES: [&str; 4] = [auth::SERVICE_NAME, token::SERVICE_NAME, moderation::SERVICE_NAME, federation::SERVICE_NAME];
+pub const SERVICE_NAMES: [&str; 4] = [
+    auth::SERVICE_NAME,
+    token::SERVICE_NAME,
+    moderation::SERVICE_NAME,
+    federation::SERVICE_NAME,
+];
 
 /// The largest request of most methods.
 pub const MAX_REQUEST: usize = 256 * 1024;
@@ -58,22 +67,32 @@ impl<A, T, M, F> Clone for Routes<A, T, M, F> {
     }
 }
 
-impl<A: AuthService, T: TokenService, M: ModerationService, F: FederationService> Routes<A, T, M, F> {
+impl<A: AuthService, T: TokenService, M: ModerationService, F: FederationService>
+    Routes<A, T, M, F>
+{
     /// Our services, and health and reflection as `standard`.
     #[must_use]
-    pub fn new(services: Services<A, T, M, F>, standard: tonic::service::Routes, draining: Draining) -> Self {
+    pub fn new(
+        services: Services<A, T, M, F>,
+        standard: tonic::service::Routes,
+        draining: Draining,
+    ) -> Self {
         Self(Arc::new(Servers {
             auth: AuthServiceServer::new(services.auth).max_encoding_message_size(MAX_RESPONSE),
             token: TokenServiceServer::new(services.token).max_encoding_message_size(MAX_RESPONSE),
-            moderation: ModerationServiceServer::new(services.moderation).max_encoding_message_size(MAX_RESPONSE),
-            federation: FederationServiceServer::new(services.federation).max_encoding_message_size(MAX_RESPONSE),
+            moderation: ModerationServiceServer::new(services.moderation)
+                .max_encoding_message_size(MAX_RESPONSE),
+            federation: FederationServiceServer::new(services.federation)
+                .max_encoding_message_size(MAX_RESPONSE),
             standard,
             draining,
         }))
     }
 }
 
-impl<A: AuthService, T: TokenService, M: ModerationService, F: FederationService> Service<Request<Body>> for Routes<A, T, M, F> {
+impl<A: AuthService, T: TokenService, M: ModerationService, F: FederationService>
+    Service<Request<Body>> for Routes<A, T, M, F>
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Response<Body>, Infallible>;
@@ -86,26 +105,54 @@ impl<A: AuthService, T: TokenService, M: ModerationService, F: FederationService
         let (service, method) = split(request.uri().path());
         let limit = max_request(method);
         match service {
-            token::SERVICE_NAME => self.0.token.clone().max_decoding_message_size(limit).call(request),
-            federation::SERVICE_NAME => self.0.federation.clone().max_decoding_message_size(limit).call(request),
-            auth::SERVICE_NAME => self.0.auth.clone().max_decoding_message_size(limit).call(request),
-            moderation::SERVICE_NAME => self.0.moderation.clone().max_decoding_message_size(limit).call(request),
+            token::SERVICE_NAME => self
+                .0
+                .token
+                .clone()
+                .max_decoding_message_size(limit)
+                .call(request),
+            federation::SERVICE_NAME => self
+                .0
+                .federation
+                .clone()
+                .max_decoding_message_size(limit)
+                .call(request),
+            auth::SERVICE_NAME => self
+                .0
+                .auth
+                .clone()
+                .max_decoding_message_size(limit)
+                .call(request),
+            moderation::SERVICE_NAME => self
+                .0
+                .moderation
+                .clone()
+                .max_decoding_message_size(limit)
+                .call(request),
             _ => {
                 let answer = self.0.standard.clone().call(request);
                 let draining = self.0.draining.clone();
-                Box::pin(async move { answer.await.map(|response| response.map(|body| draining.end(body))) })
+                Box::pin(async move {
+                    answer
+                        .await
+                        .map(|response| response.map(|body| draining.end(body)))
+                })
             }
         }
     }
 }
 
 fn split(path: &str) -> (&str, &str) {
-    path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default()
+    path.strip_prefix('/')
+        .and_then(|path| path.split_once('/'))
+        .unwrap_or_default()
 }
 
 fn max_request(method: &str) -> usize {
     match method {
-        "BatchVerifyTokens" | "ResolvePlaceholders" | "ResolveEndpoint" | "ResolveMcpServer" => MAX_LARGE_REQUEST,
+        "BatchVerifyTokens" | "ResolvePlaceholders" | "ResolveEndpoint" | "ResolveMcpServer" => {
+            MAX_LARGE_REQUEST
+        }
         _ => MAX_REQUEST,
     }
 }

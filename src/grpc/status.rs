@@ -48,7 +48,11 @@ pub fn complete(status: &Status, request_id: &str) -> Status {
         details.set_error_info(reason, DOMAIN, HashMap::new());
     }
     details.set_request_info(request_id, "");
-    let message = if status.message().is_empty() { code.description() } else { status.message() };
+    let message = if status.message().is_empty() {
+        code.description()
+    } else {
+        status.message()
+    };
     Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
@@ -89,7 +93,10 @@ fn code(error: &Error) -> Code {
         Error::LimitExceeded { .. } | Error::Busy { .. } => Code::ResourceExhausted,
         Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => Code::Unavailable,
         Error::Invalid(_) => Code::InvalidArgument,
-        Error::UserNotFound | Error::ProviderNotFound | Error::BanNotFound | Error::SessionNotFound => Code::NotFound,
+        Error::UserNotFound
+        | Error::ProviderNotFound
+        | Error::BanNotFound
+        | Error::SessionNotFound => Code::NotFound,
         Error::Internal(_) => Code::Internal,
     }
 }
@@ -102,12 +109,18 @@ fn message(error: &Error) -> String {
 fn metadata(error: &Error) -> HashMap<String, String> {
     let entry = match error {
         Error::CallerNotAllowed(permission) => ("permission", (*permission).to_owned()),
-        Error::AudienceNotAllowed(audience) => ("audience", audience.chars().take(MAX_MESSAGE).collect()),
+        Error::AudienceNotAllowed(audience) => {
+            ("audience", audience.chars().take(MAX_MESSAGE).collect())
+        }
         Error::IdTokenInvalid(problem) => ("problem", (*problem).to_owned()),
         Error::ProviderRefused(problem) => ("problem", problem.chars().take(MAX_MESSAGE).collect()),
         Error::Banned { until: Some(until) } => ("until", rfc3339(*until)),
-        Error::Invalid(violations) if listed(violations, violation_size) < violations.len() => ("violations", violations.len().to_string()),
-        Error::Unresolved(failing) if listed(failing, unresolved_size) < failing.len() => ("violations", failing.len().to_string()),
+        Error::Invalid(violations) if listed(violations, violation_size) < violations.len() => {
+            ("violations", violations.len().to_string())
+        }
+        Error::Unresolved(failing) if listed(failing, unresolved_size) < failing.len() => {
+            ("violations", failing.len().to_string())
+        }
         _ => return HashMap::new(),
     };
     HashMap::from([(entry.0.to_owned(), entry.1)])
@@ -115,11 +128,20 @@ fn metadata(error: &Error) -> HashMap<String, String> {
 
 fn add_details(error: &Error, details: &mut ErrorDetails) {
     match error {
-        Error::LimitExceeded { retry_after } | Error::Busy { retry_after } => details.set_retry_info(Some(*retry_after)),
-        Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY)),
+        Error::LimitExceeded { retry_after } | Error::Busy { retry_after } => {
+            details.set_retry_info(Some(*retry_after))
+        }
+        Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => {
+            details.set_retry_info(Some(UNAVAILABLE_RETRY))
+        }
         Error::Invalid(violations) => {
             let named = &violations[..listed(violations, violation_size)];
-            details.set_bad_request(named.iter().map(|one| FieldViolation::new(&one.field, &one.description)).collect::<Vec<_>>())
+            details.set_bad_request(
+                named
+                    .iter()
+                    .map(|one| FieldViolation::new(&one.field, &one.description))
+                    .collect::<Vec<_>>(),
+            )
         }
         Error::Unresolved(failing) => {
             let named = &failing[..listed(failing, unresolved_size)];
@@ -154,7 +176,11 @@ fn listed<T>(items: &[T], size: fn(&T) -> usize) -> usize {
 }
 
 fn rfc3339(time: Timestamp) -> String {
-    prost_types::Timestamp { seconds: time.secs(), nanos: 0 }.to_string()
+    prost_types::Timestamp {
+        seconds: time.secs(),
+        nanos: 0,
+    }
+    .to_string()
 }
 
 #[cfg(test)]
@@ -179,7 +205,9 @@ mod tests {
             Error::BindingMismatch,
             Error::IdTokenInvalid("azp"),
             Error::ProviderRefused("access_denied".into()),
-            Error::Banned { until: Some(Timestamp::from_secs(0)) },
+            Error::Banned {
+                until: Some(Timestamp::from_secs(0)),
+            },
             Error::RegistrationClosed,
             Error::LoginClosed,
             Error::EmailInUse,
@@ -199,7 +227,11 @@ mod tests {
     }
 
     fn unresolved(count: usize) -> Error {
-        let one = |n| Unresolved { entry: format!("header-{n}"), placeholder: "{{A}}".into(), reason: UnresolvedReason::NotFederated };
+        let one = |n| Unresolved {
+            entry: format!("header-{n}"),
+            placeholder: "{{A}}".into(),
+            reason: UnresolvedReason::NotFederated,
+        };
         Error::Unresolved((0..count).map(one).collect())
     }
 
@@ -210,52 +242,102 @@ mod tests {
     #[test]
     fn every_reason_is_in_the_proto() {
         let codes = (0..17).map(|code| name(Code::from_i32(code)).1.to_owned());
-        for reason in every_error().into_iter().map(|error| info(&status(error)).reason).chain(codes) {
-            assert!(ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")).is_some(), "{reason}");
+        for reason in every_error()
+            .into_iter()
+            .map(|error| info(&status(error)).reason)
+            .chain(codes)
+        {
+            assert!(
+                ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")).is_some(),
+                "{reason}"
+            );
         }
     }
 
     #[test]
     fn causes_stay_here() {
         let status = status(Error::internal("canary"));
-        assert!(!String::from_utf8_lossy(status.details()).contains("canary") && !status.message().contains("canary"));
+        assert!(
+            !String::from_utf8_lossy(status.details()).contains("canary")
+                && !status.message().contains("canary")
+        );
         assert!(std::error::Error::source(&status).is_some());
     }
 
     #[test]
     fn what_varies_is_in_the_metadata() {
-        let banned = info(&status(Error::Banned { until: Some(Timestamp::from_secs(86_400)) }));
+        let banned = info(&status(Error::Banned {
+            until: Some(Timestamp::from_secs(86_400)),
+        }));
         assert_eq!(banned.metadata["until"], "1970-01-02T00:00:00Z");
-        assert_eq!(info(&status(Error::CallerNotAllowed("token.mint"))).metadata["permission"], "token.mint");
+        assert_eq!(
+            info(&status(Error::CallerNotAllowed("token.mint"))).metadata["permission"],
+            "token.mint"
+        );
     }
 
     #[test]
     fn waits_carry_retry_info() {
-        let delay = |error| status(error).get_details_retry_info().and_then(|info| info.retry_delay);
-        assert_eq!(delay(Error::Busy { retry_after: Duration::from_secs(7) }), Some(Duration::from_secs(7)));
-        assert_eq!(delay(Error::StoreUnavailable("gone".into())), Some(UNAVAILABLE_RETRY));
+        let delay = |error| {
+            status(error)
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay)
+        };
+        assert_eq!(
+            delay(Error::Busy {
+                retry_after: Duration::from_secs(7)
+            }),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            delay(Error::StoreUnavailable("gone".into())),
+            Some(UNAVAILABLE_RETRY)
+        );
     }
 
     #[test]
     fn failing_entries_and_fields_are_named() {
-        let failure = status(unresolved(3)).get_details_precondition_failure().expect("PreconditionFailure");
+        let failure = status(unresolved(3))
+            .get_details_precondition_failure()
+            .expect("PreconditionFailure");
         assert_eq!(failure.violations.len(), 3);
-        assert_eq!((&*failure.violations[2].subject, &*failure.violations[2].r#type), ("header-2", "NOT_FEDERATED"));
-        let invalid = status(Error::invalid("client.ip_address", "an address")).get_details_bad_request().expect("BadRequest");
+        assert_eq!(
+            (
+                &*failure.violations[2].subject,
+                &*failure.violations[2].r#type
+            ),
+            ("header-2", "NOT_FEDERATED")
+        );
+        let invalid = status(Error::invalid("client.ip_address", "an address"))
+            .get_details_bad_request()
+            .expect("BadRequest");
         assert_eq!(invalid.field_violations[0].field, "client.ip_address");
     }
 
     #[test]
     fn a_thousand_failing_entries_fit_the_trailers() {
         let status = complete(&status(unresolved(1000)), &"x".repeat(128));
-        assert!(status.details().len() < 6 * 1024, "{}", status.details().len());
+        assert!(
+            status.details().len() < 6 * 1024,
+            "{}",
+            status.details().len()
+        );
         assert_eq!(info(&status).metadata["violations"], "1000");
     }
 
     #[test]
     fn a_status_of_tonic_gets_reason_and_request_id() {
         let status = complete(&Status::internal("failed to decode"), "id-1");
-        assert_eq!((status.code(), info(&status).reason.as_str()), (Code::InvalidArgument, "MESSAGE_MALFORMED"));
-        assert_eq!(status.get_details_request_info().map(|info| info.request_id).as_deref(), Some("id-1"));
+        assert_eq!(
+            (status.code(), info(&status).reason.as_str()),
+            (Code::InvalidArgument, "MESSAGE_MALFORMED")
+        );
+        assert_eq!(
+            status
+                .get_details_request_info()
+                .map(|info| info.request_id)
+                .as_deref(),
+            Some("id-1")
+        );
     }
 }

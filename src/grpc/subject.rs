@@ -31,11 +31,15 @@ impl Api {
             }
             Some(Kind::SessionId(id)) => {
                 caller.require(any)?;
-                violations.check("subject.session_id", parse_id(&id, SessionId::parse)).map(Subject::Session)
+                violations
+                    .check("subject.session_id", parse_id(&id, SessionId::parse))
+                    .map(Subject::Session)
             }
             Some(Kind::UserId(id)) => {
                 caller.require(any)?;
-                violations.check("subject.user_id", parse_id(&id, UserId::parse)).map(Subject::User)
+                violations
+                    .check("subject.user_id", parse_id(&id, UserId::parse))
+                    .map(Subject::User)
             }
         })
     }

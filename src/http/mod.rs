@@ -41,7 +41,10 @@ impl Error {
     /// Whether the other side surely saw nothing of the request.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::UrlRefused(_) | Self::Unreachable(_) | Self::Setup(_))
+        matches!(
+            self,
+            Self::UrlRefused(_) | Self::Unreachable(_) | Self::Setup(_)
+        )
     }
 }
 
@@ -91,7 +94,8 @@ impl Client {
     /// [`Error`]; see [`Error::is_unsent`] for what may be tried again.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         self.check(&request.uri().to_string())?;
-        let request = reqwest::Request::try_from(request).map_err(|_| Error::UrlRefused("it cannot be read"))?;
+        let request = reqwest::Request::try_from(request)
+            .map_err(|_| Error::UrlRefused("it cannot be read"))?;
         let mut response = self.inner.execute(request).await.map_err(Error::from)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(Error::from)? {

@@ -6,7 +6,17 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 /// Suffixes of names that are private by their form; so are names without a dot.
-const PRIVATE_SUFFIXES: [&str; 9] = [".internal", ".local", ".lan", ".home.arpa", ".corp", ".intranet", ".private", ".svc", ".test"];
+const PRIVATE_SUFFIXES: [&str; 9] = [
+    ".internal",
+    ".local",
+    ".lan",
+    ".home.arpa",
+    ".corp",
+    ".intranet",
+    ".private",
+    ".svc",
+    ".test",
+];
 /// Metadata services outside the link-local ranges (Alibaba Cloud, AWS), which hand out credentials.
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
@@ -36,7 +46,10 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn of_issuer(issuer: &Url) -> Self {
         let host = issuer.host_str().unwrap_or_default().to_owned();
-        Self { host, kind: issuer.host().map_or(Kind::Never, kind_of_host) }
+        Self {
+            host,
+            kind: issuer.host().map_or(Kind::Never, kind_of_host),
+        }
     }
 
     pub(super) fn check(&self, url: &Url) -> Result<(), &'static str> {
@@ -54,7 +67,11 @@ impl Reach {
             Host::Ipv4(address) => IpAddr::V4(address),
             Host::Ipv6(address) => IpAddr::V6(address),
         };
-        if self.permits(url.host_str().unwrap_or_default(), address) { Ok(()) } else { Err("its address is out of reach") }
+        if self.permits(url.host_str().unwrap_or_default(), address) {
+            Ok(())
+        } else {
+            Err("its address is out of reach")
+        }
     }
 
     /// The issuer's own name may lead into a private network: it is the operator's word, and TLS proves it. Names from its discovery
@@ -62,7 +79,9 @@ impl Reach {
     fn permits(&self, host: &str, address: IpAddr) -> bool {
         match kind_of(address) {
             Kind::Public => true,
-            Kind::Private => self.kind == Kind::Private || (self.kind == Kind::Public && self.host == host),
+            Kind::Private => {
+                self.kind == Kind::Private || (self.kind == Kind::Public && self.host == host)
+            }
             Kind::Loopback => self.kind == Kind::Loopback,
             Kind::LinkLocal => self.kind == Kind::LinkLocal && self.host == host,
             Kind::Never => false,
@@ -103,7 +122,11 @@ fn kind_of_v4(address: Ipv4Addr) -> Kind {
         [169, 254, ..] => Kind::LinkLocal,
         _ if address == METADATA_V4 => Kind::LinkLocal,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Kind::Private,
-        [0 | 224.., ..] | [192, 0, 0 | 2, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => Kind::Never,
+        [0 | 224.., ..]
+        | [192, 0, 0 | 2, _]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _] => Kind::Never,
         _ => Kind::Public,
     }
 }
@@ -115,7 +138,9 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
         _ if address == METADATA_V6 => Kind::LinkLocal,
         [0xfe80..=0xfebf, ..] => Kind::LinkLocal,
         [0xfc00..=0xfdff, ..] => Kind::Private,
-        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => kind_of_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => {
+            kind_of_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+        }
         [0x2001, 0x0db8 | 0, ..] | [0x2002, ..] => Kind::Never,
         [0x2000..=0x3fff, ..] => Kind::Public,
         _ => Kind::Never,
@@ -130,7 +155,9 @@ impl Resolve for Resolver {
         let reach = self.0.clone();
         Box::pin(async move {
             let host = name.as_str();
-            let permitted = tokio::net::lookup_host((host, 0)).await?.filter(|address| reach.permits(host, address.ip()));
+            let permitted = tokio::net::lookup_host((host, 0))
+                .await?
+                .filter(|address| reach.permits(host, address.ip()));
             let permitted: Vec<SocketAddr> = permitted.collect();
             if permitted.is_empty() {
                 return Err("the host has no address within reach".into());
@@ -172,27 +199,60 @@ mod tests {
 
     #[test]
     fn a_public_issuer_leads_nowhere_inside() {
-        for address in
-            INSIDE.into_iter().chain(["::ffff:10.0.0.1", "::ffff:8.8.8.8", "::8.8.8.8", "ff02::1", "fec0::1", "2002:a00:1::", "fd00::1"])
-        {
-            assert!(!permits("https://idp.example", "tokens.idp.example", address), "{address}");
+        for address in INSIDE.into_iter().chain([
+            "::ffff:10.0.0.1",
+            "::ffff:8.8.8.8",
+            "::8.8.8.8",
+            "ff02::1",
+            "fec0::1",
+            "2002:a00:1::",
+            "fd00::1",
+        ]) {
+            assert!(
+                !permits("https://idp.example", "tokens.idp.example", address),
+                "{address}"
+            );
         }
         for address in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"] {
-            assert!(permits("https://idp.example", "tokens.idp.example", address), "{address}");
+            assert!(
+                permits("https://idp.example", "tokens.idp.example", address),
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn an_issuers_own_name_may_lead_into_a_private_network_and_no_further() {
-        assert!(permits("https://sso.corp.example", "sso.corp.example", "10.1.2.3"));
-        assert!(!permits("https://sso.corp.example", "vault.corp.example", "10.1.2.3"));
-        assert!(!permits("https://sso.corp.example", "sso.corp.example", "127.0.0.1"));
-        assert!(!permits("https://sso.corp.example", "sso.corp.example", "169.254.169.254"));
+        assert!(permits(
+            "https://sso.corp.example",
+            "sso.corp.example",
+            "10.1.2.3"
+        ));
+        assert!(!permits(
+            "https://sso.corp.example",
+            "vault.corp.example",
+            "10.1.2.3"
+        ));
+        assert!(!permits(
+            "https://sso.corp.example",
+            "sso.corp.example",
+            "127.0.0.1"
+        ));
+        assert!(!permits(
+            "https://sso.corp.example",
+            "sso.corp.example",
+            "169.254.169.254"
+        ));
     }
 
     #[test]
     fn a_private_issuer_reaches_private_networks_but_not_this_machine() {
-        for issuer in ["https://10.0.0.5", "https://keycloak", "https://keycloak.auth.svc", "https://idp.internal"] {
+        for issuer in [
+            "https://10.0.0.5",
+            "https://keycloak",
+            "https://keycloak.auth.svc",
+            "https://idp.internal",
+        ] {
             assert!(permits(issuer, "other", "10.9.9.9"), "{issuer}");
             assert!(!permits(issuer, "other", "127.0.0.1"), "{issuer}");
             assert!(!permits(issuer, "other", "169.254.169.254"), "{issuer}");
@@ -202,7 +262,12 @@ mod tests {
 
     #[test]
     fn a_loopback_issuer_reaches_this_machine_and_not_the_network_around_it() {
-        for issuer in ["http://localhost:4000", "http://127.0.0.1", "http://[::1]:1", "http://idp.localhost"] {
+        for issuer in [
+            "http://localhost:4000",
+            "http://127.0.0.1",
+            "http://[::1]:1",
+            "http://idp.localhost",
+        ] {
             assert!(permits(issuer, "localhost", "127.0.0.1"), "{issuer}");
             assert!(permits(issuer, "localhost", "::1"), "{issuer}");
             assert!(!permits(issuer, "localhost", "10.0.0.1"), "{issuer}");
@@ -212,18 +277,31 @@ mod tests {
     #[test]
     fn a_link_local_address_is_open_only_to_an_issuer_that_is_that_address() {
         assert!(permits("https://169.254.1.1", "169.254.1.1", "169.254.1.1"));
-        assert!(!permits("https://169.254.1.1", "metadata", "169.254.169.254"));
+        assert!(!permits(
+            "https://169.254.1.1",
+            "metadata",
+            "169.254.169.254"
+        ));
     }
 
     #[test]
     fn only_https_urls_and_http_ones_of_loopback_hosts_pass() {
         let local = reach("http://127.0.0.1:9000");
         let public = reach("https://idp.example");
-        let pass = |reach: &Reach, url: &str| Url::parse(url).is_ok_and(|url| reach.check(&url).is_ok());
-        for url in ["http://127.0.0.1:9000/x", "http://localhost/x", "http://[::1]/x", "https://idp.example/x"] {
+        let pass =
+            |reach: &Reach, url: &str| Url::parse(url).is_ok_and(|url| reach.check(&url).is_ok());
+        for url in [
+            "http://127.0.0.1:9000/x",
+            "http://localhost/x",
+            "http://[::1]/x",
+            "https://idp.example/x",
+        ] {
             assert!(pass(&local, url), "{url}");
         }
-        assert!(pass(&public, "https://idp.example/token") && pass(&public, "https://other.example/token"));
+        assert!(
+            pass(&public, "https://idp.example/token")
+                && pass(&public, "https://other.example/token")
+        );
         for url in [
             "http://idp.example/",
             "http://127.0.0.1/",

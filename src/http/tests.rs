@@ -27,36 +27,67 @@ async fn serve(answer: Vec<u8>, hold: bool) -> String {
 
 async fn get(url: &str) -> Result<Response, Error> {
     let client = Client::for_issuer(&Url::parse(url).expect("a URL")).expect("a client");
-    client.send(::http::Request::get(url).body(Vec::new()).expect("a request")).await
+    client
+        .send(
+            ::http::Request::get(url)
+                .body(Vec::new())
+                .expect("a request"),
+        )
+        .await
 }
 
 fn answer(body: &[u8]) -> Vec<u8> {
-    [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    [
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
+        body,
+    ]
+    .concat()
 }
 
 #[tokio::test]
 async fn a_response_of_one_mebibyte_is_read_and_a_longer_one_is_not() {
-    let response = get(&serve(answer(&vec![b'x'; MAX_BODY]), false).await).await.expect("a response");
-    assert_eq!((response.status().as_u16(), response.body().len()), (200, MAX_BODY));
-    let error = get(&serve(answer(&vec![b'x'; MAX_BODY + 1]), false).await).await.expect_err("too large");
+    let response = get(&serve(answer(&vec![b'x'; MAX_BODY]), false).await)
+        .await
+        .expect("a response");
+    assert_eq!(
+        (response.status().as_u16(), response.body().len()),
+        (200, MAX_BODY)
+    );
+    let error = get(&serve(answer(&vec![b'x'; MAX_BODY + 1]), false).await)
+        .await
+        .expect_err("too large");
     assert!(matches!(error, Error::TooLarge));
 }
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_not_followed() {
-    let url = serve(b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_vec(), false).await;
+    let url = serve(
+        b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n"
+            .to_vec(),
+        false,
+    )
+    .await;
     assert_eq!(get(&url).await.expect("a response").status().as_u16(), 302);
 }
 
 #[tokio::test]
 async fn compressed_bytes_stay_compressed() {
-    let url = serve(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\x8b\x08".to_vec(), false).await;
+    let url = serve(
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\x8b\x08"
+            .to_vec(),
+        false,
+    )
+    .await;
     assert_eq!(get(&url).await.expect("a response").body(), b"\x1f\x8b\x08");
 }
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up_in_time_and_may_have_been_sent() {
-    let url = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(), true).await;
+    let url = serve(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(),
+        true,
+    )
+    .await;
     let start = Instant::now();
     let error = get(&url).await.expect_err("a timeout");
     assert!(matches!(error, Error::TimedOut) && !error.is_unsent());
@@ -65,9 +96,18 @@ async fn a_body_that_never_ends_is_given_up_in_time_and_may_have_been_sent() {
 
 #[tokio::test]
 async fn a_truncated_answer_may_have_been_sent() {
-    for bytes in [&b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx"[..], b"HTTP/1.1 2", b""] {
-        let error = get(&serve(bytes.to_vec(), false).await).await.expect_err("a broken answer");
-        assert!(matches!(error, Error::Broken(_)) && !error.is_unsent(), "{error:?}");
+    for bytes in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx"[..],
+        b"HTTP/1.1 2",
+        b"",
+    ] {
+        let error = get(&serve(bytes.to_vec(), false).await)
+            .await
+            .expect_err("a broken answer");
+        assert!(
+            matches!(error, Error::Broken(_)) && !error.is_unsent(),
+            "{error:?}"
+        );
     }
 }
 
@@ -76,13 +116,23 @@ async fn a_closed_port_saw_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let error = get(&format!("http://{address}")).await.expect_err("refused");
+    let error = get(&format!("http://{address}"))
+        .await
+        .expect_err("refused");
     assert!(matches!(error, Error::Unreachable(_)) && error.is_unsent());
 }
 
 #[tokio::test]
 async fn a_name_that_leads_inside_is_refused_after_resolution() {
-    let client = Client::for_issuer(&Url::parse("https://idp.example").expect("a URL")).expect("a client");
-    let error = client.send(::http::Request::get("https://localhost:1/").body(Vec::new()).expect("a request")).await.expect_err("refused");
+    let client =
+        Client::for_issuer(&Url::parse("https://idp.example").expect("a URL")).expect("a client");
+    let error = client
+        .send(
+            ::http::Request::get("https://localhost:1/")
+                .body(Vec::new())
+                .expect("a request"),
+        )
+        .await
+        .expect_err("refused");
     assert!(matches!(error, Error::Unreachable(_)) && error.is_unsent());
 }

@@ -22,14 +22,24 @@ pub struct UnverifiedIdToken {
 /// # Errors
 /// What is wrong with it, in words that hold nothing of it.
 pub fn parse_id_token(token: &str, algorithms: &[&str]) -> Result<UnverifiedIdToken, &'static str> {
-    let compact = Compact::split(token, MAX_LEN).ok_or("it is not a compact JWS of at most 64 KiB")?;
-    let header = compact.header().and_then(|json| object(&json)).ok_or("its header is not an object without repeated members")?;
+    let compact =
+        Compact::split(token, MAX_LEN).ok_or("it is not a compact JWS of at most 64 KiB")?;
+    let header = compact
+        .header()
+        .and_then(|json| object(&json))
+        .ok_or("its header is not an object without repeated members")?;
     let kid = read_header(&header, algorithms)?;
-    let claims = compact.payload().and_then(|json| object(&json)).ok_or("its payload is not an object without repeated members")?;
+    let claims = compact
+        .payload()
+        .and_then(|json| object(&json))
+        .ok_or("its payload is not an object without repeated members")?;
     Ok(UnverifiedIdToken { kid, claims })
 }
 
-fn read_header(header: &Map<String, Value>, algorithms: &[&str]) -> Result<Option<String>, &'static str> {
+fn read_header(
+    header: &Map<String, Value>,
+    algorithms: &[&str],
+) -> Result<Option<String>, &'static str> {
     if header.contains_key("crit") {
         return Err("its header has critical members");
     }
@@ -47,7 +57,9 @@ fn read_header(header: &Map<String, Value>, algorithms: &[&str]) -> Result<Optio
         Some(_) => return Err("its kid is not text"),
     };
     match header.get("alg") {
-        Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => Ok(kid),
+        Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => {
+            Ok(kid)
+        }
         _ => Err("its algorithm is not one of those configured"),
     }
 }
@@ -65,12 +77,19 @@ mod tests {
     use crate::jose::encode;
 
     fn parse(header: &str, payload: &str) -> Result<UnverifiedIdToken, &'static str> {
-        parse_id_token(&format!("{}.{}.c2ln", encode(header), encode(payload)), &["RS256", "HS256", "none"])
+        parse_id_token(
+            &format!("{}.{}.c2ln", encode(header), encode(payload)),
+            &["RS256", "HS256", "none"],
+        )
     }
 
     #[test]
     fn unknown_header_members_are_ignored_and_the_claims_are_read() {
-        let token = parse(r#"{"alg":"RS256","kid":"k","typ":"jwt","x5t":"x","pi.atm":"y"}"#, r#"{"sub":"ann"}"#).expect("parses");
+        let token = parse(
+            r#"{"alg":"RS256","kid":"k","typ":"jwt","x5t":"x","pi.atm":"y"}"#,
+            r#"{"sub":"ann"}"#,
+        )
+        .expect("parses");
         assert_eq!(token.kid.as_deref(), Some("k"));
         assert_eq!(token.claims["sub"], "ann");
         assert!(parse(r#"{"alg":"RS256"}"#, "{}").is_ok());
@@ -108,7 +127,13 @@ mod tests {
         for payload in ["", "[]", "null", r#"{"sub":"a","sub":"b"}"#, "{} {}"] {
             assert!(parse(r#"{"alg":"RS256"}"#, payload).is_err(), "{payload}");
         }
-        assert!(parse(r#"{"alg":"RS256"}"#, &format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_LEN))).is_err());
+        assert!(
+            parse(
+                r#"{"alg":"RS256"}"#,
+                &format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_LEN))
+            )
+            .is_err()
+        );
         assert!(parse_id_token("a.b", &["RS256"]).is_err());
         assert!(parse_id_token("", &["RS256"]).is_err());
     }

@@ -83,12 +83,19 @@ mod tests {
     #[test]
     fn an_object_is_read_whole() {
         let read = object(br#" {"a":[1,-2,1.5,null,true,"x"],"b":{"c":{}}} "#).expect("an object");
-        assert_eq!(Value::Object(read), json!({"a": [1, -2, 1.5, null, true, "x"], "b": {"c": {}}}));
+        assert_eq!(
+            Value::Object(read),
+            json!({"a": [1, -2, 1.5, null, true, "x"], "b": {"c": {}}})
+        );
     }
 
     #[test]
     fn a_repeated_member_is_refused_at_any_depth() {
-        for text in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":2}}"#, r#"{"a":[{"b":1,"\u0062":2}]}"#] {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"{"a":[{"b":1,"\u0062":2}]}"#,
+        ] {
             assert_eq!(object(text.as_bytes()), None, "{text}");
         }
     }

@@ -12,9 +12,21 @@ const MIN_RSA_EXPONENT: u64 = 65_537;
 /// Left out are symmetric and private keys, keys for other uses, weak RSA keys, and all of those that share a `kid`.
 #[must_use]
 pub fn provider_keys(json: &[u8]) -> Option<Vec<Map<String, Value>>> {
-    let Some(Value::Array(keys)) = object(json)?.remove("keys") else { return None };
-    let sound: Vec<_> = keys.into_iter().filter_map(into_object).filter(may_verify).collect();
-    Some(sound.iter().filter(|key| has_own_kid(key, &sound)).cloned().collect())
+    let Some(Value::Array(keys)) = object(json)?.remove("keys") else {
+        return None;
+    };
+    let sound: Vec<_> = keys
+        .into_iter()
+        .filter_map(into_object)
+        .filter(may_verify)
+        .collect();
+    Some(
+        sound
+            .iter()
+            .filter(|key| has_own_kid(key, &sound))
+            .cloned()
+            .collect(),
+    )
 }
 
 fn into_object(key: Value) -> Option<Map<String, Value>> {
@@ -35,13 +47,18 @@ fn may_verify(key: &Map<String, Value>) -> bool {
 
 fn is_for_signatures(key: &Map<String, Value>) -> bool {
     let by_use = key.get("use").is_none_or(|value| value == "sig");
-    let by_ops = key.get("key_ops").is_none_or(|ops| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify")));
+    let by_ops = key.get("key_ops").is_none_or(|ops| {
+        ops.as_array()
+            .is_some_and(|ops| ops.iter().any(|op| op == "verify"))
+    });
     by_use && by_ops
 }
 
 fn is_strong_rsa(key: &Map<String, Value>) -> bool {
     let number = |name| key.get(name).and_then(Value::as_str).and_then(decode);
-    let (Some(modulus), Some(exponent)) = (number("n"), number("e")) else { return false };
+    let (Some(modulus), Some(exponent)) = (number("n"), number("e")) else {
+        return false;
+    };
     bits(&modulus) >= MIN_RSA_BITS && is_sound_exponent(&exponent)
 }
 
@@ -55,13 +72,22 @@ fn bits(number: &[u8]) -> usize {
 
 fn is_sound_exponent(bytes: &[u8]) -> bool {
     bytes.len() <= 8 && {
-        let exponent = bytes.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        let exponent = bytes
+            .iter()
+            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
         exponent >= MIN_RSA_EXPONENT && exponent % 2 == 1
     }
 }
 
 fn has_own_kid(key: &Map<String, Value>, keys: &[Map<String, Value>]) -> bool {
-    key.get("kid").is_none_or(|kid| kid.is_string() && keys.iter().filter(|other| other.get("kid") == Some(kid)).count() == 1)
+    key.get("kid").is_none_or(|kid| {
+        kid.is_string()
+            && keys
+                .iter()
+                .filter(|other| other.get("kid") == Some(kid))
+                .count()
+                == 1
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +103,14 @@ mod tests {
     fn kept(keys: &[Value]) -> Vec<String> {
         let set = json!({ "keys": keys }).to_string();
         let keys = provider_keys(set.as_bytes()).expect("a key set");
-        keys.iter().map(|key| key.get("kid").and_then(Value::as_str).unwrap_or("-").to_owned()).collect()
+        keys.iter()
+            .map(|key| {
+                key.get("kid")
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned()
+            })
+            .collect()
     }
 
     fn with(mut key: Value, name: &str, value: Value) -> Value {
@@ -90,7 +123,8 @@ mod tests {
     #[test]
     fn signature_keys_are_kept() {
         let ec = json!({"kty": "EC", "crv": "P-256", "kid": "ec", "x": "", "y": "", "use": "sig"});
-        let okp = json!({"kty": "OKP", "crv": "Ed25519", "kid": "okp", "x": "", "key_ops": ["verify"]});
+        let okp =
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "okp", "x": "", "key_ops": ["verify"]});
         assert_eq!(kept(&[rsa("rsa", 2048, E), ec, okp]), ["rsa", "ec", "okp"]);
     }
 
@@ -107,14 +141,25 @@ mod tests {
             with(rsa("a", 2048, E), "d", json!("AAAA")),
             with(rsa("a", 2048, E), "kid", json!(7)),
         ] {
-            assert_eq!(kept(std::slice::from_ref(&key)), Vec::<String>::new(), "{key}");
+            assert_eq!(
+                kept(std::slice::from_ref(&key)),
+                Vec::<String>::new(),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn weak_rsa_keys_are_left_out() {
         assert!(kept(&[rsa("a", 2040, E)]).is_empty());
-        assert!(kept(&[with(rsa("a", 2048, E), "n", json!(encode([vec![0; 8], vec![0xff; 255]].concat())))]).is_empty());
+        assert!(
+            kept(&[with(
+                rsa("a", 2048, E),
+                "n",
+                json!(encode([vec![0; 8], vec![0xff; 255]].concat()))
+            )])
+            .is_empty()
+        );
         for exponent in [&[1][..], &[3], &[0, 0, 3], &[1, 0, 0], &[], &[1; 9]] {
             assert!(kept(&[rsa("a", 2048, exponent)]).is_empty(), "{exponent:?}");
         }
@@ -122,7 +167,10 @@ mod tests {
 
     #[test]
     fn keys_that_share_a_kid_are_left_out() {
-        assert_eq!(kept(&[rsa("a", 2048, E), rsa("a", 3072, E), rsa("b", 2048, E)]), ["b"]);
+        assert_eq!(
+            kept(&[rsa("a", 2048, E), rsa("a", 3072, E), rsa("b", 2048, E)]),
+            ["b"]
+        );
     }
 
     #[test]

@@ -25,9 +25,13 @@ impl SigningKey {
     /// # Panics
     /// Where the system's randomness fails.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a service without randomness must not go on")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a service without randomness must not go on"
+    )]
     pub fn generate_pkcs8() -> Zeroizing<Vec<u8>> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("the random generator failed");
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .expect("the random generator failed");
         Zeroizing::new(document.as_ref().to_vec())
     }
 
@@ -36,8 +40,15 @@ impl SigningKey {
     pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let verify = VerifyKey::from_bytes(pair.public_key().as_ref())?;
-        let prefix = encode(format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"at+jwt"}}"#, verify.kid)) + ".";
-        Some(Self { pair, verify, prefix })
+        let prefix = encode(format!(
+            r#"{{"alg":"EdDSA","kid":"{}","typ":"at+jwt"}}"#,
+            verify.kid
+        )) + ".";
+        Some(Self {
+            pair,
+            verify,
+            prefix,
+        })
     }
 
     /// Its public half.
@@ -71,7 +82,9 @@ impl SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("kid", &self.verify.kid).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("kid", &self.verify.kid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,7 +101,11 @@ impl VerifyKey {
     #[must_use]
     pub fn from_bytes(public: &[u8]) -> Option<Self> {
         let public = public.try_into().ok()?;
-        Some(Self { kid: thumbprint(&public), public, decoding: DecodingKey::from_ed_der(&public) })
+        Some(Self {
+            kid: thumbprint(&public),
+            public,
+            decoding: DecodingKey::from_ed_der(&public),
+        })
     }
 
     /// The key's id: the thumbprint of its JWK (RFC 7638).
@@ -104,18 +121,32 @@ impl VerifyKey {
     }
 
     pub(super) fn accepts(&self, signing_input: &str, signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, signing_input.as_bytes(), &self.decoding, Algorithm::EdDSA).unwrap_or(false)
+        jsonwebtoken::crypto::verify(
+            signature,
+            signing_input.as_bytes(),
+            &self.decoding,
+            Algorithm::EdDSA,
+        )
+        .unwrap_or(false)
     }
 }
 
 impl fmt::Debug for VerifyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyKey").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("VerifyKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }
 
 fn thumbprint(public: &[u8; 32]) -> String {
-    encode(sha256(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(public)).as_bytes()))
+    encode(sha256(
+        format!(
+            r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
+            encode(public)
+        )
+        .as_bytes(),
+    ))
 }
 
 #[cfg(test)]
@@ -134,7 +165,10 @@ mod tests {
     fn a_key_comes_back_from_its_pkcs8_form_and_nothing_else_does() {
         let pkcs8 = SigningKey::generate_pkcs8();
         let key = SigningKey::from_pkcs8(&pkcs8).expect("a key");
-        assert_eq!(SigningKey::from_pkcs8(&pkcs8).expect("a key").kid(), key.kid());
+        assert_eq!(
+            SigningKey::from_pkcs8(&pkcs8).expect("a key").kid(),
+            key.kid()
+        );
         assert!(SigningKey::from_pkcs8(&pkcs8[1..]).is_none());
         assert!(SigningKey::from_pkcs8(&[]).is_none());
         assert!(VerifyKey::from_bytes(&[0; 31]).is_none());

@@ -31,7 +31,12 @@ impl<'a> Compact<'a> {
         }
         let (signing_input, signature) = token.rsplit_once('.')?;
         let (header, payload) = signing_input.split_once('.')?;
-        Some(Self { signing_input, header, payload, signature })
+        Some(Self {
+            signing_input,
+            header,
+            payload,
+            signature,
+        })
     }
 
     fn header(&self) -> Option<Vec<u8>> {

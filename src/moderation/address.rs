@@ -14,7 +14,8 @@ const IPV6_PREFIX: u8 = 64;
 const MAPPED_PREFIX: u8 = 96;
 
 const ADDRESS_EXPECTED: &str = "one IP address is expected";
-const CIDR_EXPECTED: &str = "a range in CIDR form without host bits is expected, such as 192.0.2.0/24";
+const CIDR_EXPECTED: &str =
+    "a range in CIDR form without host bits is expected, such as 192.0.2.0/24";
 
 /// An end user's address; IPv4 mapped into IPv6 is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +27,10 @@ impl Address {
     /// # Errors
     /// What is expected, where the text is anything else.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let plain = text.len() <= MAX_LEN && text.bytes().all(|b| b.is_ascii_hexdigit() || b".:[]".contains(&b));
+        let plain = text.len() <= MAX_LEN
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() || b".:[]".contains(&b));
         let ip = if plain { without_port(text) } else { None };
         ip.map(Self::from).ok_or(ADDRESS_EXPECTED)
     }
@@ -54,16 +58,29 @@ impl From<IpAddr> for Address {
 }
 
 fn without_port(text: &str) -> Option<IpAddr> {
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let bracketed = || {
+        text.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(IpAddr::V6)
+    };
     let address = text.parse().ok();
-    address.or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip())).or_else(bracketed).or_else(|| mapped_with_port(text))
+    address
+        .or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))
+        .or_else(bracketed)
+        .or_else(|| mapped_with_port(text))
 }
 
 /// `::ffff:192.0.2.1:80`, the one IPv6 form whose port shows without brackets.
 fn mapped_with_port(text: &str) -> Option<IpAddr> {
     let (address, port) = text.rsplit_once(':')?;
     port.parse::<u16>().ok()?;
-    address.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped().map(IpAddr::V4)
+    address
+        .parse::<Ipv6Addr>()
+        .ok()?
+        .to_ipv4_mapped()
+        .map(IpAddr::V4)
 }
 
 /// Reads a range; bits beyond the prefix are refused, because with them it is unclear which range is meant.
@@ -72,19 +89,26 @@ fn mapped_with_port(text: &str) -> Option<IpAddr> {
 /// What is expected, where the text is anything else.
 pub fn parse_cidr(text: &str) -> Result<Network, &'static str> {
     let net = read_net(text).filter(|net| net.trunc() == *net);
-    net.map(|net| Network::new(unmapped(net))).ok_or(CIDR_EXPECTED)
+    net.map(|net| Network::new(unmapped(net)))
+        .ok_or(CIDR_EXPECTED)
 }
 
 /// Not ipnet's own parser, which takes leading zeros.
 fn read_net(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.split_once('/')?;
-    let length: u8 = prefix.parse().ok().filter(|length: &u8| length.to_string() == prefix)?;
+    let length: u8 = prefix
+        .parse()
+        .ok()
+        .filter(|length: &u8| length.to_string() == prefix)?;
     IpNet::new(address.parse().ok()?, length).ok()
 }
 
 /// A range of mapped addresses is a range of IPv4.
 fn unmapped(net: IpNet) -> IpNet {
-    let (IpAddr::V4(ip), Some(prefix)) = (net.addr().to_canonical(), net.prefix_len().checked_sub(MAPPED_PREFIX)) else {
+    let (IpAddr::V4(ip), Some(prefix)) = (
+        net.addr().to_canonical(),
+        net.prefix_len().checked_sub(MAPPED_PREFIX),
+    ) else {
         return net;
     };
     Ipv4Net::new(ip, prefix).map_or(net, IpNet::V4)
@@ -109,7 +133,13 @@ mod tests {
             ("::ffff:1.2.3.4:8080", "1.2.3.4"),
             ("[::ffff:1.2.3.4]:8080", "1.2.3.4"),
         ] {
-            assert_eq!(Address::parse(text).map(|address| address.ip().to_string()).as_deref(), Ok(ip), "{text}");
+            assert_eq!(
+                Address::parse(text)
+                    .map(|address| address.ip().to_string())
+                    .as_deref(),
+                Ok(ip),
+                "{text}"
+            );
         }
     }
 
@@ -148,8 +178,18 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_stands_for_its_64() {
-        for (text, network) in [("192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"), ("::1", "::/64")] {
-            assert_eq!(Address::parse(text).expect("an address").network().to_string(), network);
+        for (text, network) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+            ("::1", "::/64"),
+        ] {
+            assert_eq!(
+                Address::parse(text)
+                    .expect("an address")
+                    .network()
+                    .to_string(),
+                network
+            );
         }
     }
 
@@ -162,7 +202,13 @@ mod tests {
             ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
             ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
         ] {
-            assert_eq!(parse_cidr(text).map(|network| network.to_string()).as_deref(), Ok(network), "{text}");
+            assert_eq!(
+                parse_cidr(text)
+                    .map(|network| network.to_string())
+                    .as_deref(),
+                Ok(network),
+                "{text}"
+            );
         }
         for text in [
             "",

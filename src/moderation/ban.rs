@@ -26,20 +26,35 @@ impl Moderation {
     ///
     /// # Errors
     /// [`Error::StoreUnavailable`].
-    pub async fn check_access(&self, user: Option<&UserId>, address: Option<Address>, now: Timestamp) -> Result<Option<Ban>> {
+    pub async fn check_access(
+        &self,
+        user: Option<&UserId>,
+        address: Option<Address>,
+        now: Timestamp,
+    ) -> Result<Option<Ban>> {
         if user.is_none() && address.is_none() {
             return Ok(None);
         }
-        Ok(self.store.find_ban(user, address.map(Address::ip), now).await?)
+        Ok(self
+            .store
+            .find_ban(user, address.map(Address::ip), now)
+            .await?)
     }
 
     /// Refuses a banned user or address.
     ///
     /// # Errors
     /// [`Error::Banned`], [`Error::StoreUnavailable`].
-    pub async fn refuse_banned(&self, user: Option<&UserId>, address: Option<Address>, now: Timestamp) -> Result<()> {
+    pub async fn refuse_banned(
+        &self,
+        user: Option<&UserId>,
+        address: Option<Address>,
+        now: Timestamp,
+    ) -> Result<()> {
         match self.check_access(user, address, now).await? {
-            Some(ban) => Err(Error::Banned { until: ban.expire_time }),
+            Some(ban) => Err(Error::Banned {
+                until: ban.expire_time,
+            }),
             None => Ok(()),
         }
     }
@@ -48,15 +63,28 @@ impl Moderation {
     ///
     /// # Errors
     /// [`Error::Invalid`] with everything that is wrong, [`Error::StoreUnavailable`].
-    pub async fn ban(&self, target: Option<TargetText<'_>>, duration: Option<Duration>, reason: &str, now: Timestamp) -> Result<Ban> {
+    pub async fn ban(
+        &self,
+        target: Option<TargetText<'_>>,
+        duration: Option<Duration>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ban> {
         let mut violations = Violations::default();
         let target = read_target(target, &mut violations);
         violations.check("duration", check_duration(duration));
         violations.check("reason", check_reason(reason));
         violations.finish()?;
-        let target = target.ok_or_else(|| Error::internal("a target was neither read nor refused"))?;
+        let target =
+            target.ok_or_else(|| Error::internal("a target was neither read nor refused"))?;
         let expire_time = duration.map(|duration| now.plus(duration));
-        let ban = Ban { id: BanId::new(now), target, reason: reason.to_owned(), create_time: now, expire_time };
+        let ban = Ban {
+            id: BanId::new(now),
+            target,
+            reason: reason.to_owned(),
+            create_time: now,
+            expire_time,
+        };
         self.store.insert_ban(&ban).await?;
         Ok(ban)
     }
@@ -66,7 +94,10 @@ impl Moderation {
     /// # Errors
     /// [`Error::BanNotFound`], [`Error::StoreUnavailable`].
     pub async fn lift(&self, id: &BanId, now: Timestamp) -> Result<Ban> {
-        self.store.lift_ban(id, now).await?.ok_or(Error::BanNotFound)
+        self.store
+            .lift_ban(id, now)
+            .await?
+            .ok_or(Error::BanNotFound)
     }
 
     /// Bans in force made before (`create_time`, `id`), newest first.
@@ -80,9 +111,15 @@ impl Moderation {
 
 fn read_target(target: Option<TargetText<'_>>, violations: &mut Violations) -> Option<BanTarget> {
     match target {
-        Some(TargetText::UserId(id)) => violations.check("user_id", read_user_id(id)).map(BanTarget::User),
-        Some(TargetText::IpAddress(ip)) => violations.check("ip_address", Address::parse(ip)).map(|ip| BanTarget::Network(ip.network())),
-        Some(TargetText::Cidr(cidr)) => violations.check("cidr", parse_cidr(cidr)).map(BanTarget::Network),
+        Some(TargetText::UserId(id)) => violations
+            .check("user_id", read_user_id(id))
+            .map(BanTarget::User),
+        Some(TargetText::IpAddress(ip)) => violations
+            .check("ip_address", Address::parse(ip))
+            .map(|ip| BanTarget::Network(ip.network())),
+        Some(TargetText::Cidr(cidr)) => violations
+            .check("cidr", parse_cidr(cidr))
+            .map(BanTarget::Network),
         None => {
             violations.add("target", "user_id, ip_address or cidr is required");
             None
@@ -102,7 +139,11 @@ fn check_duration(duration: Option<Duration>) -> Result<(), &'static str> {
 
 fn check_reason(reason: &str) -> Result<(), &'static str> {
     let shaped = reason.len() <= MAX_REASON_LEN && !reason.chars().any(char::is_control);
-    if shaped { Ok(()) } else { Err("at most 256 bytes without control characters are expected") }
+    if shaped {
+        Ok(())
+    } else {
+        Err("at most 256 bytes without control characters are expected")
+    }
 }
 
 #[cfg(test)]
@@ -145,10 +186,18 @@ mod tests {
                 (TargetText::IpAddress("2001:db8::1"), "2001:db8::/64"),
                 (TargetText::Cidr("198.51.100.0/24"), "198.51.100.0/24"),
             ] {
-                let ban = moderation.ban(Some(target), None, "", NOW).await.expect("banned");
-                assert_eq!(ban.target, BanTarget::Network(shown.parse().expect("a network")));
+                let ban = moderation
+                    .ban(Some(target), None, "", NOW)
+                    .await
+                    .expect("banned");
+                assert_eq!(
+                    ban.target,
+                    BanTarget::Network(shown.parse().expect("a network"))
+                );
             }
-            let refused = moderation.refuse_banned(None, Some(address("2001:db8::2")), NOW).await;
+            let refused = moderation
+                .refuse_banned(None, Some(address("2001:db8::2")), NOW)
+                .await;
             assert!(matches!(refused, Err(Error::Banned { until: None })));
         })
         .await;
@@ -158,11 +207,24 @@ mod tests {
     async fn a_bad_order_names_all_that_is_wrong_and_bans_nobody() {
         on_each_engine(async |store| {
             let moderation = Moderation::new(store, config());
-            let refused = moderation.ban(None, Some(Duration::ZERO), "line\nbreak", NOW).await;
-            let Err(Error::Invalid(violations)) = refused else { panic!("{refused:?}") };
-            let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+            let refused = moderation
+                .ban(None, Some(Duration::ZERO), "line\nbreak", NOW)
+                .await;
+            let Err(Error::Invalid(violations)) = refused else {
+                panic!("{refused:?}")
+            };
+            let fields: Vec<_> = violations
+                .iter()
+                .map(|violation| violation.field.as_str())
+                .collect();
             assert_eq!(fields, ["target", "duration", "reason"]);
-            assert_eq!(moderation.list((i64::MAX, ""), 50, NOW).await.expect("answers"), []);
+            assert_eq!(
+                moderation
+                    .list((i64::MAX, ""), 50, NOW)
+                    .await
+                    .expect("answers"),
+                []
+            );
         })
         .await;
     }
@@ -170,7 +232,13 @@ mod tests {
     #[tokio::test]
     async fn without_ban_violations_scores_ban_nobody_and_administrators_still_do() {
         on_each_engine(async |store| {
-            let moderation = Moderation::new(store, config::Moderation { ban_violations: false, ..config() });
+            let moderation = Moderation::new(
+                store,
+                config::Moderation {
+                    ban_violations: false,
+                    ..config()
+                },
+            );
             let heavy = Violation {
                 kind: "non_browser".to_owned(),
                 user: None,
@@ -178,11 +246,25 @@ mod tests {
                 score: Some(1000),
                 request_id: None,
             };
-            let recorded = moderation.record("chat", &heavy, NOW).await.expect("recorded");
+            let recorded = moderation
+                .record("chat", &heavy, NOW)
+                .await
+                .expect("recorded");
             assert_eq!((recorded.score, recorded.bans.len()), (1000, 0));
-            moderation.refuse_banned(None, heavy.address, NOW).await.expect("free");
-            moderation.ban(Some(TargetText::IpAddress("192.0.2.1")), None, "", NOW).await.expect("banned");
-            assert!(moderation.refuse_banned(None, heavy.address, NOW).await.is_err());
+            moderation
+                .refuse_banned(None, heavy.address, NOW)
+                .await
+                .expect("free");
+            moderation
+                .ban(Some(TargetText::IpAddress("192.0.2.1")), None, "", NOW)
+                .await
+                .expect("banned");
+            assert!(
+                moderation
+                    .refuse_banned(None, heavy.address, NOW)
+                    .await
+                    .is_err()
+            );
         })
         .await;
     }
@@ -192,12 +274,27 @@ mod tests {
         on_each_engine(async |store| {
             let moderation = Moderation::new(store.clone(), config());
             let day = Duration::from_hours(24);
-            let ban = moderation.ban(Some(TargetText::IpAddress("192.0.2.1")), Some(day), "", NOW).await.expect("banned");
+            let ban = moderation
+                .ban(Some(TargetText::IpAddress("192.0.2.1")), Some(day), "", NOW)
+                .await
+                .expect("banned");
             let then = |days: u32| NOW.plus(day * days);
             moderation.delete_expired(then(30)).await.expect("deleted");
-            assert_eq!(store.find_ban(None, Some(address("192.0.2.1").ip()), NOW).await.expect("answers"), Some(ban));
+            assert_eq!(
+                store
+                    .find_ban(None, Some(address("192.0.2.1").ip()), NOW)
+                    .await
+                    .expect("answers"),
+                Some(ban)
+            );
             moderation.delete_expired(then(31)).await.expect("deleted");
-            assert_eq!(store.find_ban(None, Some(address("192.0.2.1").ip()), NOW).await.expect("answers"), None);
+            assert_eq!(
+                store
+                    .find_ban(None, Some(address("192.0.2.1").ip()), NOW)
+                    .await
+                    .expect("answers"),
+                None
+            );
         })
         .await;
     }

@@ -48,14 +48,29 @@ impl Moderation {
     /// [`Error::LimitExceeded`], [`Error::StoreUnavailable`].
     pub async fn limit(&self, limiter: Limiter, address: Address, now: Timestamp) -> Result<()> {
         let rule = limiter.rule(&self.config);
-        let attempt = self.store.count_attempt(limiter.name(), &address.network().to_string(), rule.window, now).await?;
+        let attempt = self
+            .store
+            .count_attempt(
+                limiter.name(),
+                &address.network().to_string(),
+                rule.window,
+                now,
+            )
+            .await?;
         if attempt.count <= rule.max.into() {
             return Ok(());
         }
-        let violation =
-            Violation { kind: limiter.violation().to_owned(), user: None, address: Some(address), score: None, request_id: None };
+        let violation = Violation {
+            kind: limiter.violation().to_owned(),
+            user: None,
+            address: Some(address),
+            score: None,
+            request_id: None,
+        };
         self.record(REPORTER, &violation, now).await?;
-        Err(Error::LimitExceeded { retry_after: now.until(attempt.reset_time) })
+        Err(Error::LimitExceeded {
+            retry_after: now.until(attempt.reset_time),
+        })
     }
 }
 
@@ -84,8 +99,13 @@ mod tests {
     async fn the_eighth_login_and_the_sixth_registration_are_refused_until_the_window_ends() {
         on_each_engine(async |store| {
             let moderation = Moderation::new(store, config());
-            for (limiter, max, window) in [(Limiter::Login, 7, Duration::from_mins(5)), (Limiter::Register, 5, Duration::from_hours(1))] {
-                let attempt = async |now| retry_after(moderation.limit(limiter, address("192.0.2.1"), now).await);
+            for (limiter, max, window) in [
+                (Limiter::Login, 7, Duration::from_mins(5)),
+                (Limiter::Register, 5, Duration::from_hours(1)),
+            ] {
+                let attempt = async |now| {
+                    retry_after(moderation.limit(limiter, address("192.0.2.1"), now).await)
+                };
                 for _ in 0..max {
                     assert_eq!(attempt(NOW).await, None);
                 }
@@ -104,13 +124,31 @@ mod tests {
         on_each_engine(async |store| {
             let moderation = Moderation::new(store, config());
             for host in 1..=27 {
-                assert!(moderation.check_access(None, Some(address("2001:db8::1")), NOW).await.expect("answers").is_none());
-                let result = moderation.limit(Limiter::Login, address(&format!("2001:db8::{host:x}")), NOW).await;
+                assert!(
+                    moderation
+                        .check_access(None, Some(address("2001:db8::1")), NOW)
+                        .await
+                        .expect("answers")
+                        .is_none()
+                );
+                let result = moderation
+                    .limit(Limiter::Login, address(&format!("2001:db8::{host:x}")), NOW)
+                    .await;
                 assert_eq!(retry_after(result).is_some(), host > 7);
             }
-            let banned = moderation.check_access(None, Some(address("2001:db8::ffff")), NOW).await.expect("answers");
+            let banned = moderation
+                .check_access(None, Some(address("2001:db8::ffff")), NOW)
+                .await
+                .expect("answers");
             assert_eq!(banned.map(|ban| ban.reason).as_deref(), Some("logins"));
-            assert_eq!(retry_after(moderation.limit(Limiter::Login, address("2001:db8:0:1::1"), NOW).await), None);
+            assert_eq!(
+                retry_after(
+                    moderation
+                        .limit(Limiter::Login, address("2001:db8:0:1::1"), NOW)
+                        .await
+                ),
+                None
+            );
         })
         .await;
     }

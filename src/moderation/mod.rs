@@ -36,7 +36,10 @@ impl Moderation {
     /// By the rules of `config`, on `store`.
     #[must_use]
     pub fn new(store: Store, config: config::Moderation) -> Self {
-        Self { store, config: Arc::new(config) }
+        Self {
+            store,
+            config: Arc::new(config),
+        }
     }
 
     /// Forgets what no rule reads any more.

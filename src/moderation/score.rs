@@ -13,13 +13,20 @@ pub(super) fn of(kind: &str, config: &config::Moderation) -> u32 {
 }
 
 /// What happens when a score goes from `previous` to `score`.
-pub(super) fn penalty(previous: i64, score: i64, config: &config::Moderation, now: Timestamp) -> Penalty {
+pub(super) fn penalty(
+    previous: i64,
+    score: i64,
+    config: &config::Moderation,
+    now: Timestamp,
+) -> Penalty {
     if !config.ban_violations || !crosses(previous, score, config.ban_interval) {
         Penalty::Nothing
     } else if config.ban_duration.is_zero() {
         Penalty::EndSessions
     } else {
-        Penalty::Ban { until: now.plus(config.ban_duration) }
+        Penalty::Ban {
+            until: now.plus(config.ban_duration),
+        }
     }
 }
 
@@ -52,14 +59,44 @@ mod tests {
     #[test]
     fn the_switch_and_the_duration_say_what_a_crossing_does() {
         let on = config();
-        assert_eq!(penalty(19, 20, &on, NOW), Penalty::Ban { until: NOW.plus(on.ban_duration) });
+        assert_eq!(
+            penalty(19, 20, &on, NOW),
+            Penalty::Ban {
+                until: NOW.plus(on.ban_duration)
+            }
+        );
         assert_eq!(penalty(20, 21, &on, NOW), Penalty::Nothing);
-        assert_eq!(penalty(19, 20, &config::Moderation { ban_duration: Duration::ZERO, ..config() }, NOW), Penalty::EndSessions);
-        assert_eq!(penalty(19, 20, &config::Moderation { ban_violations: false, ..config() }, NOW), Penalty::Nothing);
+        assert_eq!(
+            penalty(
+                19,
+                20,
+                &config::Moderation {
+                    ban_duration: Duration::ZERO,
+                    ..config()
+                },
+                NOW
+            ),
+            Penalty::EndSessions
+        );
+        assert_eq!(
+            penalty(
+                19,
+                20,
+                &config::Moderation {
+                    ban_violations: false,
+                    ..config()
+                },
+                NOW
+            ),
+            Penalty::Nothing
+        );
     }
 
     #[test]
     fn a_type_without_a_score_of_its_own_adds_one() {
-        assert_eq!((of("non_browser", &config()), of("anything", &config())), (20, 1));
+        assert_eq!(
+            (of("non_browser", &config()), of("anything", &config())),
+            (20, 1)
+        );
     }
 }

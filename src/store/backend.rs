@@ -7,7 +7,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction, raw_sql};
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool,
+    Transaction, raw_sql,
+};
 
 use super::StoreError;
 
@@ -52,7 +55,10 @@ pub(super) enum Lane {
 impl Pools {
     pub(super) async fn lane(&self) -> Result<Lane, StoreError> {
         Ok(match self {
-            Self::Sqlite { read, write } => Lane::Sqlite { read: read.clone(), write: write.clone() },
+            Self::Sqlite { read, write } => Lane::Sqlite {
+                read: read.clone(),
+                write: write.clone(),
+            },
             Self::Postgres(pool) => Lane::Postgres(pool.acquire().await?),
         })
     }
@@ -80,7 +86,11 @@ impl Pools {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             // Not as parameters of the start, which poolers in front of PostgreSQL refuse.
-            .after_connect(|connection, _| Box::pin(async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) }))
+            .after_connect(|connection, _| {
+                Box::pin(
+                    async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) },
+                )
+            })
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > PING_AFTER_IDLE {
@@ -145,9 +155,13 @@ impl Pools {
 /// While one process turns on a new file's write-ahead log, the others find it locked at once, whatever the busy timeout says.
 async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
     for _ in 0..SQLITE_OPENINGS {
-        let pool = SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(ACQUIRE_TIMEOUT);
         match pool.connect_with(options.clone()).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_BUSY) => tokio::time::sleep(SQLITE_PAUSE).await,
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_BUSY) => {
+                tokio::time::sleep(SQLITE_PAUSE).await;
+            }
             opened => return Ok(opened?),
         }
     }

@@ -25,12 +25,20 @@ pub struct Changes(Arc<RwLock<Vec<Listener>>>);
 impl Changes {
     /// Calls `listener` at every change from now on; it has to be quick and must not call the store.
     pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
-        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(Box::new(listener));
+        self.0
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(Box::new(listener));
     }
 
     /// Called by store functions after their commit.
     pub(super) fn publish(&self, change: &Change) {
-        for listener in self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+        for listener in self
+            .0
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .iter()
+        {
             listener(change);
         }
     }

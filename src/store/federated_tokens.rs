@@ -112,7 +112,13 @@ impl TryFrom<TokensRow> for StoredTokens {
     type Error = StoreError;
 
     fn try_from(row: TokensRow) -> Result<Self, StoreError> {
-        let corrupt = |column| StoreError::corrupt("federated_tokens", column, format!("{}/{}", row.session_id, row.identity_id));
+        let corrupt = |column| {
+            StoreError::corrupt(
+                "federated_tokens",
+                column,
+                format!("{}/{}", row.session_id, row.identity_id),
+            )
+        };
         Ok(Self {
             state: match (row.state.as_str(), row.attempt_expire_time, row.retry_time) {
                 ("ACTIVE", ..) => TokenState::Active,
@@ -122,8 +128,10 @@ impl TryFrom<TokensRow> for StoredTokens {
                 _ => return Err(corrupt("state")),
             },
             key: TokensKey {
-                session_id: SessionId::parse(&row.session_id).ok_or_else(|| corrupt("session_id"))?,
-                identity_id: IdentityId::parse(&row.identity_id).ok_or_else(|| corrupt("identity_id"))?,
+                session_id: SessionId::parse(&row.session_id)
+                    .ok_or_else(|| corrupt("session_id"))?,
+                identity_id: IdentityId::parse(&row.identity_id)
+                    .ok_or_else(|| corrupt("identity_id"))?,
             },
             user_id: UserId::parse(&row.user_id).ok_or_else(|| corrupt("user_id"))?,
             issuer: row.issuer,
@@ -158,8 +166,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list_federated_tokens(&self, session: &SessionId) -> Result<Vec<StoredTokens>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST).bind(session.as_str()).fetch_all(db).await)?;
+    pub async fn list_federated_tokens(
+        &self,
+        session: &SessionId,
+    ) -> Result<Vec<StoredTokens>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST)
+            .bind(session.as_str())
+            .fetch_all(db)
+            .await)?;
         rows.into_iter().map(StoredTokens::try_from).collect()
     }
 
@@ -223,7 +237,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn fail_token_refresh(&self, key: &TokensKey, version: i64, failed: FailedRefresh) -> Result<bool, StoreError> {
+    pub async fn fail_token_refresh(
+        &self,
+        key: &TokensKey,
+        version: i64,
+        failed: FailedRefresh,
+    ) -> Result<bool, StoreError> {
         let (state, retry) = match failed {
             FailedRefresh::Backoff { retry } => ("BACKOFF", Some(retry.millis())),
             FailedRefresh::ReconnectRequired => ("RECONNECT_REQUIRED", None),
@@ -245,8 +264,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn delete_session_tokens(&self, session: &SessionId, provider: &str) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_OF_SESSION).bind(session.as_str()).bind(provider).execute(db).await.map(drop))?;
+    pub async fn delete_session_tokens(
+        &self,
+        session: &SessionId,
+        provider: &str,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_OF_SESSION)
+            .bind(session.as_str())
+            .bind(provider)
+            .execute(db)
+            .await
+            .map(drop))?;
         self.publish(&Change::TokensChanged(session.clone()));
         Ok(())
     }
@@ -255,8 +283,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn delete_user_tokens(&self, user: &UserId, provider: &str) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_OF_USER).bind(user.as_str()).bind(provider).execute(db).await.map(drop))?;
+    pub async fn delete_user_tokens(
+        &self,
+        user: &UserId,
+        provider: &str,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| query(DELETE_OF_USER)
+            .bind(user.as_str())
+            .bind(provider)
+            .execute(db)
+            .await
+            .map(drop))?;
         self.publish(&Change::UserChanged(user.clone()));
         Ok(())
     }
@@ -294,16 +331,36 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_without_an_outcome_is_followed_by_another_only_where_that_is_safe() {
         on_each_engine(async |store| {
-            let login = login(described(UserId::new(NOW), NOW), &IdentityId::new(), Some("ann"));
-            let key = TokensKey { session_id: login.session.id.clone(), identity_id: login.tokens.identity_id.clone() };
+            let login = login(
+                described(UserId::new(NOW), NOW),
+                &IdentityId::new(),
+                Some("ann"),
+            );
+            let key = TokensKey {
+                session_id: login.session.id.clone(),
+                identity_id: login.tokens.identity_id.clone(),
+            };
             store.commit_federated_login(login).await.expect("stored");
-            let (lease, over) = (Timestamp::from_secs(1_800_000_030), Timestamp::from_secs(1_800_000_060));
-            let begin = async |end, now, again| store.begin_token_refresh(&key, 1, end, now, again).await.expect("asked");
+            let (lease, over) = (
+                Timestamp::from_secs(1_800_000_030),
+                Timestamp::from_secs(1_800_000_060),
+            );
+            let begin = async |end, now, again| {
+                store
+                    .begin_token_refresh(&key, 1, end, now, again)
+                    .await
+                    .expect("asked")
+            };
             assert!(begin(lease, NOW, false).await);
             assert!(!begin(over, NOW, true).await, "it may still have one");
             assert!(!begin(over, lease, false).await);
             assert!(begin(over, lease, true).await);
-            let fail = async || store.fail_token_refresh(&key, 1, FailedRefresh::ReconnectRequired).await.expect("asked");
+            let fail = async || {
+                store
+                    .fail_token_refresh(&key, 1, FailedRefresh::ReconnectRequired)
+                    .await
+                    .expect("asked")
+            };
             assert_eq!((fail().await, fail().await), (true, false));
         })
         .await;

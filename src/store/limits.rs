@@ -39,7 +39,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn count_attempt(&self, name: &str, target: &str, window: Duration, now: Timestamp) -> Result<Attempt, StoreError> {
+    pub async fn count_attempt(
+        &self,
+        name: &str,
+        target: &str,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<Attempt, StoreError> {
         // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
         let mut tx = self.begin().await?;
         let row = within!(tx, |db| query_as::<_, AttemptRow>(COUNT)
@@ -50,7 +56,10 @@ impl Store {
             .fetch_one(db)
             .await)?;
         tx.commit().await?;
-        Ok(Attempt { count: row.attempts, reset_time: time(row.reset_time) })
+        Ok(Attempt {
+            count: row.attempts,
+            reset_time: time(row.reset_time),
+        })
     }
 
     /// Forgets windows that have ended.
@@ -58,7 +67,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_limits(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED).bind(now.millis()).execute(db).await.map(drop))?;
+        writing!(self, |db| query(DELETE_EXPIRED)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 }
@@ -76,13 +89,39 @@ mod tests {
     #[tokio::test]
     async fn a_window_begins_with_its_first_attempt_and_ends_on_time() {
         on_each_engine(async |store| {
-            let count = async |now| store.count_attempt("login", "192.0.2.1", WINDOW, now).await.expect("counted");
+            let count = async |now| {
+                store
+                    .count_attempt("login", "192.0.2.1", WINDOW, now)
+                    .await
+                    .expect("counted")
+            };
             let end = START.plus(WINDOW);
-            assert_eq!(count(START).await, Attempt { count: 1, reset_time: end });
-            assert_eq!(count(end.minus(Duration::from_millis(1))).await, Attempt { count: 2, reset_time: end });
-            store.delete_expired_limits(end.minus(Duration::from_millis(1))).await.expect("deleted");
+            assert_eq!(
+                count(START).await,
+                Attempt {
+                    count: 1,
+                    reset_time: end
+                }
+            );
+            assert_eq!(
+                count(end.minus(Duration::from_millis(1))).await,
+                Attempt {
+                    count: 2,
+                    reset_time: end
+                }
+            );
+            store
+                .delete_expired_limits(end.minus(Duration::from_millis(1)))
+                .await
+                .expect("deleted");
             assert_eq!(count(START).await.count, 3);
-            assert_eq!(count(end).await, Attempt { count: 1, reset_time: end.plus(WINDOW) });
+            assert_eq!(
+                count(end).await,
+                Attempt {
+                    count: 1,
+                    reset_time: end.plus(WINDOW)
+                }
+            );
         })
         .await;
     }
@@ -90,12 +129,24 @@ mod tests {
     #[tokio::test]
     async fn limiters_and_targets_count_apart_and_parallel_attempts_all_count() {
         on_each_engine(async |store| {
-            let attempts = join_all((0..20).map(|_| store.count_attempt("login", "192.0.2.1", WINDOW, START))).await;
-            let mut counts: Vec<_> = attempts.into_iter().map(|attempt| attempt.expect("counted").count).collect();
+            let attempts =
+                join_all((0..20).map(|_| store.count_attempt("login", "192.0.2.1", WINDOW, START)))
+                    .await;
+            let mut counts: Vec<_> = attempts
+                .into_iter()
+                .map(|attempt| attempt.expect("counted").count)
+                .collect();
             counts.sort_unstable();
             assert_eq!(counts, (1..=20).collect::<Vec<_>>());
             for (name, target) in [("login", "192.0.2.2"), ("register", "192.0.2.1")] {
-                assert_eq!(store.count_attempt(name, target, WINDOW, START).await.expect("counted").count, 1);
+                assert_eq!(
+                    store
+                        .count_attempt(name, target, WINDOW, START)
+                        .await
+                        .expect("counted")
+                        .count,
+                    1
+                );
             }
         })
         .await;
@@ -104,10 +155,22 @@ mod tests {
     #[tokio::test]
     async fn a_clock_set_back_does_not_lengthen_the_window() {
         on_each_engine(async |store| {
-            store.count_attempt("login", "192.0.2.1", WINDOW, START).await.expect("counted");
+            store
+                .count_attempt("login", "192.0.2.1", WINDOW, START)
+                .await
+                .expect("counted");
             let earlier = START.minus(Duration::from_hours(10));
-            let attempt = store.count_attempt("login", "192.0.2.1", WINDOW, earlier).await.expect("counted");
-            assert_eq!(attempt, Attempt { count: 2, reset_time: earlier.plus(WINDOW) });
+            let attempt = store
+                .count_attempt("login", "192.0.2.1", WINDOW, earlier)
+                .await
+                .expect("counted");
+            assert_eq!(
+                attempt,
+                Attempt {
+                    count: 2,
+                    reset_time: earlier.plus(WINDOW)
+                }
+            );
         })
         .await;
     }

@@ -33,7 +33,12 @@ impl Marker {
 
 /// Whether this transaction is the one that sets the marker; another one that would set it waits for this one's end.
 pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
-    let claimed = within!(*tx, |db| query(CLAIM).bind(marker.name()).bind(value).execute(db).await.map(|done| done.rows_affected()))?;
+    let claimed = within!(*tx, |db| query(CLAIM)
+        .bind(marker.name())
+        .bind(value)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
     Ok(claimed == 1)
 }
 
@@ -41,7 +46,12 @@ impl Store {
     /// Gives a new store its epoch.
     pub(super) async fn ensure_epoch(&self) -> Result<(), StoreError> {
         let epoch = hex::encode(secret::random::<16>());
-        writing!(self, |db| query(CLAIM).bind(Marker::Epoch.name()).bind(epoch).execute(db).await.map(drop))?;
+        writing!(self, |db| query(CLAIM)
+            .bind(Marker::Epoch.name())
+            .bind(epoch)
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 }

@@ -47,19 +47,33 @@ pub enum StoreError {
     #[error("other writers held the database for too long")]
     Overloaded,
     #[error("row {key} of {table} holds an impossible {column}")]
-    Corrupt { table: &'static str, column: &'static str, key: String },
+    Corrupt {
+        table: &'static str,
+        column: &'static str,
+        key: String,
+    },
 }
 
 impl StoreError {
     /// A row that cannot be.
-    pub(crate) fn corrupt(table: &'static str, column: &'static str, key: impl fmt::Display) -> Self {
-        Self::Corrupt { table, column, key: key.to_string() }
+    pub(crate) fn corrupt(
+        table: &'static str,
+        column: &'static str,
+        key: impl fmt::Display,
+    ) -> Self {
+        Self::Corrupt {
+            table,
+            column,
+            key: key.to_string(),
+        }
     }
 
     /// Whether the transaction was ended in favour of another one, so that it may be tried anew: `serialization_failure` and
     /// `deadlock_detected`.
     fn is_conflict(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
     }
 }
@@ -82,7 +96,9 @@ impl From<StoreError> for Error {
             StoreError::Corrupt { .. } | StoreError::Migration(_) => Self::internal(error),
             StoreError::Database(ref cause) if is_fault_of_ours(cause) => Self::internal(error),
             StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
-            StoreError::Overloaded => Self::Busy { retry_after: Duration::from_secs(1) },
+            StoreError::Overloaded => Self::Busy {
+                retry_after: Duration::from_secs(1),
+            },
         }
     }
 }
@@ -92,7 +108,8 @@ fn is_fault_of_ours(error: &sqlx::Error) -> bool {
     use sqlx::error::ErrorKind;
     match error {
         sqlx::Error::Database(database) => {
-            !matches!(database.kind(), ErrorKind::Other) || database.code().is_some_and(|code| code.starts_with("42"))
+            !matches!(database.kind(), ErrorKind::Other)
+                || database.code().is_some_and(|code| code.starts_with("42"))
         }
         sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::ColumnDecode { .. }

@@ -58,7 +58,9 @@ impl FromStr for Network {
     type Err = AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        text.parse().or_else(|error| text.parse().map(|ip: IpAddr| ip.into()).map_err(|_| error)).map(Self::new)
+        text.parse()
+            .or_else(|error| text.parse().map(|ip: IpAddr| ip.into()).map_err(|_| error))
+            .map(Self::new)
     }
 }
 
@@ -68,8 +70,18 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        for text in ["192.0.2.1", "192.0.2.0/24", "0.0.0.0/0", "2001:db8::/64", "2001:db8::1/128", "::/0"] {
-            assert_eq!(text.parse::<Network>().expect("a network").to_string(), text);
+        for text in [
+            "192.0.2.1",
+            "192.0.2.0/24",
+            "0.0.0.0/0",
+            "2001:db8::/64",
+            "2001:db8::1/128",
+            "::/0",
+        ] {
+            assert_eq!(
+                text.parse::<Network>().expect("a network").to_string(),
+                text
+            );
         }
     }
 

@@ -34,7 +34,10 @@ pub enum OpenStoreError {
     #[error(
         "the database {database} holds data, but its key file {key_file} is missing; put the key file back, or set COUNTERSIGN_ENCRYPTION_KEYS to the keys that the data was written with"
     )]
-    KeyFileMissing { database: PathBuf, key_file: PathBuf },
+    KeyFileMissing {
+        database: PathBuf,
+        key_file: PathBuf,
+    },
     #[error("the key file {0} does not hold a key of 64 hexadecimal digits")]
     KeyFileMalformed(PathBuf),
     #[error("the key file {0} can be read by others; set its mode to 0600")]
@@ -54,7 +57,10 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenStoreError`]; where the key is missing or wrong, nothing was changed.
-    pub async fn open(database: &Database, configured: Option<Keyring>) -> Result<(Self, Keyring), OpenStoreError> {
+    pub async fn open(
+        database: &Database,
+        configured: Option<Keyring>,
+    ) -> Result<(Self, Keyring), OpenStoreError> {
         let keyring = match (database, configured) {
             (_, Some(keyring)) => keyring,
             (Database::Sqlite(path), None) => key_file_ring(path)?,
@@ -67,7 +73,10 @@ impl Store {
             }
             Database::Postgres(url) => Pools::postgres(url.expose_secret()).await?,
         };
-        let store = Self { pools, changes: Changes::default() };
+        let store = Self {
+            pools,
+            changes: Changes::default(),
+        };
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
         store.write_canaries(&keyring).await?;
@@ -81,16 +90,27 @@ impl Store {
     async fn prove_keys(&self, keyring: &Keyring) -> Result<(), OpenStoreError> {
         let canaries = self.list_canaries().await?;
         let mut opened = canaries.is_empty();
-        for canary in canaries.iter().filter(|canary| keyring.keys().any(|key| key.id() == canary.key_id)) {
-            keyring.open(Purpose::Canary, &[&canary.key_id], &canary.sealed).map_err(|_| OpenStoreError::KeyWrong)?;
+        for canary in canaries
+            .iter()
+            .filter(|canary| keyring.keys().any(|key| key.id() == canary.key_id))
+        {
+            keyring
+                .open(Purpose::Canary, &[&canary.key_id], &canary.sealed)
+                .map_err(|_| OpenStoreError::KeyWrong)?;
             opened = true;
         }
-        if opened { Ok(()) } else { Err(OpenStoreError::KeyWrong) }
+        if opened {
+            Ok(())
+        } else {
+            Err(OpenStoreError::KeyWrong)
+        }
     }
 
     /// No rows where the table does not exist yet.
     async fn list_canaries(&self) -> Result<Vec<CanaryRow>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, CanaryRow>(LIST_CANARIES).fetch_all(db).await);
+        let rows = reading!(self, |db| query_as::<_, CanaryRow>(LIST_CANARIES)
+            .fetch_all(db)
+            .await);
         match rows {
             Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(Vec::new()),
             rows => Ok(rows?),
@@ -101,7 +121,12 @@ impl Store {
         for key in keyring.keys() {
             let ring = Keyring::new(key.clone(), Vec::new());
             let sealed = ring.seal(Purpose::Canary, &[key.id()], CANARY);
-            writing!(self, |db| query(INSERT_CANARY).bind(key.id()).bind(&sealed).execute(db).await.map(drop))?;
+            writing!(self, |db| query(INSERT_CANARY)
+                .bind(key.id())
+                .bind(&sealed)
+                .execute(db)
+                .await
+                .map(drop))?;
         }
         Ok(())
     }
@@ -117,12 +142,24 @@ fn key_file_ring(database: &Path) -> Result<Keyring, OpenStoreError> {
     name.push(".key");
     let key_file = PathBuf::from(name);
     match fs::metadata(&key_file) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => return Err(OpenStoreError::KeyFileExposed(key_file)),
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+            return Err(OpenStoreError::KeyFileExposed(key_file));
+        }
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create_key_file(database, &key_file)?,
-        Err(cause) => return Err(OpenStoreError::File { path: key_file, cause }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_key_file(database, &key_file)?;
+        }
+        Err(cause) => {
+            return Err(OpenStoreError::File {
+                path: key_file,
+                cause,
+            });
+        }
     }
-    let text = fs::read_to_string(&key_file).map_err(|cause| OpenStoreError::File { path: key_file.clone(), cause })?;
+    let text = fs::read_to_string(&key_file).map_err(|cause| OpenStoreError::File {
+        path: key_file.clone(),
+        cause,
+    })?;
     parse_key(text.trim()).ok_or(OpenStoreError::KeyFileMalformed(key_file))
 }
 
@@ -135,7 +172,10 @@ fn parse_key(text: &str) -> Option<Keyring> {
 /// Of several processes that start at once, one makes the file and all read it.
 fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreError> {
     if fs::metadata(database).is_ok_and(|metadata| metadata.len() > 0) {
-        return Err(OpenStoreError::KeyFileMissing { database: database.to_owned(), key_file: key_file.to_owned() });
+        return Err(OpenStoreError::KeyFileMissing {
+            database: database.to_owned(),
+            key_file: key_file.to_owned(),
+        });
     }
     let mut draft = key_file.as_os_str().to_owned();
     draft.push(format!(".{}", hex::encode(secret::random::<4>())));
@@ -147,19 +187,34 @@ fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreErro
         linked => linked,
     });
     let _ = fs::remove_file(&draft);
-    linked.map_err(|cause| OpenStoreError::File { path: key_file.to_owned(), cause })
+    linked.map_err(|cause| OpenStoreError::File {
+        path: key_file.to_owned(),
+        cause,
+    })
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(KEY_FILE_MODE).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(KEY_FILE_MODE)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
 
 /// A new database file is readable by its owner only; SQLite gives its side files the same mode.
 fn make_private(path: &Path) -> Result<(), OpenStoreError> {
-    match OpenOptions::new().write(true).create_new(true).mode(KEY_FILE_MODE).open(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(OpenStoreError::File { path: path.to_owned(), cause }),
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(KEY_FILE_MODE)
+        .open(path)
+    {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(OpenStoreError::File {
+            path: path.to_owned(),
+            cause,
+        }),
         _ => Ok(()),
     }
 }

@@ -38,8 +38,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn insert_active_signing_key(&self, id: &str, public: &[u8], sealed: &[u8], now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(INSERT_ACTIVE).bind(id).bind(public).bind(sealed).bind(now.millis()).execute(db).await.map(drop))?;
+    pub async fn insert_active_signing_key(
+        &self,
+        id: &str,
+        public: &[u8],
+        sealed: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| query(INSERT_ACTIVE)
+            .bind(id)
+            .bind(public)
+            .bind(sealed)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 }

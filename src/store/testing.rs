@@ -22,19 +22,30 @@ pub(crate) async fn on_each_engine(test: impl AsyncFn(Store)) {
 
 async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
     let name = format!("countersign_{}", hex::encode(secret::random::<8>()));
-    let mut admin = PgConnection::connect(server).await.expect("the server answers");
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
+    let mut admin = PgConnection::connect(server)
+        .await
+        .expect("the server answers");
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&mut admin)
+        .await
+        .expect("created");
     let mut url: url::Url = server.parse().expect("a URL");
     url.set_path(&name);
     let store = open(&Database::Postgres(url.as_str().into())).await;
     test(store.clone()).await;
     store.close().await;
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.expect("dropped");
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}")))
+        .execute(&mut admin)
+        .await
+        .expect("dropped");
 }
 
 async fn open(database: &Database) -> Store {
     let key = RootKey::new("test", [1; 32]).expect("a good id");
-    Store::open(database, Some(Keyring::new(key, Vec::new()))).await.expect("opens").0
+    Store::open(database, Some(Keyring::new(key, Vec::new())))
+        .await
+        .expect("opens")
+        .0
 }
 
 /// A new user with a live session.
@@ -49,7 +60,11 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         avatar_url: String::new(),
         create_time: now,
     };
-    let Registered::Made(user) = store.insert_local_user(user, "", AdminClaim::None).await.expect("stored") else {
+    let Registered::Made(user) = store
+        .insert_local_user(user, "", AdminClaim::None)
+        .await
+        .expect("stored")
+    else {
         panic!("there is no address to be taken")
     };
     let session = NewSession {
@@ -65,6 +80,9 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         create_time: now,
         expire_time: now.plus(std::time::Duration::from_hours(24)),
     };
-    assert_eq!(store.insert_session(&session).await.expect("stored"), Opening::Opened);
+    assert_eq!(
+        store.insert_session(&session).await.expect("stored"),
+        Opening::Opened
+    );
     (user.id, session.id)
 }

@@ -70,7 +70,8 @@ impl TryFrom<UserRow> for User {
 
     fn try_from(row: UserRow) -> Result<Self, StoreError> {
         Ok(Self {
-            id: UserId::parse(&row.id).ok_or_else(|| StoreError::corrupt("users", "id", &row.id))?,
+            id: UserId::parse(&row.id)
+                .ok_or_else(|| StoreError::corrupt("users", "id", &row.id))?,
             email: row.email,
             email_verified: row.email_verified,
             name: row.name,
@@ -125,9 +126,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn insert_local_user(&self, user: NewUser, hash: &str, claim: AdminClaim) -> Result<Registered, StoreError> {
+    pub async fn insert_local_user(
+        &self,
+        user: NewUser,
+        hash: &str,
+        claim: AdminClaim,
+    ) -> Result<Registered, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(user) = insert(&mut tx, user, claim).await? else { return Ok(Registered::EmailInUse) };
+        let Some(user) = insert(&mut tx, user, claim).await? else {
+            return Ok(Registered::EmailInUse);
+        };
         if claim == AdminClaim::BootstrapOnly && user.role != ROLE_ADMIN {
             return Ok(Registered::Closed);
         }
@@ -147,7 +155,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, UserRow>(FIND).bind(id.as_str()).fetch_optional(db).await)?;
+        let row = reading!(self, |db| query_as::<_, UserRow>(FIND)
+            .bind(id.as_str())
+            .fetch_optional(db)
+            .await)?;
         row.map(User::try_from).transpose()
     }
 
@@ -156,7 +167,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn find_user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, UserRow>(FIND_BY_EMAIL).bind(email).fetch_optional(db).await)?;
+        let row = reading!(self, |db| query_as::<_, UserRow>(FIND_BY_EMAIL)
+            .bind(email)
+            .fetch_optional(db)
+            .await)?;
         row.map(User::try_from).transpose()
     }
 
@@ -164,31 +178,57 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_user_with_password(&self, email: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+    pub async fn find_user_with_password(
+        &self,
+        email: &str,
+    ) -> Result<Option<(User, Option<String>)>, StoreError> {
         let found = reading!(self, |db| {
-            let row = query(FIND_WITH_PASSWORD).bind(email).fetch_optional(db).await?;
-            row.map(|row| Ok::<_, sqlx::Error>((UserRow::from_row(&row)?, row.try_get("hash")?))).transpose()
+            let row = query(FIND_WITH_PASSWORD)
+                .bind(email)
+                .fetch_optional(db)
+                .await?;
+            row.map(|row| Ok::<_, sqlx::Error>((UserRow::from_row(&row)?, row.try_get("hash")?)))
+                .transpose()
         })?;
-        found.map(|(row, hash)| Ok((User::try_from(row)?, hash))).transpose()
+        found
+            .map(|(row, hash)| Ok((User::try_from(row)?, hash)))
+            .transpose()
     }
 
     /// Users made after (`after_time`, `after_id`), oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list_users(&self, after: (i64, &str), limit: i64) -> Result<Vec<User>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, UserRow>(LIST).bind(after.0).bind(after.1).bind(limit).fetch_all(db).await)?;
+    pub async fn list_users(
+        &self,
+        after: (i64, &str),
+        limit: i64,
+    ) -> Result<Vec<User>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, UserRow>(LIST)
+            .bind(after.0)
+            .bind(after.1)
+            .bind(limit)
+            .fetch_all(db)
+            .await)?;
         rows.into_iter().map(User::try_from).collect()
     }
 }
 
 /// Inserts an account; `None` where another one holds the address.
-pub(super) async fn insert(tx: &mut Tx, new: NewUser, claim: AdminClaim) -> Result<Option<User>, StoreError> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    new: NewUser,
+    claim: AdminClaim,
+) -> Result<Option<User>, StoreError> {
     let first = markers::claim(tx, Marker::FirstAccount, new.id.as_str()).await?;
     let admin = match claim {
         AdminClaim::None => false,
-        AdminClaim::First => first && markers::claim(tx, Marker::Administrator, new.id.as_str()).await?,
-        AdminClaim::Bootstrap | AdminClaim::BootstrapOnly => markers::claim(tx, Marker::Administrator, new.id.as_str()).await?,
+        AdminClaim::First => {
+            first && markers::claim(tx, Marker::Administrator, new.id.as_str()).await?
+        }
+        AdminClaim::Bootstrap | AdminClaim::BootstrapOnly => {
+            markers::claim(tx, Marker::Administrator, new.id.as_str()).await?
+        }
     };
     let role = if admin { ROLE_ADMIN } else { ROLE_USER };
     let inserted = within!(*tx, |db| query(INSERT)
@@ -225,7 +265,12 @@ impl NewUser {
 }
 
 /// Takes over what a provider says of its user; whether anything changed.
-pub(super) async fn update_profile(tx: &mut Tx, user: &UserId, profile: &NewUser, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn update_profile(
+    tx: &mut Tx,
+    user: &UserId,
+    profile: &NewUser,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let updated = within!(*tx, |db| query(UPDATE_PROFILE)
         .bind(user.as_str())
         .bind(&profile.name)
@@ -242,6 +287,9 @@ pub(super) async fn update_profile(tx: &mut Tx, user: &UserId, profile: &NewUser
 
 /// The user of an id, within a transaction.
 pub(super) async fn find(tx: &mut Tx, id: &str) -> Result<Option<User>, StoreError> {
-    let row = within!(*tx, |db| query_as::<_, UserRow>(FIND).bind(id).fetch_optional(db).await)?;
+    let row = within!(*tx, |db| query_as::<_, UserRow>(FIND)
+        .bind(id)
+        .fetch_optional(db)
+        .await)?;
     row.map(User::try_from).transpose()
 }

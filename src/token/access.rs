@@ -60,7 +60,9 @@ impl LiveToken {
 
 impl std::fmt::Debug for LiveToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveToken").field("session", &self.session.id).finish_non_exhaustive()
+        f.debug_struct("LiveToken")
+            .field("session", &self.session.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,11 @@ impl Tokens {
     /// # Errors
     /// Only where the store does not answer; a bad token is a verdict.
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
-        let audience = if audience.is_empty() { &self.0.settings.audience } else { audience };
+        let audience = if audience.is_empty() {
+            &self.0.settings.audience
+        } else {
+            audience
+        };
         let hash = secret::sha256(token.as_bytes());
         let elapsed = self.0.clock.elapsed();
         let remembered = match self.0.memory.recall(&hash) {
@@ -99,7 +105,11 @@ impl Tokens {
     ///
     /// # Errors
     /// The store's.
-    pub async fn session(&self, id: &SessionId, now: Timestamp) -> Result<Option<Arc<SessionState>>> {
+    pub async fn session(
+        &self,
+        id: &SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Arc<SessionState>>> {
         let slot = self.0.memory.slot(id);
         self.0.state(&slot, now).await
     }
@@ -107,10 +117,19 @@ impl Tokens {
     /// The pair of a session at a generation, with a new access token.
     #[must_use]
     pub(super) fn pair(&self, session: &Pairing<'_>, now: Timestamp) -> TokenPair {
-        let access_expire_time = now.plus(self.0.settings.access_ttl).min(session.expire_time);
+        let access_expire_time = now
+            .plus(self.0.settings.access_ttl)
+            .min(session.expire_time);
         TokenPair {
-            access_token: self.0.keys.active().sign(&self.0.claims(session, access_expire_time, now)),
-            refresh_token: self.0.refresh.issue(session.id, session.generation, session.salt),
+            access_token: self.0.keys.active().sign(&self.0.claims(
+                session,
+                access_expire_time,
+                now,
+            )),
+            refresh_token: self
+                .0
+                .refresh
+                .issue(session.id, session.generation, session.salt),
             access_expire_time: Timestamp::from_secs(access_expire_time.secs()),
             refresh_expire_time: session.expire_time,
             session_id: session.id.clone(),
@@ -131,7 +150,12 @@ pub(super) struct Pairing<'a> {
 }
 
 impl Inner {
-    fn claims(&self, session: &Pairing<'_>, expire_time: Timestamp, now: Timestamp) -> AccessClaims {
+    fn claims(
+        &self,
+        session: &Pairing<'_>,
+        expire_time: Timestamp,
+        now: Timestamp,
+    ) -> AccessClaims {
         AccessClaims {
             iss: self.settings.issuer.clone(),
             sub: session.user_id.to_string(),
@@ -146,13 +170,22 @@ impl Inner {
         }
     }
 
-    fn check_signature(&self, token: &str, audience: &str, now: Timestamp) -> Result<(AccessClaims, SessionId), Inactive> {
+    fn check_signature(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<(AccessClaims, SessionId), Inactive> {
         // A live token's audience is judged at each call: it may be asked about for several.
-        let expected = Expected { issuer: &self.settings.issuer, audience: None };
-        let claims = jose::verify_access(token, |kid| self.keys.find(kid), &expected, now).map_err(|rejected| match rejected {
-            Rejected::Expired(claims) if claims.aud == audience => Inactive::Expired,
-            Rejected::Expired(_) | Rejected::Invalid => Inactive::Invalid,
-        })?;
+        let expected = Expected {
+            issuer: &self.settings.issuer,
+            audience: None,
+        };
+        let claims = jose::verify_access(token, |kid| self.keys.find(kid), &expected, now)
+            .map_err(|rejected| match rejected {
+                Rejected::Expired(claims) if claims.aud == audience => Inactive::Expired,
+                Rejected::Expired(_) | Rejected::Invalid => Inactive::Invalid,
+            })?;
         let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
         Ok((claims, session))
     }
@@ -165,14 +198,21 @@ impl Inner {
         }
         let mark = self.memory.mark(slot);
         let read_at = self.clock.elapsed();
-        let Some(state) = self.store.find_session(slot.id(), now).await? else { return Ok(None) };
+        let Some(state) = self.store.find_session(slot.id(), now).await? else {
+            return Ok(None);
+        };
         let state = Arc::new(state);
         self.memory.keep(slot, mark, &state, read_at);
         Ok(Some(state))
     }
 }
 
-fn judge(token: Arc<Remembered>, state: Option<Arc<SessionState>>, audience: &str, now: Timestamp) -> Verdict {
+fn judge(
+    token: Arc<Remembered>,
+    state: Option<Arc<SessionState>>,
+    audience: &str,
+    now: Timestamp,
+) -> Verdict {
     if token.claims.aud != audience {
         return Verdict::Inactive(Inactive::Invalid);
     }
@@ -189,5 +229,9 @@ fn judge(token: Arc<Remembered>, state: Option<Arc<SessionState>>, audience: &st
     if now >= expire_time || now >= session.expire_time {
         return Verdict::Inactive(Inactive::Expired);
     }
-    Verdict::Active(LiveToken { token, session, cacheable_until: now.plus(CACHEABLE).min(expire_time) })
+    Verdict::Active(LiveToken {
+        token,
+        session,
+        cacheable_until: now.plus(CACHEABLE).min(expire_time),
+    })
 }

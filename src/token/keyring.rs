@@ -31,7 +31,10 @@ impl SigningKeys {
                 active = Some(key);
             }
         }
-        Ok(Self { active: active.ok_or_else(|| Error::internal("no signing key is active"))?, known })
+        Ok(Self {
+            active: active.ok_or_else(|| Error::internal("no signing key is active"))?,
+            known,
+        })
     }
 
     pub(super) fn active(&self) -> &SigningKey {
@@ -45,8 +48,13 @@ impl SigningKeys {
 
 /// The key of a row, from its sealed half alone: whoever can write to the database must not be able to add a public half of their own.
 fn open(keyring: &Keyring, stored: &StoredSigningKey) -> Result<SigningKey> {
-    let pkcs8 =
-        keyring.open(Purpose::SigningKeys, &context(&stored.id), &stored.private_key).map_err(|cause| cannot_open(&stored.id, &cause))?;
+    let pkcs8 = keyring
+        .open(
+            Purpose::SigningKeys,
+            &context(&stored.id),
+            &stored.private_key,
+        )
+        .map_err(|cause| cannot_open(&stored.id, &cause))?;
     let key = SigningKey::from_pkcs8(&pkcs8).filter(|key| key.kid() == stored.id);
     let key = key.ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &stored.id))?;
     if stored.public_key != key.verify_key().public() {
@@ -56,15 +64,24 @@ fn open(keyring: &Keyring, stored: &StoredSigningKey) -> Result<SigningKey> {
 }
 
 fn cannot_open(kid: &str, cause: &OpenError) -> Error {
-    let remedy = if matches!(cause, OpenError::KeyUnknown(_)) { "; put it back into COUNTERSIGN_ENCRYPTION_KEYS" } else { "" };
-    Error::internal(format!("the signing key {kid} cannot be opened: {cause}{remedy}"))
+    let remedy = if matches!(cause, OpenError::KeyUnknown(_)) {
+        "; put it back into COUNTERSIGN_ENCRYPTION_KEYS"
+    } else {
+        ""
+    };
+    Error::internal(format!(
+        "the signing key {kid} cannot be opened: {cause}{remedy}"
+    ))
 }
 
 async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<()> {
     let pkcs8 = SigningKey::generate_pkcs8();
-    let key = SigningKey::from_pkcs8(&pkcs8).ok_or_else(|| Error::internal("a new signing key cannot be read"))?;
+    let key = SigningKey::from_pkcs8(&pkcs8)
+        .ok_or_else(|| Error::internal("a new signing key cannot be read"))?;
     let sealed = keyring.seal(Purpose::SigningKeys, &context(key.kid()), &pkcs8);
-    store.insert_active_signing_key(key.kid(), key.verify_key().public(), &sealed, now).await?;
+    store
+        .insert_active_signing_key(key.kid(), key.verify_key().public(), &sealed, now)
+        .await?;
     Ok(())
 }
 

@@ -71,7 +71,13 @@ pub(super) struct Memory {
 impl Memory {
     /// Tokens are forgotten after `ttl`, the longest that one can live.
     pub(super) fn new(ttl: Duration) -> Self {
-        Self { tokens: Cache::builder().max_capacity(TOKENS).time_to_live(ttl).build(), index: Arc::default() }
+        Self {
+            tokens: Cache::builder()
+                .max_capacity(TOKENS)
+                .time_to_live(ttl)
+                .build(),
+            index: Arc::default(),
+        }
     }
 
     /// Keeps the memory true to this process's own commits.
@@ -90,7 +96,12 @@ impl Memory {
         self.tokens.get(hash)
     }
 
-    pub(super) fn remember(&self, hash: TokenHash, claims: AccessClaims, slot: Arc<Slot>) -> Arc<Remembered> {
+    pub(super) fn remember(
+        &self,
+        hash: TokenHash,
+        claims: AccessClaims,
+        slot: Arc<Slot>,
+    ) -> Arc<Remembered> {
         let remembered = Arc::new(Remembered { claims, slot });
         self.tokens.insert(hash, Arc::clone(&remembered));
         remembered
@@ -115,20 +126,36 @@ impl Memory {
     /// The session's state, where it was read at most a second ago and nothing changed since.
     pub(super) fn fresh(&self, slot: &Slot, elapsed: Duration) -> Option<Arc<SessionState>> {
         let known = slot.known.read().unwrap_or_else(PoisonError::into_inner);
-        let current = known.users == self.index.users_changed.load(Ordering::SeqCst) && elapsed.saturating_sub(known.read_at) <= FRESH;
+        let current = known.users == self.index.users_changed.load(Ordering::SeqCst)
+            && elapsed.saturating_sub(known.read_at) <= FRESH;
         if current { known.state.clone() } else { None }
     }
 
     /// To be taken before the store is read.
     pub(super) fn mark(&self, slot: &Slot) -> Mark {
-        let changes = slot.known.read().unwrap_or_else(PoisonError::into_inner).changes;
-        Mark { users: self.index.users_changed.load(Ordering::SeqCst), changes }
+        let changes = slot
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .changes;
+        Mark {
+            users: self.index.users_changed.load(Ordering::SeqCst),
+            changes,
+        }
     }
 
     /// Keeps a state that was read after `mark`, unless something changed since.
-    pub(super) fn keep(&self, slot: &Slot, mark: Mark, state: &Arc<SessionState>, read_at: Duration) {
+    pub(super) fn keep(
+        &self,
+        slot: &Slot,
+        mark: Mark,
+        state: &Arc<SessionState>,
+        read_at: Duration,
+    ) {
         let mut known = slot.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.changes == mark.changes && self.index.users_changed.load(Ordering::SeqCst) == mark.users {
+        if known.changes == mark.changes
+            && self.index.users_changed.load(Ordering::SeqCst) == mark.users
+        {
             known.state = Some(Arc::clone(state));
             known.read_at = read_at;
             known.users = mark.users;
@@ -158,7 +185,10 @@ impl Drop for Slot {
         if let Some(index) = self.index.upgrade() {
             let mut slots = lock(&index.slots);
             // Another slot may have taken the place since the last holder let go of this one.
-            if slots.get(&self.id).is_some_and(|slot| slot.strong_count() == 0) {
+            if slots
+                .get(&self.id)
+                .is_some_and(|slot| slot.strong_count() == 0)
+            {
                 slots.remove(&self.id);
             }
         }

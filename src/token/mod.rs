@@ -54,12 +54,24 @@ impl Tokens {
     ///
     /// # Errors
     /// Where the store does not answer, or a key does not open with these root keys.
-    pub async fn start(store: Store, keyring: &Keyring, clock: Clock, settings: Settings) -> Result<Self> {
+    pub async fn start(
+        store: Store,
+        keyring: &Keyring,
+        clock: Clock,
+        settings: Settings,
+    ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
         let memory = Memory::new(settings.access_ttl);
         memory.follow(store.changes());
-        Ok(Self(Arc::new(Inner { store, clock, settings, keys, refresh, memory })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            clock,
+            settings,
+            keys,
+            refresh,
+            memory,
+        })))
     }
 
     /// The audience of our own tokens.

@@ -50,7 +50,10 @@ pub(super) enum Step {
 impl RefreshTokens {
     pub(super) fn new(keyring: &Keyring) -> Self {
         let key = |root| MacKey::derive(root, Purpose::RefreshTokens);
-        Self { writer: key(keyring.writer()), readers: keyring.keys().map(key).collect() }
+        Self {
+            writer: key(keyring.writer()),
+            readers: keyring.keys().map(key).collect(),
+        }
     }
 
     /// The token of a session at a generation; the same one each time.
@@ -67,7 +70,12 @@ impl RefreshTokens {
     /// Whether a token was made by one of the keys for a session with this salt.
     pub(super) fn is_genuine(&self, token: &Presented, salt: &[u8]) -> bool {
         let mut keys = self.readers.iter().filter(|key| key.id() == token.key);
-        keys.any(|key| secret::equal(&mac(key, &token.session, token.generation, salt), &token.mac))
+        keys.any(|key| {
+            secret::equal(
+                &mac(key, &token.session, token.generation, salt),
+                &token.mac,
+            )
+        })
     }
 }
 
@@ -113,7 +121,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn tokens(id: &str, byte: u8) -> RefreshTokens {
-        RefreshTokens::new(&Keyring::new(RootKey::new(id, [byte; 32]).expect("a good id"), Vec::new()))
+        RefreshTokens::new(&Keyring::new(
+            RootKey::new(id, [byte; 32]).expect("a good id"),
+            Vec::new(),
+        ))
     }
 
     #[test]
@@ -147,7 +158,11 @@ mod tests {
         }
         for position in 0..text.len() {
             let mut changed = text.clone().into_bytes();
-            changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+            changed[position] = if changed[position] == b'A' {
+                b'B'
+            } else {
+                b'A'
+            };
             let changed = String::from_utf8(changed).expect("ASCII");
             assert!(Presented::parse(&changed).is_none(), "{position}");
         }
@@ -159,7 +174,13 @@ mod tests {
         let at = |millis: i64| decide(4, 5, rotated, Timestamp::from_millis(1_000_000 + millis));
         assert_eq!(
             [at(-5001), at(-5000), at(0), at(10_000), at(10_001)],
-            [Step::Reused, Step::Repeat, Step::Repeat, Step::Repeat, Step::Reused]
+            [
+                Step::Reused,
+                Step::Repeat,
+                Step::Repeat,
+                Step::Repeat,
+                Step::Reused
+            ]
         );
     }
 

@@ -51,7 +51,10 @@ impl Tokens {
             auth_time: now,
             create_time: now,
             // A whole second, as JWTs count: the last access token ends with the session, and lives until then.
-            expire_time: Timestamp::from_secs(now.plus(open.ttl.map_or(longest, |ttl| ttl.min(longest))).secs()),
+            expire_time: Timestamp::from_secs(
+                now.plus(open.ttl.map_or(longest, |ttl| ttl.min(longest)))
+                    .secs(),
+            ),
         }
     }
 
@@ -90,10 +93,23 @@ impl Tokens {
     /// The current pair of the session that the request id opened before.
     async fn open_again(&self, session: &NewSession, now: Timestamp) -> Result<TokenPair> {
         let request_id = session.request_id.as_deref().unwrap_or_default();
-        let id = self.0.store.find_session_by_request(&session.caller, request_id).await?.ok_or(Error::SessionNotFound)?;
-        let state = self.0.store.find_session(&id, now).await?.ok_or(Error::SessionNotFound)?;
+        let id = self
+            .0
+            .store
+            .find_session_by_request(&session.caller, request_id)
+            .await?
+            .ok_or(Error::SessionNotFound)?;
+        let state = self
+            .0
+            .store
+            .find_session(&id, now)
+            .await?
+            .ok_or(Error::SessionNotFound)?;
         if state.user.id != session.user_id {
-            return Err(Error::invalid("request_id", "has been used for another user"));
+            return Err(Error::invalid(
+                "request_id",
+                "has been used for another user",
+            ));
         }
         if now >= state.expire_time {
             return Err(Error::SessionRevoked);
@@ -107,14 +123,23 @@ impl Tokens {
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenExpired`], [`Error::RefreshTokenReused`], [`Error::SessionRevoked`],
     /// [`Error::StoreRolledBack`], [`Error::Banned`]; the store's.
-    pub async fn refresh(&self, token: &str, caller: &str, client: &Client, now: Timestamp) -> Result<(TokenPair, User)> {
+    pub async fn refresh(
+        &self,
+        token: &str,
+        caller: &str,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<(TokenPair, User)> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ROUNDS {
             let mut step = Err(Error::RefreshTokenInvalid);
-            let read = self.0.store.refresh_session(&presented.session, now, |state| {
-                step = self.step(&presented, state, caller, now);
-                matches!(step, Ok(Step::Rotate)).then(|| keep_known(client, &state.client))
-            });
+            let read = self
+                .0
+                .store
+                .refresh_session(&presented.session, now, |state| {
+                    step = self.step(&presented, state, caller, now);
+                    matches!(step, Ok(Step::Rotate)).then(|| keep_known(client, &state.client))
+                });
             let (mut state, rotated) = read.await?.ok_or(Error::RefreshTokenInvalid)?;
             match step? {
                 Step::Rotate if rotated => {
@@ -131,14 +156,20 @@ impl Tokens {
                 }
             }
         }
-        Err(Error::Busy { retry_after: Duration::from_secs(1) })
+        Err(Error::Busy {
+            retry_after: Duration::from_secs(1),
+        })
     }
 
     /// Ends the session of a refresh token of any generation, and says which. An ended session is no error.
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`] where the token is not one of ours; the store's.
-    pub async fn session_of_refresh_token(&self, token: &str, now: Timestamp) -> Result<SessionState> {
+    pub async fn session_of_refresh_token(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<SessionState> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         self.genuine_session(&presented, now).await
     }
@@ -147,23 +178,48 @@ impl Tokens {
     ///
     /// # Errors
     /// The store's.
-    pub async fn revoke(&self, session: &SessionId, owner: Option<&UserId>, reason: &str, now: Timestamp) -> Result<()> {
-        Ok(self.0.store.revoke_session(session, owner, reason, now).await?)
+    pub async fn revoke(
+        &self,
+        session: &SessionId,
+        owner: Option<&UserId>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        Ok(self
+            .0
+            .store
+            .revoke_session(session, owner, reason, now)
+            .await?)
     }
 
     /// Ends all sessions of a user but `except`, and says how many.
     ///
     /// # Errors
     /// The store's.
-    pub async fn revoke_all(&self, user: &UserId, except: Option<&SessionId>, now: Timestamp) -> Result<u64> {
-        Ok(self.0.store.revoke_user_sessions(user, except, "revoked", now).await?)
+    pub async fn revoke_all(
+        &self,
+        user: &UserId,
+        except: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<u64> {
+        Ok(self
+            .0
+            .store
+            .revoke_user_sessions(user, except, "revoked", now)
+            .await?)
     }
 
     /// At most `size` of a user's live sessions made before (`create_time`, `id`), newest first, and whether there are more.
     ///
     /// # Errors
     /// The store's.
-    pub async fn list(&self, user: &UserId, before: (i64, &str), size: usize, now: Timestamp) -> Result<(Vec<SessionSummary>, bool)> {
+    pub async fn list(
+        &self,
+        user: &UserId,
+        before: (i64, &str),
+        size: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<SessionSummary>, bool)> {
         let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
         let mut sessions = self.0.store.list_sessions(user, before, limit, now).await?;
         let more = sessions.len() > size;
@@ -172,23 +228,46 @@ impl Tokens {
     }
 
     /// What a token means for its session, once it is genuine, its caller's, and the session live.
-    fn step(&self, presented: &Presented, state: &SessionState, caller: &str, now: Timestamp) -> Result<Step> {
+    fn step(
+        &self,
+        presented: &Presented,
+        state: &SessionState,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<Step> {
         if !self.0.refresh.is_genuine(presented, &state.salt) || state.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
         live(state, now)?;
-        Ok(decide(presented.generation, state.generation, state.refresh_time, now))
+        Ok(decide(
+            presented.generation,
+            state.generation,
+            state.refresh_time,
+            now,
+        ))
     }
 
     async fn genuine_session(&self, presented: &Presented, now: Timestamp) -> Result<SessionState> {
-        let state = self.0.store.find_session(&presented.session, now).await?.ok_or(Error::RefreshTokenInvalid)?;
-        if self.0.refresh.is_genuine(presented, &state.salt) { Ok(state) } else { Err(Error::RefreshTokenInvalid) }
+        let state = self
+            .0
+            .store
+            .find_session(&presented.session, now)
+            .await?
+            .ok_or(Error::RefreshTokenInvalid)?;
+        if self.0.refresh.is_genuine(presented, &state.salt) {
+            Ok(state)
+        } else {
+            Err(Error::RefreshTokenInvalid)
+        }
     }
 
     /// A spent token came back: whoever holds a copy, the session ends for both.
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
         tracing::warn!(session = %state.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
-        self.0.store.revoke_session(&state.id, None, "reused", now).await?;
+        self.0
+            .store
+            .revoke_session(&state.id, None, "reused", now)
+            .await?;
         Ok(Error::RefreshTokenReused)
     }
 
@@ -223,7 +302,13 @@ fn live(state: &SessionState, now: Timestamp) -> Result<()> {
 
 /// What the caller did not say of the end user's connection stays as it was.
 fn keep_known(new: &Client, known: &Client) -> Client {
-    let text = |new: &String, known: &String| if new.is_empty() { known.clone() } else { new.clone() };
+    let text = |new: &String, known: &String| {
+        if new.is_empty() {
+            known.clone()
+        } else {
+            new.clone()
+        }
+    };
     Client {
         ip_address: new.ip_address.or(known.ip_address),
         user_agent: text(&new.user_agent, &known.user_agent),

@@ -19,10 +19,22 @@ const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
 /// Asserts that each of the tokens is INVALID and says nothing else.
 async fn assert_invalid(world: &World<'_>, tokens: &[String]) {
     for batch in tokens.chunks(100) {
-        let request = BatchVerifyTokensRequest { access_tokens: batch.to_vec(), audience: String::new() };
-        let results = world.tokens().batch_verify_tokens(request).await.expect("verdicts, never an error").into_inner().results;
+        let request = BatchVerifyTokensRequest {
+            access_tokens: batch.to_vec(),
+            audience: String::new(),
+        };
+        let results = world
+            .tokens()
+            .batch_verify_tokens(request)
+            .await
+            .expect("verdicts, never an error")
+            .into_inner()
+            .results;
         for (token, answer) in batch.iter().zip(results) {
-            let expected = VerifyTokenResponse { inactive_reason: InactiveReason::Invalid.into(), ..Default::default() };
+            let expected = VerifyTokenResponse {
+                inactive_reason: InactiveReason::Invalid.into(),
+                ..Default::default()
+            };
             assert_eq!(answer, expected, "{token:.400}");
         }
     }
@@ -48,10 +60,14 @@ async fn a_token_with_any_one_bit_changed_is_invalid() {
             bytes[position] ^= 1 << bit;
             String::from_utf8(bytes).expect("ASCII")
         };
-        let changed: Vec<_> = (0..good.len()).flat_map(|position| (0..7).map(move |bit| flipped(position, bit))).collect();
+        let changed: Vec<_> = (0..good.len())
+            .flat_map(|position| (0..7).map(move |bit| flipped(position, bit)))
+            .collect();
         assert!(changed.len() > 2000);
         assert_invalid(&world, &changed).await;
-        let shortened: Vec<_> = (0..good.len()).map(|end| tokens.access_token[..end].to_owned()).collect();
+        let shortened: Vec<_> = (0..good.len())
+            .map(|end| tokens.access_token[..end].to_owned())
+            .collect();
         assert_invalid(&world, &shortened).await;
         assert!(world.verdict(&tokens.access_token).await.0);
         world.end().await;
@@ -60,33 +76,72 @@ async fn a_token_with_any_one_bit_changed_is_invalid() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_token_that_picks_its_own_algorithm_or_key_is_invalid() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
-        let [header, payload, signature]: [&str; 3] = tokens.access_token.split('.').collect::<Vec<_>>().try_into().expect("three parts");
+        let [header, payload, signature]: [&str; 3] = tokens
+            .access_token
+            .split('.')
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("three parts");
         let public = engine.bytes("SELECT public_key FROM signing_keys").await;
-        let kid = VerifyKey::from_bytes(&public).expect("a key").kid().to_owned();
+        let kid = VerifyKey::from_bytes(&public)
+            .expect("a key")
+            .kid()
+            .to_owned();
         let x = URL_SAFE_NO_PAD.encode(&public);
 
         let mut bad = Vec::new();
-        for alg in ["none", "None", "nOnE", "NONE", "", "HS256", "ES256", "RS256", "Ed25519"] {
+        for alg in [
+            "none", "None", "nOnE", "NONE", "", "HS256", "ES256", "RS256", "Ed25519",
+        ] {
             let header = encode(&json!({ "alg": alg, "kid": kid, "typ": "at+jwt" }).to_string());
-            bad.extend([format!("{header}.{payload}."), format!("{header}.{payload}.{signature}"), format!("{header}.{payload}")]);
+            bad.extend([
+                format!("{header}.{payload}."),
+                format!("{header}.{payload}.{signature}"),
+                format!("{header}.{payload}"),
+            ]);
         }
         let mut hs256 = Header::new(Algorithm::HS256);
         (hs256.typ, hs256.kid) = (Some("at+jwt".to_owned()), Some(kid.clone()));
         let jwk = json!({ "crv": "Ed25519", "kty": "OKP", "x": x }).to_string();
-        for key in [public.as_slice(), x.as_bytes(), jwk.as_bytes(), hex::encode(&public).as_bytes(), kid.as_bytes()] {
-            let forged = jsonwebtoken::encode(&hs256, &claims(&tokens.access_token), &EncodingKey::from_secret(key));
+        for key in [
+            public.as_slice(),
+            x.as_bytes(),
+            jwk.as_bytes(),
+            hex::encode(&public).as_bytes(),
+            kid.as_bytes(),
+        ] {
+            let forged = jsonwebtoken::encode(
+                &hs256,
+                &claims(&tokens.access_token),
+                &EncodingKey::from_secret(key),
+            );
             bad.push(forged.expect("signed"));
         }
-        for extra in [json!({ "jku": "https://evil.example/keys" }), json!({ "jwk": { "kty": "OKP" } }), json!({ "crit": ["exp"] })] {
+        for extra in [
+            json!({ "jku": "https://evil.example/keys" }),
+            json!({ "jwk": { "kty": "OKP" } }),
+            json!({ "crit": ["exp"] }),
+        ] {
             let mut header = json!({ "alg": "EdDSA", "kid": kid, "typ": "at+jwt" });
-            header.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
-            bad.push(format!("{}.{payload}.{signature}", encode(&header.to_string())));
+            header
+                .as_object_mut()
+                .expect("an object")
+                .extend(extra.as_object().expect("an object").clone());
+            bad.push(format!(
+                "{}.{payload}.{signature}",
+                encode(&header.to_string())
+            ));
         }
-        bad.extend([format!("{header}.{payload}.{signature}."), format!("{header}..{signature}"), format!(".{payload}.{signature}")]);
+        bad.extend([
+            format!("{header}.{payload}.{signature}."),
+            format!("{header}..{signature}"),
+            format!(".{payload}.{signature}"),
+        ]);
         assert_invalid(&world, &bad).await;
         world.end().await;
     })
@@ -109,10 +164,14 @@ async fn a_token_of_another_service_is_invalid_here() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn no_other_credential_passes_for_an_access_token() {
     let provider = Provider::start(json!({})).await;
     let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     on_each_engine(async |engine| {
         let world = World::start(engine, &settings).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -122,21 +181,54 @@ async fn no_other_credential_passes_for_an_access_token() {
         let request = ResolvePlaceholdersRequest {
             subject: by_token(&tokens.access_token),
             sink: Sink::Header.into(),
-            entries: names.map(|name| (name.to_owned(), format!("{{{{{name}}}}}"))).into(),
+            entries: names
+                .map(|name| (name.to_owned(), format!("{{{{{name}}}}}")))
+                .into(),
             ..Default::default()
         };
-        let resolved = world.federation().resolve_placeholders(request).await.expect("resolved").into_inner().entries;
+        let resolved = world
+            .federation()
+            .resolve_placeholders(request)
+            .await
+            .expect("resolved")
+            .into_inner()
+            .entries;
         let begun = world.begin_federated_login().await;
         world.mint(&user.id).await;
-        let page = ListSessionsRequest { subject: by_user(&user.id), page_size: 1, ..Default::default() };
-        let page_token = world.tokens().list_sessions(page).await.expect("listed").into_inner().next_page_token;
+        let page = ListSessionsRequest {
+            subject: by_user(&user.id),
+            page_size: 1,
+            ..Default::default()
+        };
+        let page_token = world
+            .tokens()
+            .list_sessions(page)
+            .await
+            .expect("listed")
+            .into_inner()
+            .next_page_token;
         assert!(!page_token.is_empty());
-        let mut bad: Vec<String> = resolved.into_values().inspect(|token| world.secret(token)).collect();
+        let mut bad: Vec<String> = resolved
+            .into_values()
+            .inspect(|token| world.secret(token))
+            .collect();
         assert_eq!(bad.len(), 2);
-        bad.extend([tokens.refresh_token, begun.state, begun.binding_token, page_token, tokens.session_id]);
-        bad.extend([format!("Bearer {}", tokens.access_token), format!("{} ", tokens.access_token)]);
+        bad.extend([
+            tokens.refresh_token,
+            begun.state,
+            begun.binding_token,
+            page_token,
+            tokens.session_id,
+        ]);
+        bad.extend([
+            format!("Bearer {}", tokens.access_token),
+            format!("{} ", tokens.access_token),
+        ]);
         assert_invalid(&world, &bad).await;
-        assert_eq!(world.verdict(&tokens.access_token).await, (true, InactiveReason::Unspecified));
+        assert_eq!(
+            world.verdict(&tokens.access_token).await,
+            (true, InactiveReason::Unspecified)
+        );
         world.end().await;
     })
     .await;
@@ -147,10 +239,20 @@ async fn a_text_of_any_length_gets_its_verdict() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
-        let padded = |length: usize| format!("{}{}", tokens.access_token, "A".repeat(length - tokens.access_token.len()));
+        let padded = |length: usize| {
+            format!(
+                "{}{}",
+                tokens.access_token,
+                "A".repeat(length - tokens.access_token.len())
+            )
+        };
         let texts = ["", ".", "..", "...", "a.b.c", "\0", "ü.ü.ü", "null"].map(str::to_owned);
         assert_invalid(&world, &texts).await;
-        assert_invalid(&world, &[MAX_TOKEN, MAX_TOKEN + 1, 64 * 1024, 255 * 1024].map(padded)).await;
+        assert_invalid(
+            &world,
+            &[MAX_TOKEN, MAX_TOKEN + 1, 64 * 1024, 255 * 1024].map(padded),
+        )
+        .await;
         world.end().await;
     })
     .await;
@@ -165,8 +267,16 @@ async fn only_a_valid_signature_earns_a_reason() {
         world.revoke(&revoked.session_id).await;
         let (banned_user, banned) = world.signed_in("bob@example.com").await;
         let target = Some(ban_target_request::Target::UserId(banned_user.id));
-        let request = BanTargetRequest { target, reason: "spam".to_owned(), ..Default::default() };
-        world.moderation().ban_target(request).await.expect("banned");
+        let request = BanTargetRequest {
+            target,
+            reason: "spam".to_owned(),
+            ..Default::default()
+        };
+        world
+            .moderation()
+            .ban_target(request)
+            .await
+            .expect("banned");
         let tampered = |tokens: &TokenPair| {
             let (signed, signature) = tokens.access_token.rsplit_once('.').expect("a signature");
             let other = if signature.starts_with('A') { "B" } else { "A" };
@@ -181,9 +291,21 @@ async fn only_a_valid_signature_earns_a_reason() {
             world.clock.advance(wait);
             assert_invalid(&world, &[tampered(tokens)]).await;
             assert_eq!(world.verdict(&tokens.access_token).await, (false, inactive));
-            let request = VerifyTokenRequest { access_token: tokens.access_token.clone(), audience: "another".to_owned() };
-            let answer = world.tokens().verify_token(request).await.expect("a verdict").into_inner();
-            assert_eq!((answer.active, answer.inactive_reason()), INVALID, "for another audience");
+            let request = VerifyTokenRequest {
+                access_token: tokens.access_token.clone(),
+                audience: "another".to_owned(),
+            };
+            let answer = world
+                .tokens()
+                .verify_token(request)
+                .await
+                .expect("a verdict")
+                .into_inner();
+            assert_eq!(
+                (answer.active, answer.inactive_reason()),
+                INVALID,
+                "for another audience"
+            );
         }
         world.end().await;
     })

@@ -27,49 +27,107 @@ async fn arrived(world: &World<'_>, login: &str) -> (BeginFederatedLoginResponse
     (begun, callback)
 }
 
-async fn complete(world: &World<'_>, request: CompleteFederatedLoginRequest) -> Result<CompleteFederatedLoginResponse, Status> {
-    world.auth().complete_federated_login(request).await.map(tonic::Response::into_inner)
+async fn complete(
+    world: &World<'_>,
+    request: CompleteFederatedLoginRequest,
+) -> Result<CompleteFederatedLoginResponse, Status> {
+    world
+        .auth()
+        .complete_federated_login(request)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 async fn refusal(world: &World<'_>, request: CompleteFederatedLoginRequest) -> String {
     let status = complete(world, request).await.expect_err("refused");
-    assert!(matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied | Code::AlreadyExists), "{status:?}");
+    assert!(
+        matches!(
+            status.code(),
+            Code::Unauthenticated | Code::PermissionDenied | Code::AlreadyExists
+        ),
+        "{status:?}"
+    );
     reason(&status).1
 }
 
 fn begin(provider: &str) -> BeginFederatedLoginRequest {
-    BeginFederatedLoginRequest { provider: provider.to_owned(), return_to: "/c/new".to_owned(), client: client() }
+    BeginFederatedLoginRequest {
+        provider: provider.to_owned(),
+        return_to: "/c/new".to_owned(),
+        client: client(),
+    }
 }
 
 fn signed_in(answer: CompleteFederatedLoginResponse) -> SignedIn {
-    let complete_federated_login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
+    let complete_federated_login_response::Result::SignedIn(signed_in) =
+        answer.result.expect("a result");
     signed_in
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_login_goes_out_with_s256_state_and_nonce_and_comes_back_to_where_it_began() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (begun, callback) = arrived(&world, "ann").await;
         let sent = |name| parameter(&begun.authorization_url, name);
-        assert!(begun.authorization_url.starts_with(&format!("{}/auth?", provider.issuer)));
-        assert_eq!((sent("response_type"), sent("code_challenge_method")), ("code".to_owned(), "S256".to_owned()));
-        assert_eq!((sent("client_id").as_str(), sent("redirect_uri").as_str()), (CLIENT_ID, REDIRECT_URI));
-        assert_eq!((sent("state"), sent("code_challenge").len()), (begun.state.clone(), 43));
-        let secrets = BTreeSet::from([sent("state"), sent("nonce"), sent("code_challenge"), begun.binding_token.clone()]);
+        assert!(
+            begun
+                .authorization_url
+                .starts_with(&format!("{}/auth?", provider.issuer))
+        );
+        assert_eq!(
+            (sent("response_type"), sent("code_challenge_method")),
+            ("code".to_owned(), "S256".to_owned())
+        );
+        assert_eq!(
+            (sent("client_id").as_str(), sent("redirect_uri").as_str()),
+            (CLIENT_ID, REDIRECT_URI)
+        );
+        assert_eq!(
+            (sent("state"), sent("code_challenge").len()),
+            (begun.state.clone(), 43)
+        );
+        let secrets = BTreeSet::from([
+            sent("state"),
+            sent("nonce"),
+            sent("code_challenge"),
+            begun.binding_token.clone(),
+        ]);
         assert!(secrets.len() == 4 && secrets.iter().all(|secret| secret.len() >= 43));
-        assert_eq!(begun.expire_time.expect("an end").seconds, world.clock.now().secs() + 600);
+        assert_eq!(
+            begun.expire_time.expect("an end").seconds,
+            world.clock.now().secs() + 600
+        );
 
-        let answer = complete(&world, complete_request(&begun, &callback)).await.expect("signed in");
-        assert_eq!((answer.return_to.as_str(), answer.new_user), ("/c/new", true));
+        let answer = complete(&world, complete_request(&begun, &callback))
+            .await
+            .expect("signed in");
+        assert_eq!(
+            (answer.return_to.as_str(), answer.new_user),
+            ("/c/new", true)
+        );
         let SignedIn { user, tokens } = signed_in(answer);
         let (user, tokens) = (user.expect("a user"), tokens.expect("tokens"));
         world.keep_secret(&tokens);
-        assert_eq!((user.email.as_str(), user.email_verified, user.name.as_str()), ("ann@example.org", true, "User ann"));
-        assert_eq!((user.username.as_str(), user.provider.as_str()), ("ann", "openid"));
-        let claims = world.verify(&tokens.access_token).await.claims.expect("active");
-        assert_eq!((claims.user_id, claims.provider.as_str()), (user.id, "openid"));
+        assert_eq!(
+            (user.email.as_str(), user.email_verified, user.name.as_str()),
+            ("ann@example.org", true, "User ann")
+        );
+        assert_eq!(
+            (user.username.as_str(), user.provider.as_str()),
+            ("ann", "openid")
+        );
+        let claims = world
+            .verify(&tokens.access_token)
+            .await
+            .claims
+            .expect("active");
+        assert_eq!(
+            (claims.user_id, claims.provider.as_str()),
+            (user.id, "openid")
+        );
         world.end().await;
     })
     .await;
@@ -95,14 +153,24 @@ async fn of_twenty_completions_with_one_state_one_opens_a_session_with_one_token
         provider.reset().await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (begun, callback) = arrived(&world, "ann").await;
-        let answers = join_all((0..20).map(|_| complete(&world, complete_request(&begun, &callback)))).await;
+        let answers =
+            join_all((0..20).map(|_| complete(&world, complete_request(&begun, &callback)))).await;
         let (opened, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert_eq!((opened.len(), refused.len()), (1, 19));
         for status in refused {
             assert_eq!(reason(&status.expect_err("refused")).1, "STATE_INVALID");
         }
-        assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "STATE_INVALID");
-        assert_eq!((engine.number("SELECT COUNT(*) FROM sessions").await, provider.stats().await.exchanges()), (1, 1));
+        assert_eq!(
+            refusal(&world, complete_request(&begun, &callback)).await,
+            "STATE_INVALID"
+        );
+        assert_eq!(
+            (
+                engine.number("SELECT COUNT(*) FROM sessions").await,
+                provider.stats().await.exchanges()
+            ),
+            (1, 1)
+        );
         world.end().await;
     })
     .await;
@@ -118,17 +186,27 @@ async fn another_browsers_binding_token_is_refused_and_uses_the_state_up() {
         for binding_token in [String::new(), "x".repeat(10_000), others] {
             let (begun, callback) = arrived(&world, "ann").await;
             let request = complete_request(&begun, &callback);
-            let stolen = CompleteFederatedLoginRequest { binding_token, ..request.clone() };
+            let stolen = CompleteFederatedLoginRequest {
+                binding_token,
+                ..request.clone()
+            };
             assert_eq!(refusal(&world, stolen).await, "BINDING_MISMATCH");
             assert_eq!(refusal(&world, request).await, "STATE_INVALID");
         }
-        assert_eq!((engine.number(NOTHING_MADE).await, provider.stats().await.exchanges()), (0, 0));
+        assert_eq!(
+            (
+                engine.number(NOTHING_MADE).await,
+                provider.stats().await.exchanges()
+            ),
+            (0, 0)
+        );
         world.end().await;
     })
     .await;
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
@@ -137,20 +215,58 @@ async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() 
         let (begun, callback) = arrived(&world, "ann").await;
         let request = complete_request(&begun, &callback);
         let altered = request.state.chars().rev().collect();
-        for state in [String::new(), altered, "x".repeat(10_000), begun.binding_token.clone()] {
-            assert_eq!(refusal(&world, CompleteFederatedLoginRequest { state, ..request.clone() }).await, "STATE_INVALID");
+        for state in [
+            String::new(),
+            altered,
+            "x".repeat(10_000),
+            begun.binding_token.clone(),
+        ] {
+            assert_eq!(
+                refusal(
+                    &world,
+                    CompleteFederatedLoginRequest {
+                        state,
+                        ..request.clone()
+                    }
+                )
+                .await,
+                "STATE_INVALID"
+            );
         }
-        let elsewhere = CompleteFederatedLoginRequest { provider: "google".to_owned(), ..request.clone() };
+        let elsewhere = CompleteFederatedLoginRequest {
+            provider: "google".to_owned(),
+            ..request.clone()
+        };
         assert_eq!(refusal(&world, elsewhere).await, "STATE_INVALID");
-        assert_eq!(refusal(&world, request).await, "STATE_INVALID", "used up by the provider that it was not for");
+        assert_eq!(
+            refusal(&world, request).await,
+            "STATE_INVALID",
+            "used up by the provider that it was not for"
+        );
 
         let (begun, callback) = arrived(&world, "ann").await;
         world.clock.advance(Duration::from_mins(10));
-        assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "STATE_INVALID");
-        assert_eq!((engine.number(NOTHING_MADE).await, provider.stats().await.exchanges()), (0, 0));
+        assert_eq!(
+            refusal(&world, complete_request(&begun, &callback)).await,
+            "STATE_INVALID"
+        );
+        assert_eq!(
+            (
+                engine.number(NOTHING_MADE).await,
+                provider.stats().await.exchanges()
+            ),
+            (0, 0)
+        );
         for unknown in ["", "OpenID", "google"] {
-            let status = world.auth().begin_federated_login(begin(unknown)).await.expect_err("unknown");
-            assert_eq!(reason(&status), (Code::NotFound, "PROVIDER_NOT_FOUND".to_owned()));
+            let status = world
+                .auth()
+                .begin_federated_login(begin(unknown))
+                .await
+                .expect_err("unknown");
+            assert_eq!(
+                reason(&status),
+                (Code::NotFound, "PROVIDER_NOT_FOUND".to_owned())
+            );
         }
         world.end().await;
     })
@@ -162,18 +278,36 @@ async fn a_login_is_completed_by_the_caller_that_began_it() {
     let provider = Provider::start(json!({})).await;
     let callers = Listed::new(&[("one", &["auth.sign_in"]), ("two", &["auth.sign_in"])]);
     on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, &[("COUNTERSIGN_CALLERS", &callers.path())]).await;
+        let world = World::trusting(
+            engine,
+            &provider.issuer,
+            &[("COUNTERSIGN_CALLERS", &callers.path())],
+        )
+        .await;
         let [one, two] = [&callers.tokens[0], &callers.tokens[1]];
         let begun = async || {
-            let begun = world.auth().begin_federated_login(sent_with(one, begin("openid"))).await.expect("begun").into_inner();
+            let begun = world
+                .auth()
+                .begin_federated_login(sent_with(one, begin("openid")))
+                .await
+                .expect("begun")
+                .into_inner();
             let callback = sign_in(&begun.authorization_url, "ann").await;
             complete_request(&begun, &callback)
         };
         let request = begun().await;
-        let status = world.auth().complete_federated_login(sent_with(two, request.clone())).await.expect_err("another caller's");
+        let status = world
+            .auth()
+            .complete_federated_login(sent_with(two, request.clone()))
+            .await
+            .expect_err("another caller's");
         assert_eq!(reason(&status).1, "STATE_INVALID");
         assert_eq!(engine.number(NOTHING_MADE).await, 0);
-        world.auth().complete_federated_login(sent_with(one, begun().await)).await.expect("its own");
+        world
+            .auth()
+            .complete_federated_login(sent_with(one, begun().await))
+            .await
+            .expect("its own");
         for token in &callers.tokens {
             world.secret(token);
         }
@@ -183,6 +317,7 @@ async fn a_login_is_completed_by_the_caller_that_began_it() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
@@ -191,8 +326,15 @@ async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
         let (begun, callback) = arrived(&world, "ann").await;
         let good = complete_request(&begun, &callback);
         for (code, error) in [("", ""), ("a-code", "access_denied")] {
-            let request = CompleteFederatedLoginRequest { code: code.to_owned(), error: error.to_owned(), ..good.clone() };
-            assert_eq!(fields(&complete(&world, request).await.expect_err("invalid")), ["code"]);
+            let request = CompleteFederatedLoginRequest {
+                code: code.to_owned(),
+                error: error.to_owned(),
+                ..good.clone()
+            };
+            assert_eq!(
+                fields(&complete(&world, request).await.expect_err("invalid")),
+                ["code"]
+            );
         }
         let denied = CompleteFederatedLoginRequest {
             code: String::new(),
@@ -201,21 +343,48 @@ async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
             ..good.clone()
         };
         let status = complete(&world, denied).await.expect_err("refused");
-        assert_eq!(reason(&status), (Code::Unauthenticated, "PROVIDER_REFUSED".to_owned()));
-        assert_eq!(status.get_details_error_info().expect("info").metadata["problem"], "access_denied");
+        assert_eq!(
+            reason(&status),
+            (Code::Unauthenticated, "PROVIDER_REFUSED".to_owned())
+        );
+        assert_eq!(
+            status.get_details_error_info().expect("info").metadata["problem"],
+            "access_denied"
+        );
         assert_eq!(refusal(&world, good).await, "STATE_INVALID");
 
         let slashed = format!("{}/", provider.issuer);
-        for iss in ["", "https://honest.example", &slashed, &provider.issuer.replacen("://", "%3A%2F%2F", 1)] {
+        for iss in [
+            "",
+            "https://honest.example",
+            &slashed,
+            &provider.issuer.replacen("://", "%3A%2F%2F", 1),
+        ] {
             let begun = world.begin_federated_login().await;
-            let callback = Callback { code: "a-code".to_owned(), state: begun.state.clone(), iss: iss.to_owned() };
-            assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "ID_TOKEN_INVALID", "{iss}");
+            let callback = Callback {
+                code: "a-code".to_owned(),
+                state: begun.state.clone(),
+                iss: iss.to_owned(),
+            };
+            assert_eq!(
+                refusal(&world, complete_request(&begun, &callback)).await,
+                "ID_TOKEN_INVALID",
+                "{iss}"
+            );
         }
         assert_eq!(provider.stats().await.exchanges(), 0);
 
         let begun = world.begin_federated_login().await;
-        let callback = Callback { code: "a-code".to_owned(), state: begun.state.clone(), iss: provider.issuer.clone() };
-        assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "PROVIDER_REFUSED", "a code that it never gave");
+        let callback = Callback {
+            code: "a-code".to_owned(),
+            state: begun.state.clone(),
+            iss: provider.issuer.clone(),
+        };
+        assert_eq!(
+            refusal(&world, complete_request(&begun, &callback)).await,
+            "PROVIDER_REFUSED",
+            "a code that it never gave"
+        );
         assert_eq!(engine.number(NOTHING_MADE).await, 0);
         world.end().await;
     })
@@ -227,15 +396,44 @@ async fn social_login_switched_off_shuts_every_door() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let open = World::trusting(engine, &provider.issuer, &[]).await;
-        let providers = open.auth().list_providers(ListProvidersRequest {}).await.expect("a list").into_inner().providers;
-        assert_eq!(providers.iter().map(|one| (one.id.as_str(), one.kind.as_str())).collect::<Vec<_>>(), [("openid", "openid")]);
+        let providers = open
+            .auth()
+            .list_providers(ListProvidersRequest {})
+            .await
+            .expect("a list")
+            .into_inner()
+            .providers;
+        assert_eq!(
+            providers
+                .iter()
+                .map(|one| (one.id.as_str(), one.kind.as_str()))
+                .collect::<Vec<_>>(),
+            [("openid", "openid")]
+        );
         let (begun, callback) = arrived(&open, "ann").await;
 
-        let shut = World::trusting(engine, &provider.issuer, &[("ALLOW_SOCIAL_LOGIN", "false")]).await;
-        let status = shut.auth().begin_federated_login(begin("openid")).await.expect_err("closed");
-        assert_eq!(reason(&status), (Code::PermissionDenied, "LOGIN_CLOSED".to_owned()));
-        assert_eq!(refusal(&shut, complete_request(&begun, &callback)).await, "LOGIN_CLOSED");
-        let providers = shut.auth().list_providers(ListProvidersRequest {}).await.expect("a list").into_inner().providers;
+        let shut =
+            World::trusting(engine, &provider.issuer, &[("ALLOW_SOCIAL_LOGIN", "false")]).await;
+        let status = shut
+            .auth()
+            .begin_federated_login(begin("openid"))
+            .await
+            .expect_err("closed");
+        assert_eq!(
+            reason(&status),
+            (Code::PermissionDenied, "LOGIN_CLOSED".to_owned())
+        );
+        assert_eq!(
+            refusal(&shut, complete_request(&begun, &callback)).await,
+            "LOGIN_CLOSED"
+        );
+        let providers = shut
+            .auth()
+            .list_providers(ListProvidersRequest {})
+            .await
+            .expect("a list")
+            .into_inner()
+            .providers;
         assert_eq!((providers.len(), engine.number(NOTHING_MADE).await), (0, 0));
         shut.end().await;
         open.end().await;
@@ -247,17 +445,36 @@ async fn social_login_switched_off_shuts_every_door() {
 async fn closed_registration_keeps_new_accounts_out_and_lets_known_ones_in() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
-        let open = World::trusting(engine, &provider.issuer, &[("ALLOW_REGISTRATION", "false")]).await;
+        let open =
+            World::trusting(engine, &provider.issuer, &[("ALLOW_REGISTRATION", "false")]).await;
         let (ann, _) = open.arrive("ann").await;
-        let closed = World::trusting(engine, &provider.issuer, &[("OPENID_ALLOW_REGISTRATION", "false")]).await;
+        let closed = World::trusting(
+            engine,
+            &provider.issuer,
+            &[("OPENID_ALLOW_REGISTRATION", "false")],
+        )
+        .await;
         assert_eq!(closed.arrive("ann").await.0.id, ann.id);
         let (begun, callback) = arrived(&closed, "bob").await;
-        let status = complete(&closed, complete_request(&begun, &callback)).await.expect_err("closed");
-        assert_eq!(reason(&status), (Code::PermissionDenied, "REGISTRATION_CLOSED".to_owned()));
+        let status = complete(&closed, complete_request(&begun, &callback))
+            .await
+            .expect_err("closed");
+        assert_eq!(
+            reason(&status),
+            (Code::PermissionDenied, "REGISTRATION_CLOSED".to_owned())
+        );
         assert_eq!(users_and_sessions(engine).await, (1, 2));
-        let social = World::trusting(engine, &provider.issuer, &[("ALLOW_SOCIAL_REGISTRATION", "false")]).await;
+        let social = World::trusting(
+            engine,
+            &provider.issuer,
+            &[("ALLOW_SOCIAL_REGISTRATION", "false")],
+        )
+        .await;
         let (begun, callback) = arrived(&social, "bob").await;
-        assert_eq!(refusal(&social, complete_request(&begun, &callback)).await, "REGISTRATION_CLOSED");
+        assert_eq!(
+            refusal(&social, complete_request(&begun, &callback)).await,
+            "REGISTRATION_CLOSED"
+        );
         social.end().await;
         closed.end().await;
         open.end().await;
@@ -266,7 +483,10 @@ async fn closed_registration_keeps_new_accounts_out_and_lets_known_ones_in() {
 }
 
 async fn users_and_sessions(engine: &Engine) -> (i64, i64) {
-    (engine.number("SELECT COUNT(*) FROM users").await, engine.number("SELECT COUNT(*) FROM sessions").await)
+    (
+        engine.number("SELECT COUNT(*) FROM users").await,
+        engine.number("SELECT COUNT(*) FROM sessions").await,
+    )
 }
 
 #[tokio::test]
@@ -275,13 +495,27 @@ async fn twenty_first_logins_at_once_make_one_user_with_twenty_sessions() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let arrivals = join_all((0..20).map(|_| arrived(&world, "ann"))).await;
-        let answers = join_all(arrivals.iter().map(|(begun, callback)| complete(&world, complete_request(begun, callback)))).await;
-        let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("signed in")).collect();
+        let answers = join_all(
+            arrivals
+                .iter()
+                .map(|(begun, callback)| complete(&world, complete_request(begun, callback))),
+        )
+        .await;
+        let answers: Vec<_> = answers
+            .into_iter()
+            .map(|answer| answer.expect("signed in"))
+            .collect();
         assert_eq!(answers.iter().filter(|answer| answer.new_user).count(), 1);
-        let ids: BTreeSet<_> = answers.into_iter().map(|answer| signed_in(answer).user.expect("a user").id).collect();
+        let ids: BTreeSet<_> = answers
+            .into_iter()
+            .map(|answer| signed_in(answer).user.expect("a user").id)
+            .collect();
         assert_eq!((ids.len(), users_and_sessions(engine).await), (1, (1, 20)));
         let (again, new_user) = world.federated_login("ann").await.expect("signed in");
-        assert_eq!((ids.first(), new_user), (again.user.map(|user| user.id).as_ref(), false));
+        assert_eq!(
+            (ids.first(), new_user),
+            (again.user.map(|user| user.id).as_ref(), false)
+        );
         world.end().await;
     })
     .await;
@@ -294,10 +528,29 @@ async fn an_address_that_another_account_holds_is_in_use_and_links_nothing() {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let local = world.register("ANN@example.org").await;
         let (begun, callback) = arrived(&world, "ann").await;
-        let status = complete(&world, complete_request(&begun, &callback)).await.expect_err("in use");
-        assert_eq!(reason(&status), (Code::AlreadyExists, "EMAIL_IN_USE".to_owned()));
-        assert_eq!((users_and_sessions(engine).await, engine.number("SELECT COUNT(*) FROM identities").await), ((1, 0), 0));
-        assert_eq!(world.login("ann@example.org").await.user.expect("a user").id, local.id);
+        let status = complete(&world, complete_request(&begun, &callback))
+            .await
+            .expect_err("in use");
+        assert_eq!(
+            reason(&status),
+            (Code::AlreadyExists, "EMAIL_IN_USE".to_owned())
+        );
+        assert_eq!(
+            (
+                users_and_sessions(engine).await,
+                engine.number("SELECT COUNT(*) FROM identities").await
+            ),
+            ((1, 0), 0)
+        );
+        assert_eq!(
+            world
+                .login("ann@example.org")
+                .await
+                .user
+                .expect("a user")
+                .id,
+            local.id
+        );
         world.end().await;
     })
     .await;
@@ -344,21 +597,56 @@ async fn whom_or_whence_is_banned_does_not_sign_in() {
         provider.reset().await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let ban = async |target| {
-            let request = BanTargetRequest { target: Some(target), reason: "test".to_owned(), ..Default::default() };
-            world.moderation().ban_target(request).await.expect("banned").into_inner().ban.expect("a ban").id
+            let request = BanTargetRequest {
+                target: Some(target),
+                reason: "test".to_owned(),
+                ..Default::default()
+            };
+            world
+                .moderation()
+                .ban_target(request)
+                .await
+                .expect("banned")
+                .into_inner()
+                .ban
+                .expect("a ban")
+                .id
         };
         let (begun, callback) = arrived(&world, "ann").await;
         let of_address = ban(ban_target_request::Target::IpAddress(ADDRESS.to_owned())).await;
-        let status = world.auth().begin_federated_login(begin("openid")).await.expect_err("banned");
-        assert_eq!(reason(&status), (Code::PermissionDenied, "BANNED".to_owned()));
-        assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "BANNED");
-        assert_eq!((engine.number(NOTHING_MADE).await, provider.stats().await.exchanges()), (0, 0));
+        let status = world
+            .auth()
+            .begin_federated_login(begin("openid"))
+            .await
+            .expect_err("banned");
+        assert_eq!(
+            reason(&status),
+            (Code::PermissionDenied, "BANNED".to_owned())
+        );
+        assert_eq!(
+            refusal(&world, complete_request(&begun, &callback)).await,
+            "BANNED"
+        );
+        assert_eq!(
+            (
+                engine.number(NOTHING_MADE).await,
+                provider.stats().await.exchanges()
+            ),
+            (0, 0)
+        );
 
-        world.moderation().lift_ban(LiftBanRequest { ban_id: of_address }).await.expect("lifted");
+        world
+            .moderation()
+            .lift_ban(LiftBanRequest { ban_id: of_address })
+            .await
+            .expect("lifted");
         let (ann, _) = world.arrive("ann").await;
         ban(ban_target_request::Target::UserId(ann.id)).await;
         let (begun, callback) = arrived(&world, "ann").await;
-        assert_eq!(refusal(&world, complete_request(&begun, &callback)).await, "BANNED");
+        assert_eq!(
+            refusal(&world, complete_request(&begun, &callback)).await,
+            "BANNED"
+        );
         assert_eq!(users_and_sessions(engine).await, (1, 1));
         world.end().await;
     })
@@ -372,17 +660,32 @@ async fn a_provider_that_is_down_takes_only_its_own_logins_with_it() {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (begun, callback) = arrived(&world, "ann").await;
         drop(provider);
-        let status = complete(&world, complete_request(&begun, &callback)).await.expect_err("down");
-        assert_eq!(reason(&status), (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned()));
+        let status = complete(&world, complete_request(&begun, &callback))
+            .await
+            .expect_err("down");
+        assert_eq!(
+            reason(&status),
+            (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned())
+        );
         world.end().await;
 
         let world = World::trusting(engine, "http://127.0.0.1:1", &[]).await;
-        let status = world.auth().begin_federated_login(begin("openid")).await.expect_err("down");
-        assert_eq!(reason(&status), (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned()));
+        let status = world
+            .auth()
+            .begin_federated_login(begin("openid"))
+            .await
+            .expect_err("down");
+        assert_eq!(
+            reason(&status),
+            (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned())
+        );
         assert!(status.get_details_retry_info().is_some());
         let (_, tokens) = world.signed_in("local@example.com").await;
         assert!(world.verify(&tokens.access_token).await.active);
-        world.refresh(&tokens.refresh_token).await.expect("refreshed");
+        world
+            .refresh(&tokens.refresh_token)
+            .await
+            .expect("refreshed");
         world.end().await;
     })
     .await;

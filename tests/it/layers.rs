@@ -69,7 +69,10 @@ impl Source {
 
     /// How many `super::` lead from the file to the crate.
     fn depth(&self) -> usize {
-        self.path.split('/').filter(|part| *part != "mod.rs").count()
+        self.path
+            .split('/')
+            .filter(|part| *part != "mod.rs")
+            .count()
     }
 }
 
@@ -91,17 +94,34 @@ fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("a source file");
-        let path = path.strip_prefix(&root).expect("below src").to_str().expect("UTF-8").replace('\\', "/");
-        Source { length: text.lines().count(), lines: code(&text), path }
+        let path = path
+            .strip_prefix(&root)
+            .expect("below src")
+            .to_str()
+            .expect("UTF-8")
+            .replace('\\', "/");
+        Source {
+            length: text.lines().count(),
+            lines: code(&text),
+            path,
+        }
     };
-    let sources: Vec<_> = files(&root).expect("the sources").into_iter().map(read).collect();
-    assert!(sources.len() > 50, "the sources are not where they are expected");
+    let sources: Vec<_> = files(&root)
+        .expect("the sources")
+        .into_iter()
+        .map(read)
+        .collect();
+    assert!(
+        sources.len() > 50,
+        "the sources are not where they are expected"
+    );
     sources
 }
 
 /// Whether the whole file is for tests.
 fn is_test(path: &str) -> bool {
-    path.split('/').any(|part| ["tests", "tests.rs", "testing.rs"].contains(&part))
+    path.split('/')
+        .any(|part| ["tests", "tests.rs", "testing.rs"].contains(&part))
 }
 
 /// The lines that are neither a comment nor an item under `#[cfg(test)]`.
@@ -112,7 +132,10 @@ fn code(text: &str) -> Vec<(usize, String)> {
         if line == "#[cfg(test)]" {
             let (_, item) = lines.next().expect("an item");
             if item.ends_with('{') {
-                lines.by_ref().find(|(_, line)| *line == "}").expect("the item's end");
+                lines
+                    .by_ref()
+                    .find(|(_, line)| *line == "}")
+                    .expect("the item's end");
             }
         } else if !line.trim_start().starts_with("//") {
             kept.push((number + 1, line.to_owned()));
@@ -124,10 +147,12 @@ fn code(text: &str) -> Vec<(usize, String)> {
 /// Where a word stands as a whole one.
 fn words<'a>(line: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(word).map(|(at, _)| at).filter(move |at| {
-        let (before, after) = (&line[..*at], &line[at + word.len()..]);
-        !before.ends_with(part) && !after.starts_with(part)
-    })
+    line.match_indices(word)
+        .map(|(at, _)| at)
+        .filter(move |at| {
+            let (before, after) = (&line[..*at], &line[at + word.len()..]);
+            !before.ends_with(part) && !after.starts_with(part)
+        })
 }
 
 /// Whether a line names a crate, module or type in a path.
@@ -140,9 +165,14 @@ fn names(line: &str, word: &str) -> bool {
 
 /// The modules of our own that a line names from the root.
 fn used(line: &str) -> impl Iterator<Item = &str> {
-    let ours = ["crate", "countersign"].into_iter().flat_map(move |root| words(line, root).map(move |at| &line[at + root.len()..]));
-    ours.filter_map(|rest| rest.strip_prefix("::"))
-        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+    let ours = ["crate", "countersign"]
+        .into_iter()
+        .flat_map(move |root| words(line, root).map(move |at| &line[at + root.len()..]));
+    ours.filter_map(|rest| rest.strip_prefix("::")).map(|rest| {
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .unwrap_or_default()
+    })
 }
 
 fn rank(module: &str) -> Option<usize> {
@@ -150,9 +180,14 @@ fn rank(module: &str) -> Option<usize> {
 }
 
 fn may_use(user: &str, module: &str) -> bool {
-    let (Some(above), Some(below)) = (rank(user), rank(module)) else { return false };
+    let (Some(above), Some(below)) = (rank(user), rank(module)) else {
+        return false;
+    };
     let ground = GROUND.contains(&user) && GROUND.contains(&module);
-    let invited = USERS.iter().find(|(used, _)| *used == module).is_none_or(|(_, users)| users.contains(&user));
+    let invited = USERS
+        .iter()
+        .find(|(used, _)| *used == module)
+        .is_none_or(|(_, users)| users.contains(&user));
     user == module || ground || (above > below && invited)
 }
 
@@ -170,7 +205,11 @@ fn faults(check: impl Fn(&Source, &str) -> Vec<String>) -> Vec<(String, usize, S
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| !is_test(&source.path)) {
         for (number, line) in &source.lines {
-            faults.extend(check(source, line).into_iter().map(|fault| (source.path.clone(), *number, fault)));
+            faults.extend(
+                check(source, line)
+                    .into_iter()
+                    .map(|fault| (source.path.clone(), *number, fault)),
+            );
         }
     }
     faults
@@ -179,9 +218,18 @@ fn faults(check: impl Fn(&Source, &str) -> Vec<String>) -> Vec<(String, usize, S
 #[test]
 fn modules_depend_one_way() {
     let found = faults(|source, line| {
-        let wrong = used(line).filter(|module| !module.is_empty() && module.starts_with(char::is_lowercase));
+        let wrong = used(line)
+            .filter(|module| !module.is_empty() && module.starts_with(char::is_lowercase));
         let wrong = wrong.filter(|module| !may_use(source.top(), module));
-        wrong.map(|module| format!("`{}` must not use `{module}`: {}", source.top(), line.trim())).collect()
+        wrong
+            .map(|module| {
+                format!(
+                    "`{}` must not use `{module}`: {}",
+                    source.top(),
+                    line.trim()
+                )
+            })
+            .collect()
     });
     assert_none(
         "main → cli → app → server → grpc, ops → auth → token, moderation, federation → mail → store → jose, http, config → the ground",
@@ -194,10 +242,16 @@ fn a_path_to_another_module_begins_with_crate_and_one_name() {
     let found = faults(|source, line| {
         let mut faults = Vec::new();
         if line.contains("crate::{") {
-            faults.push(format!("one `use` for each module, so that this test sees them: {}", line.trim()));
+            faults.push(format!(
+                "one `use` for each module, so that this test sees them: {}",
+                line.trim()
+            ));
         }
         if line.contains(&"super::".repeat(source.depth())) {
-            faults.push(format!("`super` leads out of the module; begin with `crate`: {}", line.trim()));
+            faults.push(format!(
+                "`super` leads out of the module; begin with `crate`: {}",
+                line.trim()
+            ));
         }
         faults
     });
@@ -207,33 +261,86 @@ fn a_path_to_another_module_begins_with_crate_and_one_name() {
 #[test]
 fn every_word_keeps_to_its_place() {
     let found = faults(|source, line| {
-        let away =
-            |places: &[&str]| !places.iter().any(|place| source.path == *place || (place.ends_with('/') && source.path.starts_with(place)));
-        let words = PLACES.iter().filter(|(word, places)| away(places) && names(line, word));
-        let phrases = PHRASES.iter().filter(|(phrase, places)| away(places) && line.contains(phrase));
-        words.chain(phrases).map(|(word, places)| format!("`{word}` has its place in {}: {}", places.join(", "), line.trim())).collect()
+        let away = |places: &[&str]| {
+            !places.iter().any(|place| {
+                source.path == *place || (place.ends_with('/') && source.path.starts_with(place))
+            })
+        };
+        let words = PLACES
+            .iter()
+            .filter(|(word, places)| away(places) && names(line, word));
+        let phrases = PHRASES
+            .iter()
+            .filter(|(phrase, places)| away(places) && line.contains(phrase));
+        words
+            .chain(phrases)
+            .map(|(word, places)| {
+                format!(
+                    "`{word}` has its place in {}: {}",
+                    places.join(", "),
+                    line.trim()
+                )
+            })
+            .collect()
     });
     assert_none("one word, one place", &found);
 }
 
 #[test]
 fn no_source_file_is_longer_than_four_hundred_lines() {
-    let long = sources().into_iter().filter(|source| source.length > MAX_LINES);
-    let found: Vec<_> = long.map(|source| (source.path, source.length, format!("split it: at most {MAX_LINES} lines"))).collect();
+    let long = sources()
+        .into_iter()
+        .filter(|source| source.length > MAX_LINES);
+    let found: Vec<_> = long
+        .map(|source| {
+            (
+                source.path,
+                source.length,
+                format!("split it: at most {MAX_LINES} lines"),
+            )
+        })
+        .collect();
     assert_none("the length of files", &found);
 }
 
 #[test]
 fn the_rules_see_what_they_are_there_for() {
-    assert_eq!(used("use crate::store::Store; use crate::auth;").collect::<Vec<_>>(), ["store", "auth"]);
-    assert!(names("use sqlx::query;", "sqlx") && names("    tonic::Status,", "tonic") && names("use super::proto;", "proto"));
-    assert!(!names("tonic_types::StatusExt", "tonic") && !names("let sqlx = 1;", "sqlx") && !names("\"reqwest=info\"", "reqwest"));
-    assert!(may_use("grpc", "auth") && may_use("app", "auth") && may_use("id", "secret") && may_use("auth", "token"));
-    for (user, module) in
-        [("token", "moderation"), ("store", "token"), ("server", "auth"), ("federation", "auth"), ("clock", "store"), ("auth", "nowhere")]
-    {
+    assert_eq!(
+        used("use crate::store::Store; use crate::auth;").collect::<Vec<_>>(),
+        ["store", "auth"]
+    );
+    assert!(
+        names("use sqlx::query;", "sqlx")
+            && names("    tonic::Status,", "tonic")
+            && names("use super::proto;", "proto")
+    );
+    assert!(
+        !names("tonic_types::StatusExt", "tonic")
+            && !names("let sqlx = 1;", "sqlx")
+            && !names("\"reqwest=info\"", "reqwest")
+    );
+    assert!(
+        may_use("grpc", "auth")
+            && may_use("app", "auth")
+            && may_use("id", "secret")
+            && may_use("auth", "token")
+    );
+    for (user, module) in [
+        ("token", "moderation"),
+        ("store", "token"),
+        ("server", "auth"),
+        ("federation", "auth"),
+        ("clock", "store"),
+        ("auth", "nowhere"),
+    ] {
         assert!(!may_use(user, module), "{user} → {module}");
     }
     let text = "use a;\n#[cfg(test)]\nmod tests {\n    use sqlx::x;\n}\n// sqlx::x\nuse b;\n#[cfg(test)]\nmod c;\nuse d;\n";
-    assert_eq!(code(text).into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [1, 7, 10]);
+    assert_eq!(
+        code(text)
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect::<Vec<_>>(),
+        [1, 7, 10]
+    );
 }

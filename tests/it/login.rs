@@ -8,50 +8,80 @@ use serde_json::json;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::calls::{PASSWORD, client_at, fields, login_request, openid_settings, patiently, register_request, retry_after};
+use crate::support::calls::{
+    PASSWORD, client_at, fields, login_request, openid_settings, patiently, register_request,
+    retry_after,
+};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 /// Logins that were counted, of those that come from a range of many addresses.
-const COUNTED: &str = "SELECT COUNT(*) FROM limits WHERE name = 'login' AND target LIKE '198.51.100.%'";
+const COUNTED: &str =
+    "SELECT COUNT(*) FROM limits WHERE name = 'login' AND target LIKE '198.51.100.%'";
 const WRONG: &str = "not the password of anybody";
 
 async fn refused(world: &World<'_>, request: LoginRequest) -> Status {
-    patiently(async || world.auth().login(request.clone()).await).await.expect_err("refused")
+    patiently(async || world.auth().login(request.clone()).await)
+        .await
+        .expect_err("refused")
 }
 
 async fn ban(world: &World<'_>, user: &User, minutes: i64) {
     let request = BanTargetRequest {
         target: Some(ban_target_request::Target::UserId(user.id.clone())),
-        duration: Some(prost_types::Duration { seconds: minutes * 60, nanos: 0 }),
+        duration: Some(prost_types::Duration {
+            seconds: minutes * 60,
+            nanos: 0,
+        }),
         reason: "spam".to_owned(),
     };
-    world.moderation().ban_target(request).await.expect("banned");
+    world
+        .moderation()
+        .ban_target(request)
+        .await
+        .expect("banned");
 }
 
 fn from(address: &str, email: &str, password: &str) -> LoginRequest {
-    LoginRequest { client: client_at(address), ..login_request(email, password) }
+    LoginRequest {
+        client: client_at(address),
+        ..login_request(email, password)
+    }
 }
 
 /// Everything of an error that a caller sees, but for what changes with the time of day.
 async fn seen(world: &World<'_>, email: &str) -> (Code, String, Vec<u8>, Vec<String>) {
     let status = patiently(async || {
         let mut request = Request::new(login_request(email, WRONG));
-        request.metadata_mut().insert("x-request-id", "the-same".parse().expect("ASCII"));
+        request
+            .metadata_mut()
+            .insert("x-request-id", "the-same".parse().expect("ASCII"));
         world.auth().login(request).await
     })
     .await
     .expect_err("refused");
-    let mut names: Vec<String> = status.metadata().keys().map(|name| format!("{name:?}")).collect();
+    let mut names: Vec<String> = status
+        .metadata()
+        .keys()
+        .map(|name| format!("{name:?}"))
+        .collect();
     names.sort();
-    (status.code(), status.message().to_owned(), status.details().to_vec(), names)
+    (
+        status.code(),
+        status.message().to_owned(),
+        status.details().to_vec(),
+        names,
+    )
 }
 
 #[tokio::test]
 async fn until_the_password_is_right_all_refusals_are_the_same_bytes() {
     let provider = Provider::start(json!({})).await;
     let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     on_each_engine(async |engine| {
         let world = World::start(engine, &settings).await;
         world.register("ann@example.com").await;
@@ -65,7 +95,10 @@ async fn until_the_password_is_right_all_refusals_are_the_same_bytes() {
         assert_eq!(seen(&world, "nobody@example.com").await, wrong);
         assert_eq!(seen(&world, "bob@example.com").await, wrong);
         assert_eq!(seen(&world, &federated).await, wrong);
-        assert_eq!(reason(&refused(&world, login_request("ann@example.com", WRONG)).await).1, "CREDENTIALS_WRONG");
+        assert_eq!(
+            reason(&refused(&world, login_request("ann@example.com", WRONG)).await).1,
+            "CREDENTIALS_WRONG"
+        );
         world.end().await;
     })
     .await;
@@ -79,9 +112,19 @@ async fn a_banned_user_with_the_right_password_learns_until_when() {
         let until = world.clock.now().plus(Duration::from_hours(1)).secs();
         ban(&world, &user, 60).await;
         let status = refused(&world, login_request("ann@example.com", PASSWORD)).await;
-        assert_eq!(reason(&status), (Code::PermissionDenied, "BANNED".to_owned()));
+        assert_eq!(
+            reason(&status),
+            (Code::PermissionDenied, "BANNED".to_owned())
+        );
         let told = &status.get_details_error_info().expect("ErrorInfo").metadata["until"];
-        assert_eq!(told, &prost_types::Timestamp { seconds: until, nanos: 0 }.to_string());
+        assert_eq!(
+            told,
+            &prost_types::Timestamp {
+                seconds: until,
+                nanos: 0
+            }
+            .to_string()
+        );
         world.clock.advance(Duration::from_hours(1));
         world.login("ann@example.com").await;
         world.end().await;
@@ -95,7 +138,15 @@ async fn a_login_names_every_field_that_is_wrong() {
         let world = World::start(engine, &[]).await;
         let status = refused(&world, LoginRequest::default()).await;
         assert_eq!(fields(&status), ["client.ip_address", "email", "password"]);
-        let status = refused(&world, from("1.2.3.4,5.6.7.8", "Ann <ann@example.com>", &"x".repeat(1025))).await;
+        let status = refused(
+            &world,
+            from(
+                "1.2.3.4,5.6.7.8",
+                "Ann <ann@example.com>",
+                &"x".repeat(1025),
+            ),
+        )
+        .await;
         assert_eq!(fields(&status), ["client.ip_address", "email", "password"]);
         world.end().await;
     })
@@ -109,7 +160,10 @@ async fn sign_in_with_a_password_can_be_switched_off() {
         world.register("ann@example.com").await;
         for password in [PASSWORD, WRONG] {
             let status = refused(&world, login_request("ann@example.com", password)).await;
-            assert_eq!(reason(&status), (Code::PermissionDenied, "LOGIN_CLOSED".to_owned()));
+            assert_eq!(
+                reason(&status),
+                (Code::PermissionDenied, "LOGIN_CLOSED".to_owned())
+            );
         }
         world.end().await;
     })
@@ -120,11 +174,24 @@ async fn sign_in_with_a_password_can_be_switched_off() {
 async fn a_password_typed_on_another_keyboard_is_the_same() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
-        let (composed, decomposed) = ("crème brûlée für Zoë", "cre\u{300}me bru\u{302}le\u{301}e fu\u{308}r Zoe\u{308}");
-        for (email, chosen, typed) in [("ann@example.com", decomposed, composed), ("bob@example.com", composed, decomposed)] {
-            let request = RegisterRequest { password: chosen.to_owned(), ..register_request(email) };
+        let (composed, decomposed) = (
+            "crème brûlée für Zoë",
+            "cre\u{300}me bru\u{302}le\u{301}e fu\u{308}r Zoe\u{308}",
+        );
+        for (email, chosen, typed) in [
+            ("ann@example.com", decomposed, composed),
+            ("bob@example.com", composed, decomposed),
+        ] {
+            let request = RegisterRequest {
+                password: chosen.to_owned(),
+                ..register_request(email)
+            };
             world.auth().register(request).await.expect("registered");
-            world.auth().login(login_request(email, typed)).await.expect("signed in");
+            world
+                .auth()
+                .login(login_request(email, typed))
+                .await
+                .expect("signed in");
             let upper = refused(&world, login_request(email, &typed.to_uppercase())).await;
             assert_eq!(reason(&upper).1, "CREDENTIALS_WRONG");
         }
@@ -147,10 +214,24 @@ async fn limited(world: &World<'_>, addresses: &[&str]) -> Vec<bool> {
 async fn an_ipv6_64_is_one_address_and_a_mapped_ipv4_address_is_ipv4() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("LOGIN_MAX", "2"), ("LOGIN_WINDOW", "5")]).await;
-        let six = ["2001:db8:0:1::1", "[2001:db8:0:1:ffff::2]:443", "2001:db8:0:1::3", "2001:db8:0:2::1"];
+        let six = [
+            "2001:db8:0:1::1",
+            "[2001:db8:0:1:ffff::2]:443",
+            "2001:db8:0:1::3",
+            "2001:db8:0:2::1",
+        ];
         assert_eq!(limited(&world, &six).await, [false, false, true, false]);
-        let four = ["203.0.113.9", "::ffff:203.0.113.9", "203.0.113.9:8080", "::ffff:cb00:7109", "203.0.113.10"];
-        assert_eq!(limited(&world, &four).await, [false, false, true, true, false]);
+        let four = [
+            "203.0.113.9",
+            "::ffff:203.0.113.9",
+            "203.0.113.9:8080",
+            "::ffff:cb00:7109",
+            "203.0.113.10",
+        ];
+        assert_eq!(
+            limited(&world, &four).await,
+            [false, false, true, true, false]
+        );
         world.end().await;
     })
     .await;
@@ -167,7 +248,10 @@ async fn good_and_bad_logins_count_until_the_window_ends() {
         world.clock.advance(Duration::from_secs(100));
         world.login("ann@example.com").await;
         let status = refused(&world, login_request("ann@example.com", PASSWORD)).await;
-        assert_eq!(reason(&status), (Code::ResourceExhausted, "LIMIT_EXCEEDED".to_owned()));
+        assert_eq!(
+            reason(&status),
+            (Code::ResourceExhausted, "LIMIT_EXCEEDED".to_owned())
+        );
         assert_eq!(retry_after(&status), Some(Duration::from_secs(200)));
         world.clock.advance(Duration::from_secs(200));
         world.login("ann@example.com").await;
@@ -181,7 +265,10 @@ async fn beginning_a_federated_login_is_an_attempt_too() {
     let provider = Provider::start(json!({})).await;
     let mut settings = openid_settings(&provider);
     settings.push(("LOGIN_MAX", "2".to_owned()));
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     on_each_engine(async |engine| {
         let world = World::start(engine, &settings).await;
         world.begin_federated_login().await;
@@ -191,10 +278,29 @@ async fn beginning_a_federated_login_is_an_attempt_too() {
             return_to: "//evil.example".to_owned(),
             client: client_at("203.0.113.7"),
         };
-        assert_eq!(fields(&world.auth().begin_federated_login(request.clone()).await.expect_err("refused")), ["return_to"]);
-        let request = BeginFederatedLoginRequest { return_to: String::new(), ..request };
-        let status = world.auth().begin_federated_login(request).await.expect_err("refused");
-        assert_eq!(reason(&status), (Code::ResourceExhausted, "LIMIT_EXCEEDED".to_owned()));
+        assert_eq!(
+            fields(
+                &world
+                    .auth()
+                    .begin_federated_login(request.clone())
+                    .await
+                    .expect_err("refused")
+            ),
+            ["return_to"]
+        );
+        let request = BeginFederatedLoginRequest {
+            return_to: String::new(),
+            ..request
+        };
+        let status = world
+            .auth()
+            .begin_federated_login(request)
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            reason(&status),
+            (Code::ResourceExhausted, "LIMIT_EXCEEDED".to_owned())
+        );
         world.end().await;
     })
     .await;
@@ -206,16 +312,39 @@ async fn whoever_tries_passwords_hurts_their_own_address_and_never_the_victim() 
         let world = World::start(engine, &[("LOGIN_MAX", "2")]).await;
         let (victim, tokens) = world.signed_in("ann@example.com").await;
         for n in 1..=25 {
-            let status = refused(&world, from(&format!("198.51.100.{n}"), "ann@example.com", WRONG)).await;
+            let status = refused(
+                &world,
+                from(&format!("198.51.100.{n}"), "ann@example.com", WRONG),
+            )
+            .await;
             assert_eq!(reason(&status).1, "CREDENTIALS_WRONG");
         }
-        let attack = async || reason(&refused(&world, from("192.0.2.66", "ann@example.com", WRONG)).await).1;
+        let attack =
+            async || reason(&refused(&world, from("192.0.2.66", "ann@example.com", WRONG)).await).1;
         for n in 1..=22 {
-            assert_eq!(attack().await, if n <= 2 { "CREDENTIALS_WRONG" } else { "LIMIT_EXCEEDED" });
+            assert_eq!(
+                attack().await,
+                if n <= 2 {
+                    "CREDENTIALS_WRONG"
+                } else {
+                    "LIMIT_EXCEEDED"
+                }
+            );
         }
         assert_eq!(attack().await, "BANNED");
-        let access = CheckAccessRequest { user_id: victim.id, ip_address: String::new() };
-        assert!(world.moderation().check_access(access).await.expect("an answer").into_inner().allowed);
+        let access = CheckAccessRequest {
+            user_id: victim.id,
+            ip_address: String::new(),
+        };
+        assert!(
+            world
+                .moderation()
+                .check_access(access)
+                .await
+                .expect("an answer")
+                .into_inner()
+                .allowed
+        );
         assert!(world.verify(&tokens.access_token).await.active);
         world.login("ann@example.com").await;
         world.end().await;
@@ -237,9 +366,18 @@ async fn a_damaged_password_hash_is_nobodys_and_costs_no_memory() {
             "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5".to_owned(),
             format!("$scrypt$ln=40,r=8,p=1${tail}"),
         ] {
-            assert_eq!(engine.execute(&format!("UPDATE passwords SET hash = '{hash}'")).await, 1);
+            assert_eq!(
+                engine
+                    .execute(&format!("UPDATE passwords SET hash = '{hash}'"))
+                    .await,
+                1
+            );
             let status = refused(&world, login_request("ann@example.com", PASSWORD)).await;
-            assert_eq!(reason(&status), (Code::Unauthenticated, "CREDENTIALS_WRONG".to_owned()), "{hash}");
+            assert_eq!(
+                reason(&status),
+                (Code::Unauthenticated, "CREDENTIALS_WRONG".to_owned()),
+                "{hash}"
+            );
         }
         world.end().await;
     })

@@ -8,15 +8,23 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_backend_signs_users_in_verifies_them_and_acts_for_them() {
     let provider = Provider::start(json!({})).await;
     let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     on_each_engine(async |engine| {
         let world = World::start(engine, &settings).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
         assert_eq!(user.role, "ADMIN");
-        let claims = world.verify(&tokens.access_token).await.claims.expect("active");
+        let claims = world
+            .verify(&tokens.access_token)
+            .await
+            .claims
+            .expect("active");
         assert_eq!((claims.user_id, claims.role), (user.id, "ADMIN".to_owned()));
 
         let (signed_in, new_user) = world.federated_login("bob").await.expect("signed in");
@@ -26,21 +34,43 @@ async fn a_backend_signs_users_in_verifies_them_and_acts_for_them() {
             subject: by_token(&tokens.access_token),
             sink: Sink::Header.into(),
             entries: [
-                ("Authorization".to_owned(), "Bearer {{LIBRECHAT_OPENID_TOKEN}}".to_owned()),
-                ("X-User".to_owned(), "{{LIBRECHAT_OPENID_USER_ID}}".to_owned()),
+                (
+                    "Authorization".to_owned(),
+                    "Bearer {{LIBRECHAT_OPENID_TOKEN}}".to_owned(),
+                ),
+                (
+                    "X-User".to_owned(),
+                    "{{LIBRECHAT_OPENID_USER_ID}}".to_owned(),
+                ),
             ]
             .into(),
             ..Default::default()
         };
-        let resolved = world.federation().resolve_placeholders(request).await.expect("resolved").into_inner();
+        let resolved = world
+            .federation()
+            .resolve_placeholders(request)
+            .await
+            .expect("resolved")
+            .into_inner();
         assert_eq!(resolved.entries["X-User"], "bob");
-        let bearer = resolved.entries["Authorization"].strip_prefix("Bearer ").expect("a bearer");
+        let bearer = resolved.entries["Authorization"]
+            .strip_prefix("Bearer ")
+            .expect("a bearer");
         assert!(bearer.len() > 20);
         world.secret(bearer);
 
-        world.auth().logout(LogoutRequest { refresh_token: tokens.refresh_token }).await.expect("logged out");
+        world
+            .auth()
+            .logout(LogoutRequest {
+                refresh_token: tokens.refresh_token,
+            })
+            .await
+            .expect("logged out");
         let after = world.verify(&tokens.access_token).await;
-        assert_eq!((after.active, after.inactive_reason()), (false, InactiveReason::SessionRevoked));
+        assert_eq!(
+            (after.active, after.inactive_reason()),
+            (false, InactiveReason::SessionRevoked)
+        );
         world.end().await;
     })
     .await;

@@ -14,11 +14,20 @@ use crate::support::{World, on_each_engine, reason};
 const BANS: &str = "SELECT COUNT(*) FROM bans";
 
 fn violation(user: &User) -> RecordViolationRequest {
-    RecordViolationRequest { r#type: "message_limit".to_owned(), user_id: user.id.clone(), ..Default::default() }
+    RecordViolationRequest {
+        r#type: "message_limit".to_owned(),
+        user_id: user.id.clone(),
+        ..Default::default()
+    }
 }
 
 async fn record(world: &World<'_>, request: RecordViolationRequest) -> RecordViolationResponse {
-    world.moderation().record_violation(request).await.expect("recorded").into_inner()
+    world
+        .moderation()
+        .record_violation(request)
+        .await
+        .expect("recorded")
+        .into_inner()
 }
 
 /// Records `count` violations in turn and gives the last answer.
@@ -49,18 +58,39 @@ async fn the_twentieth_point_bans_for_two_hours_and_the_next_ones_do_not() {
         let world = World::start(engine, &[]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
         let before = record_many(&world, &user, 19).await;
-        assert_eq!((before.previous_score, before.score, before.bans.len()), (18, 19, 0));
+        assert_eq!(
+            (before.previous_score, before.score, before.bans.len()),
+            (18, 19, 0)
+        );
         assert!(world.verify(&tokens.access_token).await.active);
         let answer = record(&world, violation(&user)).await;
         let ban = answer.ban.clone().expect("a ban");
-        assert_eq!((answer.previous_score, answer.score, answer.bans), (19, 20, vec![ban.clone()]));
-        assert_eq!(ban.target, Some(BanTarget { target: Some(ban_target::Target::UserId(user.id.clone())) }));
+        assert_eq!(
+            (answer.previous_score, answer.score, answer.bans),
+            (19, 20, vec![ban.clone()])
+        );
+        assert_eq!(
+            ban.target,
+            Some(BanTarget {
+                target: Some(ban_target::Target::UserId(user.id.clone()))
+            })
+        );
         let ends = world.clock.now().plus(Duration::from_hours(2));
-        assert_eq!((ban.reason.as_str(), ban.expire_time.expect("an end").seconds), ("message_limit", ends.secs()));
+        assert_eq!(
+            (
+                ban.reason.as_str(),
+                ban.expire_time.expect("an end").seconds
+            ),
+            ("message_limit", ends.secs())
+        );
         assert_eq!(inactive(&world, &tokens).await, InactiveReason::Banned);
         let after = record_many(&world, &user, 19).await;
         assert_eq!((after.score, after.bans.len()), (39, 0));
-        assert_eq!(record(&world, violation(&user)).await.bans.len(), 1, "the next multiple bans again");
+        assert_eq!(
+            record(&world, violation(&user)).await.bans.len(),
+            1,
+            "the next multiple bans again"
+        );
         world.end().await;
     })
     .await;
@@ -71,17 +101,42 @@ async fn a_ban_ends_on_time_and_is_never_sticky() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[("BAN_DURATION", "1000 * 60 * 10")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
-        record(&world, RecordViolationRequest { score: Some(20), ..violation(&user) }).await;
-        world.clock.advance(Duration::from_mins(10).checked_sub(Duration::from_millis(1)).expect("longer"));
+        record(
+            &world,
+            RecordViolationRequest {
+                score: Some(20),
+                ..violation(&user)
+            },
+        )
+        .await;
+        world.clock.advance(
+            Duration::from_mins(10)
+                .checked_sub(Duration::from_millis(1))
+                .expect("longer"),
+        );
         assert_eq!(login_outcome(&world, "ann@example.com").await, "BANNED");
         assert_eq!(inactive(&world, &tokens).await, InactiveReason::Banned);
         world.clock.advance(Duration::from_millis(1));
-        assert_eq!(inactive(&world, &tokens).await, InactiveReason::SessionRevoked, "the ban ended the session for good");
-        let refused = world.refresh(&tokens.refresh_token).await.expect_err("ended");
-        assert_eq!(reason(&refused), (Code::Unauthenticated, "SESSION_REVOKED".to_owned()));
+        assert_eq!(
+            inactive(&world, &tokens).await,
+            InactiveReason::SessionRevoked,
+            "the ban ended the session for good"
+        );
+        let refused = world
+            .refresh(&tokens.refresh_token)
+            .await
+            .expect_err("ended");
+        assert_eq!(
+            reason(&refused),
+            (Code::Unauthenticated, "SESSION_REVOKED".to_owned())
+        );
         let again = world.login("ann@example.com").await.tokens.expect("tokens");
         let answer = record(&world, violation(&user)).await;
-        assert_eq!((answer.score, answer.bans.len()), (21, 0), "the next violation does not ban at once");
+        assert_eq!(
+            (answer.score, answer.bans.len()),
+            (21, 0),
+            "the next violation does not ban at once"
+        );
         world.restart().await;
         assert!(world.verify(&again.access_token).await.active);
         assert_eq!(login_outcome(&world, "ann@example.com").await, "SIGNED_IN");
@@ -96,17 +151,30 @@ async fn twenty_violations_at_once_at_two_replicas_are_twenty_points_and_one_ban
         let world = World::start(engine, &[]).await;
         let second = world.another().await.expect("a second replica");
         let user = world.register("ann@example.com").await;
-        let clients = [world.moderation(), ModerationServiceClient::new(second.channel.clone())];
+        let clients = [
+            world.moderation(),
+            ModerationServiceClient::new(second.channel.clone()),
+        ];
         let calls = (0..20).map(|n| {
             let mut client = clients[n % 2].clone();
             let request = violation(&user);
-            async move { client.record_violation(request).await.expect("recorded").into_inner() }
+            async move {
+                client
+                    .record_violation(request)
+                    .await
+                    .expect("recorded")
+                    .into_inner()
+            }
         });
         let answers = join_all(calls).await;
         let mut scores: Vec<_> = answers.iter().map(|answer| answer.score).collect();
         scores.sort_unstable();
         assert_eq!(scores, (1..=20).collect::<Vec<_>>());
-        let banning: Vec<_> = answers.iter().filter(|answer| answer.ban.is_some()).map(|answer| answer.score).collect();
+        let banning: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.ban.is_some())
+            .map(|answer| answer.score)
+            .collect();
         assert_eq!((banning, engine.number(BANS).await), (vec![20], 1));
         drop(clients);
         second.stop().await;
@@ -117,7 +185,10 @@ async fn twenty_violations_at_once_at_two_replicas_are_twenty_points_and_one_ban
 
 #[tokio::test]
 async fn a_repeated_request_id_counts_once_and_gets_the_first_answer() {
-    let (chat, agents) = (Backend::new("chat", &["moderation.*", "auth.sign_in"]), Backend::new("agents", &["moderation.report"]));
+    let (chat, agents) = (
+        Backend::new("chat", &["moderation.*", "auth.sign_in"]),
+        Backend::new("agents", &["moderation.report"]),
+    );
     let file = CallersFile::new(&[&chat, &agents]);
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("COUNTERSIGN_CALLERS", file.path())]).await;
@@ -128,15 +199,31 @@ async fn a_repeated_request_id_counts_once_and_gets_the_first_answer() {
             ..Default::default()
         };
         let send = async |caller: &Backend, id: &str| {
-            world.moderation().record_violation(caller.sends(named(id))).await.expect("recorded").into_inner()
+            world
+                .moderation()
+                .record_violation(caller.sends(named(id)))
+                .await
+                .expect("recorded")
+                .into_inner()
         };
         let answers = join_all((0..10).map(|_| send(&chat, "one"))).await;
-        assert_eq!((answers[0].score, answers[0].bans.len()), (20, 1), "a non-browser is 20 points");
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert_eq!(
+            (answers[0].score, answers[0].bans.len()),
+            (20, 1),
+            "a non-browser is 20 points"
+        );
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{answers:?}"
+        );
         world.clock.advance(Duration::from_mins(5));
         assert_eq!(send(&chat, "one").await, answers[0]);
         assert_eq!(send(&chat, "two").await.score, 40);
-        assert_eq!(send(&agents, "one").await.score, 60, "another caller's ids are its own");
+        assert_eq!(
+            send(&agents, "one").await.score,
+            60,
+            "another caller's ids are its own"
+        );
         assert_eq!(engine.number(BANS).await, 3);
         world.end().await;
     })
@@ -153,7 +240,10 @@ async fn a_score_lasts_its_time_from_the_last_violation_on() {
         assert_eq!(record(&world, violation(&user)).await.score, 19);
         world.clock.advance(Duration::from_mins(10));
         let answer = record(&world, violation(&user)).await;
-        assert_eq!((answer.previous_score, answer.score, answer.bans.len()), (0, 1, 0));
+        assert_eq!(
+            (answer.previous_score, answer.score, answer.bans.len()),
+            (0, 1, 0)
+        );
         world.end().await;
     })
     .await;
@@ -162,15 +252,36 @@ async fn a_score_lasts_its_time_from_the_last_violation_on() {
 #[tokio::test]
 async fn types_score_apart_by_their_configured_points() {
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[("MESSAGE_VIOLATION_SCORE", "3"), ("BAN_INTERVAL", "10")]).await;
+        let world = World::start(
+            engine,
+            &[("MESSAGE_VIOLATION_SCORE", "3"), ("BAN_INTERVAL", "10")],
+        )
+        .await;
         let user = world.register("ann@example.com").await;
-        let of = |kind: &str, score| RecordViolationRequest { r#type: kind.to_owned(), score, ..violation(&user) };
+        let of = |kind: &str, score| RecordViolationRequest {
+            r#type: kind.to_owned(),
+            score,
+            ..violation(&user)
+        };
         assert_eq!(record(&world, of("message_limit", None)).await.score, 3);
         assert_eq!(record(&world, of("message_limit", Some(6))).await.score, 9);
         let other = record(&world, of("concurrent", None)).await;
         assert_eq!((other.previous_score, other.score), (0, 1));
-        assert_eq!(record(&world, of("message_limit", Some(0))).await.bans.len(), 0);
-        assert_eq!(record(&world, of("message_limit", Some(25))).await.bans.len(), 1, "two multiples at once are one ban");
+        assert_eq!(
+            record(&world, of("message_limit", Some(0)))
+                .await
+                .bans
+                .len(),
+            0
+        );
+        assert_eq!(
+            record(&world, of("message_limit", Some(25)))
+                .await
+                .bans
+                .len(),
+            1,
+            "two multiples at once are one ban"
+        );
         world.end().await;
     })
     .await;
@@ -181,13 +292,33 @@ async fn a_violation_by_user_and_address_scores_and_bans_both() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let user = world.register("ann@example.com").await;
-        let at = |address: &str| RecordViolationRequest { ip_address: address.to_owned(), score: Some(10), ..violation(&user) };
+        let at = |address: &str| RecordViolationRequest {
+            ip_address: address.to_owned(),
+            score: Some(10),
+            ..violation(&user)
+        };
         record(&world, at("2001:db8::1")).await;
         let answer = record(&world, at("[2001:db8::2]:443")).await;
-        let targets: Vec<_> = answer.bans.iter().filter_map(|ban| ban.target.clone()?.target).collect();
-        assert_eq!(targets, [ban_target::Target::UserId(user.id.clone()), ban_target::Target::Cidr("2001:db8::/64".to_owned())]);
-        let login = LoginRequest { client: client_at("2001:db8::3"), ..login_request("bob@example.com", PASSWORD) };
-        assert_eq!(reason(&world.auth().login(login).await.expect_err("refused")).1, "BANNED");
+        let targets: Vec<_> = answer
+            .bans
+            .iter()
+            .filter_map(|ban| ban.target.clone()?.target)
+            .collect();
+        assert_eq!(
+            targets,
+            [
+                ban_target::Target::UserId(user.id.clone()),
+                ban_target::Target::Cidr("2001:db8::/64".to_owned())
+            ]
+        );
+        let login = LoginRequest {
+            client: client_at("2001:db8::3"),
+            ..login_request("bob@example.com", PASSWORD)
+        };
+        assert_eq!(
+            reason(&world.auth().login(login).await.expect_err("refused")).1,
+            "BANNED"
+        );
         world.end().await;
     })
     .await;
@@ -198,8 +329,18 @@ async fn with_bans_switched_off_scores_only_grow() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("BAN_VIOLATIONS", "false")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
-        let answer = record(&world, RecordViolationRequest { score: Some(1000), ..violation(&user) }).await;
-        assert_eq!((answer.score, answer.ban, answer.bans.len()), (1000, None, 0));
+        let answer = record(
+            &world,
+            RecordViolationRequest {
+                score: Some(1000),
+                ..violation(&user)
+            },
+        )
+        .await;
+        assert_eq!(
+            (answer.score, answer.ban, answer.bans.len()),
+            (1000, None, 0)
+        );
         assert!(world.verify(&tokens.access_token).await.active);
         assert_eq!(login_outcome(&world, "ann@example.com").await, "SIGNED_IN");
         world.end().await;
@@ -212,10 +353,29 @@ async fn a_ban_of_no_duration_ends_sessions_and_refuses_nobody() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("BAN_DURATION", "0")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
-        let answer = record(&world, RecordViolationRequest { score: Some(20), ..violation(&user) }).await;
+        let answer = record(
+            &world,
+            RecordViolationRequest {
+                score: Some(20),
+                ..violation(&user)
+            },
+        )
+        .await;
         assert_eq!((answer.ban, engine.number(BANS).await), (None, 0));
-        assert_eq!(inactive(&world, &tokens).await, InactiveReason::SessionRevoked);
-        assert_eq!(reason(&world.refresh(&tokens.refresh_token).await.expect_err("ended")).1, "SESSION_REVOKED");
+        assert_eq!(
+            inactive(&world, &tokens).await,
+            InactiveReason::SessionRevoked
+        );
+        assert_eq!(
+            reason(
+                &world
+                    .refresh(&tokens.refresh_token)
+                    .await
+                    .expect_err("ended")
+            )
+            .1,
+            "SESSION_REVOKED"
+        );
         let again = world.login("ann@example.com").await.tokens.expect("tokens");
         assert!(world.verify(&again.access_token).await.active);
         world.end().await;
@@ -226,17 +386,34 @@ async fn a_ban_of_no_duration_ends_sessions_and_refuses_nobody() {
 #[tokio::test]
 async fn attempts_beyond_the_login_limit_are_violations_of_the_address() {
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[("LOGIN_MAX", "1"), ("LOGIN_WINDOW", "1"), ("LOGIN_VIOLATION_SCORE", "10")]).await;
+        let world = World::start(
+            engine,
+            &[
+                ("LOGIN_MAX", "1"),
+                ("LOGIN_WINDOW", "1"),
+                ("LOGIN_VIOLATION_SCORE", "10"),
+            ],
+        )
+        .await;
         for expected in ["SIGNED_IN", "LIMIT_EXCEEDED", "LIMIT_EXCEEDED", "BANNED"] {
             if expected == "SIGNED_IN" {
                 world.register("ann@example.com").await;
             }
             assert_eq!(login_outcome(&world, "ann@example.com").await, expected);
         }
-        let bans = world.moderation().list_bans(ListBansRequest::default()).await.expect("bans").into_inner().bans;
+        let bans = world
+            .moderation()
+            .list_bans(ListBansRequest::default())
+            .await
+            .expect("bans")
+            .into_inner()
+            .bans;
         assert_eq!((bans.len(), bans[0].reason.as_str()), (1, "logins"));
         let target = bans[0].target.clone().and_then(|target| target.target);
-        assert_eq!(target, Some(ban_target::Target::IpAddress("203.0.113.7".to_owned())));
+        assert_eq!(
+            target,
+            Some(ban_target::Target::IpAddress("203.0.113.7".to_owned()))
+        );
         world.clock.advance(Duration::from_hours(2));
         assert_eq!(login_outcome(&world, "ann@example.com").await, "SIGNED_IN");
         world.end().await;
@@ -255,9 +432,23 @@ async fn a_bad_report_names_all_that_is_wrong_and_counts_nothing() {
             score: Some(-1),
             request_id: "two words".to_owned(),
         };
-        let refused = async |request| fields(&world.moderation().record_violation(request).await.expect_err("refused"));
-        assert_eq!(refused(wrong).await, ["ip_address", "request_id", "score", "type", "user_id"]);
-        assert_eq!(refused(RecordViolationRequest::default()).await, ["type", "user_id"]);
+        let refused = async |request| {
+            fields(
+                &world
+                    .moderation()
+                    .record_violation(request)
+                    .await
+                    .expect_err("refused"),
+            )
+        };
+        assert_eq!(
+            refused(wrong).await,
+            ["ip_address", "request_id", "score", "type", "user_id"]
+        );
+        assert_eq!(
+            refused(RecordViolationRequest::default()).await,
+            ["type", "user_id"]
+        );
         assert_eq!(engine.number("SELECT COUNT(*) FROM violations").await, 0);
         world.end().await;
     })

@@ -23,9 +23,20 @@ async fn provider() -> Provider {
 }
 
 async fn bearer_of(channel: Channel, access_token: &str) -> String {
-    let request = wish(access_token, Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
-    let answer = FederationServiceClient::new(channel).resolve_placeholders(request).await;
-    answer.expect("resolved").into_inner().entries.remove("t").expect("a token")
+    let request = wish(
+        access_token,
+        Sink::Text,
+        &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")],
+    );
+    let answer = FederationServiceClient::new(channel)
+        .resolve_placeholders(request)
+        .await;
+    answer
+        .expect("resolved")
+        .into_inner()
+        .entries
+        .remove("t")
+        .expect("a token")
 }
 
 #[tokio::test]
@@ -37,10 +48,19 @@ async fn an_expired_token_is_renewed_once_for_twenty_calls_at_once() {
         let (_, session) = world.arrive("ann").await;
         let old = world.bearer(&session.access_token).await.expect("resolved");
         world.clock.advance(AGE);
-        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 })).await;
+        provider
+            .fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 }))
+            .await;
         let answers = join_all((0..20).map(|_| world.bearer(&session.access_token))).await;
-        let tokens: BTreeSet<String> = answers.into_iter().map(|answer| answer.expect("renewed")).collect();
-        assert!(tokens.len() == 1 && !tokens.contains(&old), "{}", tokens.len());
+        let tokens: BTreeSet<String> = answers
+            .into_iter()
+            .map(|answer| answer.expect("renewed"))
+            .collect();
+        assert!(
+            tokens.len() == 1 && !tokens.contains(&old),
+            "{}",
+            tokens.len()
+        );
         assert_eq!(provider.stats().await.refreshes(), 1);
         world.end().await;
     })
@@ -56,9 +76,15 @@ async fn two_replicas_renew_once_and_both_get_the_new_token() {
         let other = world.another().await.expect("a replica");
         let (_, session) = world.arrive("ann").await;
         world.clock.advance(AGE);
-        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 })).await;
+        provider
+            .fail(json!({ "grant_type": "refresh_token", "delay_ms": 200, "times": 1 }))
+            .await;
         let channels = [world.channel(), other.channel.clone()];
-        let calls = channels.iter().cycle().take(20).map(|channel| bearer_of(channel.clone(), &session.access_token));
+        let calls = channels
+            .iter()
+            .cycle()
+            .take(20)
+            .map(|channel| bearer_of(channel.clone(), &session.access_token));
         let tokens: BTreeSet<String> = join_all(calls).await.into_iter().collect();
         assert_eq!((tokens.len(), provider.stats().await.refreshes()), (1, 1));
         drop(channels);
@@ -76,7 +102,9 @@ async fn a_cancelled_call_does_not_end_the_renewal() {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
         world.clock.advance(AGE);
-        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 })).await;
+        provider
+            .fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 }))
+            .await;
         let (channel, access_token) = (world.channel(), session.access_token.clone());
         let call = tokio::spawn(async move { bearer_of(channel, &access_token).await });
         provider.wait_for_refreshes(1).await;
@@ -84,7 +112,10 @@ async fn a_cancelled_call_does_not_end_the_renewal() {
         assert!(call.await.expect_err("cancelled").is_cancelled());
         world.bearer(&session.access_token).await.expect("renewed");
         let asked = provider.stats().await;
-        assert_eq!((asked.refreshes(), asked.successes["refresh_token"]), (1, 1));
+        assert_eq!(
+            (asked.refreshes(), asked.successes["refresh_token"]),
+            (1, 1)
+        );
         world.end().await;
     })
     .await;
@@ -99,12 +130,18 @@ async fn what_a_renewal_brought_is_kept_although_the_store_failed_meanwhile() {
         let (_, session) = world.arrive("ann").await;
         let old = world.bearer(&session.access_token).await.expect("resolved");
         world.clock.advance(AGE);
-        provider.fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 })).await;
+        provider
+            .fail(json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 }))
+            .await;
         let outage = async {
             provider.wait_for_refreshes(1).await;
-            engine.execute("ALTER TABLE federated_tokens RENAME TO tokens_away").await;
+            engine
+                .execute("ALTER TABLE federated_tokens RENAME TO tokens_away")
+                .await;
             tokio::time::sleep(Duration::from_millis(700)).await;
-            engine.execute("ALTER TABLE tokens_away RENAME TO federated_tokens").await;
+            engine
+                .execute("ALTER TABLE tokens_away RENAME TO federated_tokens")
+                .await;
         };
         let (answer, ()) = tokio::join!(world.bearer(&session.access_token), outage);
         assert_ne!(answer.expect("renewed"), old);
@@ -121,15 +158,29 @@ async fn a_rotated_refresh_token_is_kept_and_used_next_time() {
         provider.reset().await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
-        let mut seen = BTreeSet::from([world.bearer(&session.access_token).await.expect("resolved")]);
+        let mut seen =
+            BTreeSet::from([world.bearer(&session.access_token).await.expect("resolved")]);
         for _ in 0..3 {
             world.clock.advance(AGE);
-            assert!(seen.insert(world.bearer(&session.access_token).await.expect("renewed")), "the same token again");
-            world.bearer(&session.access_token).await.expect("still good");
+            assert!(
+                seen.insert(world.bearer(&session.access_token).await.expect("renewed")),
+                "the same token again"
+            );
+            world
+                .bearer(&session.access_token)
+                .await
+                .expect("still good");
         }
         let asked = provider.stats().await;
-        assert_eq!((asked.refreshes(), asked.successes["refresh_token"]), (3, 3), "{asked:?}");
-        let held = world.held(&session.access_token, TokenKind::Access).await.expect("held");
+        assert_eq!(
+            (asked.refreshes(), asked.successes["refresh_token"]),
+            (3, 3),
+            "{asked:?}"
+        );
+        let held = world
+            .held(&session.access_token, TokenKind::Access)
+            .await
+            .expect("held");
         assert_eq!((held.state(), held.refreshable), (TokenState::Active, true));
         world.end().await;
     })
@@ -174,16 +225,40 @@ async fn an_id_token_that_alone_has_expired_is_renewed_where_it_is_asked_for() {
         provider.change(json!({ "id_token_ttl": 100 })).await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
-        let id_token = world.token(&session.access_token, "ID_TOKEN").await.expect("resolved");
+        let id_token = world
+            .token(&session.access_token, "ID_TOKEN")
+            .await
+            .expect("resolved");
         let access = world.bearer(&session.access_token).await.expect("resolved");
         provider.change(json!({ "id_token_ttl": 3600 })).await;
         world.clock.advance(AGE);
-        assert_eq!(world.bearer(&session.access_token).await.expect("good for long"), access);
+        assert_eq!(
+            world
+                .bearer(&session.access_token)
+                .await
+                .expect("good for long"),
+            access
+        );
         assert_eq!(provider.stats().await.refreshes(), 0);
-        assert_ne!(world.token(&session.access_token, "ID_TOKEN").await.expect("renewed"), id_token);
-        assert_ne!(world.bearer(&session.access_token).await.expect("renewed with it"), access);
+        assert_ne!(
+            world
+                .token(&session.access_token, "ID_TOKEN")
+                .await
+                .expect("renewed"),
+            id_token
+        );
+        assert_ne!(
+            world
+                .bearer(&session.access_token)
+                .await
+                .expect("renewed with it"),
+            access
+        );
         assert_eq!(provider.stats().await.refreshes(), 1);
-        let held = world.held(&session.access_token, TokenKind::Id).await.expect("held");
+        let held = world
+            .held(&session.access_token, TokenKind::Id)
+            .await
+            .expect("held");
         assert!(held.expire_time.expect("an end").seconds > world.clock.now().secs() + 3000);
         world.end().await;
     })
@@ -203,16 +278,38 @@ async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
         };
         let (_, session, _) = world.arrive_at(&provider, login).await.expect("signed in");
         world.secret("refresh-token-1");
-        provider.answer(200, &json!({ "access_token": "access-2", "token_type": "Bearer", "expires_in": 3600 }).to_string());
+        provider.answer(
+            200,
+            &json!({ "access_token": "access-2", "token_type": "Bearer", "expires_in": 3600 })
+                .to_string(),
+        );
         let before = provider.token_requests().len();
         world.clock.advance(AGE);
-        world.token(&session.access_token, "ID_TOKEN").await.expect("20 seconds left, which is the best to be had");
+        world
+            .token(&session.access_token, "ID_TOKEN")
+            .await
+            .expect("20 seconds left, which is the best to be had");
         for _ in 0..3 {
             world.clock.advance(Duration::from_secs(11));
-            assert_eq!(reason(&world.token(&session.access_token, "ID_TOKEN").await.expect_err("it ends")).1, "TOKEN_EXPIRED");
+            assert_eq!(
+                reason(
+                    &world
+                        .token(&session.access_token, "ID_TOKEN")
+                        .await
+                        .expect_err("it ends")
+                )
+                .1,
+                "TOKEN_EXPIRED"
+            );
         }
         assert_eq!(provider.token_requests().len(), before + 1);
-        assert_eq!(world.bearer(&session.access_token).await.expect("good for long"), "access-2");
+        assert_eq!(
+            world
+                .bearer(&session.access_token)
+                .await
+                .expect("good for long"),
+            "access-2"
+        );
         world.end().await;
     })
     .await;
@@ -220,19 +317,45 @@ async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
 
 #[tokio::test]
 async fn a_login_without_a_refresh_token_lasts_as_long_as_its_tokens() {
-    let provider = Provider::start(json!({ "access_token_ttl": 100, "refresh_tokens": "never" })).await;
+    let provider =
+        Provider::start(json!({ "access_token_ttl": 100, "refresh_tokens": "never" })).await;
     on_each_engine(async |engine| {
         provider.reset().await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
-        let held = world.held(&session.access_token, TokenKind::Access).await.expect("held");
-        assert_eq!((held.state(), held.refreshable), (TokenState::Active, false));
-        world.bearer(&session.access_token).await.expect("still good");
+        let held = world
+            .held(&session.access_token, TokenKind::Access)
+            .await
+            .expect("held");
+        assert_eq!(
+            (held.state(), held.refreshable),
+            (TokenState::Active, false)
+        );
+        world
+            .bearer(&session.access_token)
+            .await
+            .expect("still good");
         world.clock.advance(AGE);
-        let status = world.bearer(&session.access_token).await.expect_err("expired");
-        assert_eq!(reason(&status), (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned()));
-        let profile = wish(&session.access_token, Sink::Text, &[("who", "{{LIBRECHAT_OPENID_USER_ID}} {{LIBRECHAT_OPENID_USER_EMAIL}}")]);
-        assert_eq!(world.resolve(profile).await.expect("of the stored claims")["who"], "ann ann@example.org");
+        let status = world
+            .bearer(&session.access_token)
+            .await
+            .expect_err("expired");
+        assert_eq!(
+            reason(&status),
+            (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned())
+        );
+        let profile = wish(
+            &session.access_token,
+            Sink::Text,
+            &[(
+                "who",
+                "{{LIBRECHAT_OPENID_USER_ID}} {{LIBRECHAT_OPENID_USER_EMAIL}}",
+            )],
+        );
+        assert_eq!(
+            world.resolve(profile).await.expect("of the stored claims")["who"],
+            "ann ann@example.org"
+        );
         assert_eq!(provider.stats().await.refreshes(), 0);
         world.end().await;
     })
@@ -251,7 +374,13 @@ async fn tokens_of_a_short_life_are_given_when_just_renewed_and_do_not_loop() {
             let token = world.bearer(&session.access_token).await.expect("renewed");
             world.clock.advance(Duration::from_secs(9));
             for _ in 0..3 {
-                assert_eq!(world.bearer(&session.access_token).await.expect("just renewed"), token);
+                assert_eq!(
+                    world
+                        .bearer(&session.access_token)
+                        .await
+                        .expect("just renewed"),
+                    token
+                );
             }
             assert!(seen.insert(token) && provider.stats().await.refreshes() == round);
             world.clock.advance(Duration::from_secs(1));
@@ -269,27 +398,57 @@ async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
         let lasting = async |seconds| {
-            let mut request = wish(&session.access_token, Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
+            let mut request = wish(
+                &session.access_token,
+                Sink::Text,
+                &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")],
+            );
             request.min_ttl = Some(prost_types::Duration { seconds, nanos: 0 });
-            world.resolve(request).await.map(|mut values| values.remove("t").expect("a token"))
+            world
+                .resolve(request)
+                .await
+                .map(|mut values| values.remove("t").expect("a token"))
         };
         let first = lasting(60).await.expect("100 seconds left");
         world.clock.advance(Duration::from_secs(50));
-        assert_eq!(world.bearer(&session.access_token).await.expect("50 seconds left"), first);
+        assert_eq!(
+            world
+                .bearer(&session.access_token)
+                .await
+                .expect("50 seconds left"),
+            first
+        );
         assert_ne!(lasting(60).await.expect("renewed"), first);
         assert_eq!(provider.stats().await.refreshes(), 1);
         for _ in 0..3 {
-            assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")), (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned()));
+            assert_eq!(
+                reason(&lasting(3600).await.expect_err("not to be had")),
+                (Code::FailedPrecondition, "TOKEN_EXPIRED".to_owned())
+            );
         }
-        assert_eq!(provider.stats().await.refreshes(), 1, "a moment ago it gave the best that it gives");
+        assert_eq!(
+            provider.stats().await.refreshes(),
+            1,
+            "a moment ago it gave the best that it gives"
+        );
         for (wait, refreshes) in [(49, 1), (1, 2), (49, 2)] {
             world.clock.advance(Duration::from_secs(wait));
             for _ in 0..3 {
-                assert_eq!(reason(&lasting(3600).await.expect_err("not to be had")).1, "TOKEN_EXPIRED");
+                assert_eq!(
+                    reason(&lasting(3600).await.expect_err("not to be had")).1,
+                    "TOKEN_EXPIRED"
+                );
             }
-            assert_eq!(provider.stats().await.refreshes(), refreshes, "half of its life later, it may give better ones");
+            assert_eq!(
+                provider.stats().await.refreshes(),
+                refreshes,
+                "half of its life later, it may give better ones"
+            );
         }
-        assert_eq!(reason(&lasting(-1).await.expect_err("no duration")).1, "FIELDS_INVALID");
+        assert_eq!(
+            reason(&lasting(-1).await.expect_err("no duration")).1,
+            "FIELDS_INVALID"
+        );
         world.end().await;
     })
     .await;

@@ -12,11 +12,19 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 const CANARY: &str = "canary-of-the-environment";
-const VARIABLES: &[(&str, &str)] =
-    &[("COUNTERSIGN_TEMPLATE_ENV", "CANARY,NESTED"), ("CANARY", CANARY), ("NESTED", "${CANARY}{{LIBRECHAT_OPENID_TOKEN}}")];
+const VARIABLES: &[(&str, &str)] = &[
+    ("COUNTERSIGN_TEMPLATE_ENV", "CANARY,NESTED"),
+    ("CANARY", CANARY),
+    ("NESTED", "${CANARY}{{LIBRECHAT_OPENID_TOKEN}}"),
+];
 
 /// A user whose claims are changed so and whose access token at the provider is this one.
-async fn arrive_as(world: &World<'_>, provider: &Hostile, access_token: &str, changes: &Value) -> TokenPair {
+async fn arrive_as(
+    world: &World<'_>,
+    provider: &Hostile,
+    access_token: &str,
+    changes: &Value,
+) -> TokenPair {
     let arrival = world.arrive_at(provider, |nonce| {
         let mut claims = provider.claims("mallory", nonce, world.clock.now().secs());
         for (name, value) in changes.as_object().expect("an object") {
@@ -46,7 +54,8 @@ async fn what_a_user_controls_is_never_expanded() {
             "$CANARY %CANARY% $(id) `id`",
             "$& $` $' $1 $$ \\1 \\0 %s {0}",
         ] {
-            let changes = json!({ "name": text, "preferred_username": text.to_lowercase(), "team": text });
+            let changes =
+                json!({ "name": text, "preferred_username": text.to_lowercase(), "team": text });
             let session = arrive_as(&world, &provider, "mallorys-access-token", &changes).await;
             let templates = [
                 ("name", "{{LIBRECHAT_USER_NAME}}"),
@@ -55,15 +64,24 @@ async fn what_a_user_controls_is_never_expanded() {
                 ("claim", "{{LIBRECHAT_OPENID_CLAIM_team}}"),
                 ("body", "{{LIBRECHAT_BODY_CONVERSATIONID}}"),
                 ("own", "{{KEY}}"),
-                ("all", "{{KEY}}{{LIBRECHAT_USER_NAME}}{{LIBRECHAT_BODY_CONVERSATIONID}}"),
+                (
+                    "all",
+                    "{{KEY}}{{LIBRECHAT_USER_NAME}}{{LIBRECHAT_BODY_CONVERSATIONID}}",
+                ),
             ];
             for sink in [Sink::Text, Sink::Header, Sink::Env] {
                 let mut request = wish(&session.access_token, sink, &templates);
-                (request.body, request.custom_vars) = (map(&[("conversationId", text)]), map(&[("KEY", text)]));
+                (request.body, request.custom_vars) =
+                    (map(&[("conversationId", text)]), map(&[("KEY", text)]));
                 let resolved = world.resolve(request).await.expect("resolved");
                 assert_eq!(resolved["all"], text.repeat(3));
                 assert_eq!(resolved["username"], text.to_lowercase());
-                assert!(["name", "openid", "claim", "body", "own"].iter().all(|name| resolved[*name] == text), "{resolved:?}");
+                assert!(
+                    ["name", "openid", "claim", "body", "own"]
+                        .iter()
+                        .all(|name| resolved[*name] == text),
+                    "{resolved:?}"
+                );
             }
         }
         world.secret(CANARY);
@@ -79,21 +97,38 @@ async fn a_variable_of_the_environment_and_a_token_are_inserted_byte_for_byte() 
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let access_token = "a$&b$1c$$d\\1e%sf{0}g{{KEY}}h${CANARY}i";
         let session = arrive_as(&world, &provider, access_token, &json!({})).await;
-        let mut request = wish(&session.access_token, Sink::Header, &[("A", "Bearer {{LIBRECHAT_OPENID_TOKEN}}"), ("B", "${NESTED}")]);
+        let mut request = wish(
+            &session.access_token,
+            Sink::Header,
+            &[
+                ("A", "Bearer {{LIBRECHAT_OPENID_TOKEN}}"),
+                ("B", "${NESTED}"),
+            ],
+        );
         request.custom_vars = map(&[("KEY", "x")]);
         let resolved = world.resolve(request).await.expect("resolved");
-        assert_eq!((resolved["A"].as_str(), resolved["B"].as_str()), (&*format!("Bearer {access_token}"), VARIABLES[2].1));
+        assert_eq!(
+            (resolved["A"].as_str(), resolved["B"].as_str()),
+            (&*format!("Bearer {access_token}"), VARIABLES[2].1)
+        );
         world.end().await;
     })
     .await;
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_header_holds_visible_latin1_or_its_base64() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
-        let session = arrive_as(&world, &provider, "an-access-token", &json!({ "name": "山田" })).await;
+        let session = arrive_as(
+            &world,
+            &provider,
+            "an-access-token",
+            &json!({ "name": "山田" }),
+        )
+        .await;
         let header = |template: &str, value: &str| {
             let mut request = wish(&session.access_token, Sink::Header, &[("X-A", template)]);
             request.custom_vars = map(&[("V", value)]);
@@ -107,15 +142,45 @@ async fn a_header_holds_visible_latin1_or_its_base64() {
             ("{{V}}", "b64:QQ==", "b64:YjY0OlFRPT0="),
             (" {{V}} ", " a  b ", "a  b"),
         ] {
-            let resolved = world.resolve(header(template, value)).await.expect("resolved");
+            let resolved = world
+                .resolve(header(template, value))
+                .await
+                .expect("resolved");
             assert_eq!(resolved["X-A"], expected, "{template} {value}");
         }
-        for value in ["a\r\nX-Evil: 1", "a\n", "\0", "a\tb", "\u{7f}", "\u{85}", &"x".repeat(16 * 1024 + 1)] {
-            assert_eq!(failed(&world, header("{{V}}", value)).await, "VALUE_UNSAFE", "{value:?}");
+        for value in [
+            "a\r\nX-Evil: 1",
+            "a\n",
+            "\0",
+            "a\tb",
+            "\u{7f}",
+            "\u{85}",
+            &"x".repeat(16 * 1024 + 1),
+        ] {
+            assert_eq!(
+                failed(&world, header("{{V}}", value)).await,
+                "VALUE_UNSAFE",
+                "{value:?}"
+            );
         }
-        for name in ["Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", ":authority", "X\r\nY", ""] {
-            let status = world.resolve(wish(&session.access_token, Sink::Header, &[(name, "x")])).await.expect_err(name);
-            assert_eq!((reason(&status).1.as_str(), fields(&status)), ("FIELDS_INVALID", vec![format!("entries[{name:?}]")]));
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "Proxy-Authorization",
+            ":authority",
+            "X\r\nY",
+            "",
+        ] {
+            let status = world
+                .resolve(wish(&session.access_token, Sink::Header, &[(name, "x")]))
+                .await
+                .expect_err(name);
+            assert_eq!(
+                (reason(&status).1.as_str(), fields(&status)),
+                ("FIELDS_INVALID", vec![format!("entries[{name:?}]")])
+            );
         }
         world.end().await;
     })
@@ -128,15 +193,28 @@ async fn an_environment_variable_has_a_name_and_no_line_breaks_of_a_users() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
-        let mut request = wish(&session.access_token, Sink::Env, &[("PEM", "-----\n{{V}}\n-----")]);
+        let mut request = wish(
+            &session.access_token,
+            Sink::Env,
+            &[("PEM", "-----\n{{V}}\n-----")],
+        );
         request.custom_vars = map(&[("V", "QQ==")]);
-        assert_eq!(world.resolve(request.clone()).await.expect("the operator's lines")["PEM"], "-----\nQQ==\n-----");
+        assert_eq!(
+            world
+                .resolve(request.clone())
+                .await
+                .expect("the operator's lines")["PEM"],
+            "-----\nQQ==\n-----"
+        );
         for value in ["a\nLD_PRELOAD=x", "a\rb", "a\0b"] {
             request.custom_vars = map(&[("V", value)]);
             assert_eq!(failed(&world, request.clone()).await, "VALUE_UNSAFE");
         }
         for name in ["1A", "A-B", "A=B", ""] {
-            let status = world.resolve(wish(&session.access_token, Sink::Env, &[(name, "x")])).await.expect_err(name);
+            let status = world
+                .resolve(wish(&session.access_token, Sink::Env, &[(name, "x")]))
+                .await
+                .expect_err(name);
             assert_eq!(fields(&status), [format!("entries[{name:?}]")]);
         }
         world.end().await;
@@ -156,14 +234,21 @@ async fn a_url_takes_values_as_components_only_and_no_tokens() {
             request
         };
         for (template, value, expected) in [
-            ("https://h.example/{{V}}/x?q={{V}}", "a/b?c&d=é", "https://h.example/a%2Fb%3Fc%26d%3D%C3%A9/x?q=a%2Fb%3Fc%26d%3D%C3%A9"),
+            (
+                "https://h.example/{{V}}/x?q={{V}}",
+                "a/b?c&d=é",
+                "https://h.example/a%2Fb%3Fc%26d%3D%C3%A9/x?q=a%2Fb%3Fc%26d%3D%C3%A9",
+            ),
             (
                 "https://h.example/${CANARY}?u={{LIBRECHAT_OPENID_USER_EMAIL}}",
                 "",
                 "https://h.example/canary-of-the-environment?u=mallory%40example.net",
             ),
         ] {
-            assert_eq!(world.resolve(url(template, value)).await.expect("resolved")["url"], expected);
+            assert_eq!(
+                world.resolve(url(template, value)).await.expect("resolved")["url"],
+                expected
+            );
         }
         for (template, value, expected) in [
             ("https://{{V}}/", "evil.example", "PLACEHOLDER_NOT_ALLOWED"),
@@ -171,10 +256,22 @@ async fn a_url_takes_values_as_components_only_and_no_tokens() {
             ("{{V}}://h.example/", "http", "PLACEHOLDER_NOT_ALLOWED"),
             ("https://u:{{V}}@h.example/", "x", "PLACEHOLDER_NOT_ALLOWED"),
             ("https://h.example/a/{{V}}", "..", "VALUE_UNSAFE"),
-            ("https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}", "", "PLACEHOLDER_NOT_ALLOWED"),
-            ("https://h.example/{{LIBRECHAT_OPENID_ID_TOKEN}}", "", "PLACEHOLDER_NOT_ALLOWED"),
+            (
+                "https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}",
+                "",
+                "PLACEHOLDER_NOT_ALLOWED",
+            ),
+            (
+                "https://h.example/{{LIBRECHAT_OPENID_ID_TOKEN}}",
+                "",
+                "PLACEHOLDER_NOT_ALLOWED",
+            ),
         ] {
-            assert_eq!(failed(&world, url(template, value)).await, expected, "{template}");
+            assert_eq!(
+                failed(&world, url(template, value)).await,
+                expected,
+                "{template}"
+            );
         }
         world.end().await;
     })
@@ -188,23 +285,55 @@ async fn braces_of_other_shapes_are_text_and_an_unknown_name_is_told() {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
         for (template, expected) in [
-            ("{{ }} {{}} {{ }{ }} {{A A}} $X {X}", "{{ }} {{}} {{ }{ }} {{A A}} $X {X}"),
+            (
+                "{{ }} {{}} {{ }{ }} {{A A}} $X {X}",
+                "{{ }} {{}} {{ }{ }} {{A A}} $X {X}",
+            ),
             ("{{{X}}} {{{{X}}}} {{X}}}}", "{v} {{v}} v}}"),
-            ("{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝", "{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝"),
-            ("{{librechat_openid_token}} {{LIBRECHATOPENID}}", "{{librechat_openid_token}} {{LIBRECHATOPENID}}"),
+            (
+                "{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝",
+                "{{x}} {{ X }} {\u{200b}{X}} ｛｛X｝｝",
+            ),
+            (
+                "{{librechat_openid_token}} {{LIBRECHATOPENID}}",
+                "{{librechat_openid_token}} {{LIBRECHATOPENID}}",
+            ),
         ] {
             let mut request = wish(&session.access_token, Sink::Text, &[("a", template)]);
             request.custom_vars = map(&[("X", "v")]);
-            let answer = world.federation().resolve_placeholders(request).await.expect("resolved").into_inner();
+            let answer = world
+                .federation()
+                .resolve_placeholders(request)
+                .await
+                .expect("resolved")
+                .into_inner();
             assert_eq!(answer.entries["a"], expected);
-            let unknown = statuses(&answer.outcomes).into_iter().filter(|(_, status)| *status == OutcomeStatus::UnknownName);
-            assert!(unknown.map(|((_, placeholder), _)| placeholder).all(|placeholder| expected.contains(placeholder)));
+            let unknown = statuses(&answer.outcomes)
+                .into_iter()
+                .filter(|(_, status)| *status == OutcomeStatus::UnknownName);
+            assert!(
+                unknown
+                    .map(|((_, placeholder), _)| placeholder)
+                    .all(|placeholder| expected.contains(placeholder))
+            );
         }
-        let nested =
-            wish(&session.access_token, Sink::Text, &[("a", "{{LIBRECHAT_OPENID_{{X}}}}"), ("b", "Bearer {{LIBRECHAT_OPENID_TOKEN}")]);
+        let nested = wish(
+            &session.access_token,
+            Sink::Text,
+            &[
+                ("a", "{{LIBRECHAT_OPENID_{{X}}}}"),
+                ("b", "Bearer {{LIBRECHAT_OPENID_TOKEN}"),
+            ],
+        );
         let status: Status = world.resolve(nested).await.expect_err("misspelt");
-        let failing: Vec<_> = failures(&status).into_iter().map(|(reason, entry, _)| (reason, entry)).collect();
-        assert_eq!(failing, ["a", "b"].map(|entry| ("PLACEHOLDER_UNKNOWN".to_owned(), entry.to_owned())));
+        let failing: Vec<_> = failures(&status)
+            .into_iter()
+            .map(|(reason, entry, _)| (reason, entry))
+            .collect();
+        assert_eq!(
+            failing,
+            ["a", "b"].map(|entry| ("PLACEHOLDER_UNKNOWN".to_owned(), entry.to_owned()))
+        );
         world.end().await;
     })
     .await;
@@ -216,15 +345,33 @@ async fn a_template_that_a_user_wrote_resolves_their_own_variables_only() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let session = arrive_as(&world, &provider, "mallorys-access-token", &json!({})).await;
-        let mut request = wish(&session.access_token, Sink::Text, &[("a", "{{KEY}} ${CANARY} {{LIBRECHAT_USER_EMAIL}}")]);
+        let mut request = wish(
+            &session.access_token,
+            Sink::Text,
+            &[("a", "{{KEY}} ${CANARY} {{LIBRECHAT_USER_EMAIL}}")],
+        );
         (request.user_authored, request.custom_vars) = (true, map(&[("KEY", "own")]));
-        assert_eq!(world.resolve(request.clone()).await.expect("resolved")["a"], "own ${CANARY} {{LIBRECHAT_USER_EMAIL}}");
-        for on in [OnUnresolved::Fail, OnUnresolved::Omit, OnUnresolved::Empty, OnUnresolved::Keep] {
+        assert_eq!(
+            world.resolve(request.clone()).await.expect("resolved")["a"],
+            "own ${CANARY} {{LIBRECHAT_USER_EMAIL}}"
+        );
+        for on in [
+            OnUnresolved::Fail,
+            OnUnresolved::Omit,
+            OnUnresolved::Empty,
+            OnUnresolved::Keep,
+        ] {
             request.entries = map(&[("a", "Bearer {{LIBRECHAT_OPENID_TOKEN}}")]);
             request.on_unresolved = on.into();
             match world.resolve(request.clone()).await {
-                Err(status) => assert_eq!((on, reason(&status).1.as_str()), (OnUnresolved::Fail, "PLACEHOLDER_NOT_ALLOWED")),
-                Ok(resolved) => assert!(on != OnUnresolved::Fail && resolved.is_empty(), "{on:?} {resolved:?}"),
+                Err(status) => assert_eq!(
+                    (on, reason(&status).1.as_str()),
+                    (OnUnresolved::Fail, "PLACEHOLDER_NOT_ALLOWED")
+                ),
+                Ok(resolved) => assert!(
+                    on != OnUnresolved::Fail && resolved.is_empty(),
+                    "{on:?} {resolved:?}"
+                ),
             }
         }
         world.end().await;

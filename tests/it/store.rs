@@ -4,8 +4,8 @@ use countersign::config::Database;
 use countersign::secret::{Keyring, RootKey};
 use countersign::store::Store;
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection, Statement as _,
-    TypeInfo as _,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, PgConnection, SqlSafeStr as _,
+    SqliteConnection, Statement as _, TypeInfo as _,
 };
 
 use crate::support::{Engine, on_each_engine};
@@ -16,7 +16,10 @@ async fn open(engine: &Engine) -> Store {
         Engine::Sqlite { directory } => Database::Sqlite(directory.path().join("test.db")),
         Engine::Postgres { .. } => Database::Postgres(engine.url().into()),
     };
-    Store::open(&database, Some(Keyring::new(key, Vec::new()))).await.expect("opens").0
+    Store::open(&database, Some(Keyring::new(key, Vec::new())))
+        .await
+        .expect("opens")
+        .0
 }
 
 #[tokio::test]
@@ -29,16 +32,26 @@ async fn every_statement_prepares_on_both_engines_and_gives_no_numeric() {
             let text = AssertSqlSafe(sql).into_sql_str();
             match engine {
                 Engine::Sqlite { .. } => {
-                    let mut db = SqliteConnection::connect(&engine.url()).await.expect("opens");
+                    let mut db = SqliteConnection::connect(&engine.url())
+                        .await
+                        .expect("opens");
                     if let Err(error) = db.prepare(text).await {
                         panic!("{error}: {sql}");
                     }
                 }
                 Engine::Postgres { .. } => {
                     let mut db = PgConnection::connect(&engine.url()).await.expect("opens");
-                    let prepared = db.prepare(text).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+                    let prepared = db
+                        .prepare(text)
+                        .await
+                        .unwrap_or_else(|error| panic!("{error}: {sql}"));
                     for column in prepared.columns() {
-                        assert_ne!(column.type_info().name(), "NUMERIC", "{}: {sql}", column.name());
+                        assert_ne!(
+                            column.type_info().name(),
+                            "NUMERIC",
+                            "{}: {sql}",
+                            column.name()
+                        );
                     }
                 }
             }

@@ -12,8 +12,11 @@ use crate::support::provider::Provider;
 use crate::support::shape::{json_of, struct_of};
 use crate::support::{World, on_each_engine, reason};
 
-const VARIABLES: &[(&str, &str)] =
-    &[("COUNTERSIGN_TEMPLATE_ENV", "API_KEY,HOST"), ("API_KEY", "sk-1"), ("HOST", "https://mcp.example.com")];
+const VARIABLES: &[(&str, &str)] = &[
+    ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY,HOST"),
+    ("API_KEY", "sk-1"),
+    ("HOST", "https://mcp.example.com"),
+];
 
 const ENDPOINT: &str = "
 name: 'CognitoProtectedAPI'
@@ -60,13 +63,29 @@ fn yaml(text: &str) -> Value {
 
 async fn server(world: &World<'_>, access_token: &str, server: &Value) -> Result<Value, Status> {
     let target = resolve_mcp_server_request::Target::Server(struct_of(server));
-    let request = ResolveMcpServerRequest { subject: by_token(access_token), target: Some(target), ..Default::default() };
-    Ok(json_of(world.federation().resolve_mcp_server(request).await?.into_inner().server.expect("a server")))
+    let request = ResolveMcpServerRequest {
+        subject: by_token(access_token),
+        target: Some(target),
+        ..Default::default()
+    };
+    Ok(json_of(
+        world
+            .federation()
+            .resolve_mcp_server(request)
+            .await?
+            .into_inner()
+            .server
+            .expect("a server"),
+    ))
 }
 
 fn endpoint_request(access_token: &str, endpoint: &Value) -> ResolveEndpointRequest {
     let target = resolve_endpoint_request::Target::Endpoint(struct_of(endpoint));
-    ResolveEndpointRequest { subject: by_token(access_token), target: Some(target), ..Default::default() }
+    ResolveEndpointRequest {
+        subject: by_token(access_token),
+        target: Some(target),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -77,16 +96,35 @@ async fn the_seeds_endpoint_gets_the_users_token_and_the_operators_key() {
         let (_, tokens) = world.arrive("ann").await;
         let bearer = world.bearer(&tokens.access_token).await.expect("resolved");
         let request = endpoint_request(&tokens.access_token, &yaml(ENDPOINT));
-        let answer = world.federation().resolve_endpoint(request).await.expect("resolved").into_inner();
-        assert_eq!((answer.base_url.as_str(), answer.api_key.as_str()), ("https://api.example.com", "sk-1"));
+        let answer = world
+            .federation()
+            .resolve_endpoint(request)
+            .await
+            .expect("resolved")
+            .into_inner();
+        assert_eq!(
+            (answer.base_url.as_str(), answer.api_key.as_str()),
+            ("https://api.example.com", "sk-1")
+        );
         let headers: BTreeMap<_, _> = answer.headers.into_iter().collect();
         let expected = [
             ("Authorization", format!("Bearer {bearer}")),
             ("X-Cognito-User-ID", "ann".to_owned()),
             ("X-User-Email", "ann@example.org".to_owned()),
         ];
-        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value)).into());
-        assert!(answer.outcomes.iter().any(|one| one.entry == "headers.Authorization" && one.status() == OutcomeStatus::Resolved));
+        assert_eq!(
+            headers,
+            expected
+                .map(|(name, value)| (name.to_owned(), value))
+                .into()
+        );
+        assert!(
+            answer
+                .outcomes
+                .iter()
+                .any(|one| one.entry == "headers.Authorization"
+                    && one.status() == OutcomeStatus::Resolved)
+        );
         world.end().await;
     })
     .await;
@@ -132,15 +170,40 @@ async fn a_local_user_gets_neither_with_every_failing_field_named() {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let (_, tokens) = world.signed_in("local@example.com").await;
         let request = endpoint_request(&tokens.access_token, &yaml(ENDPOINT));
-        let failed = world.federation().resolve_endpoint(request).await.expect_err("not federated");
-        let of_server = server(&world, &tokens.access_token, &yaml(SERVERS)["cognito-http-service"]).await.expect_err("not federated");
+        let failed = world
+            .federation()
+            .resolve_endpoint(request)
+            .await
+            .expect_err("not federated");
+        let of_server = server(
+            &world,
+            &tokens.access_token,
+            &yaml(SERVERS)["cognito-http-service"],
+        )
+        .await
+        .expect_err("not federated");
         for (status, names) in [
-            (failed, ["Authorization", "X-Cognito-User-ID", "X-User-Email"]),
-            (of_server, ["Authorization", "X-Cognito-ID-Token", "X-User-Info"]),
+            (
+                failed,
+                ["Authorization", "X-Cognito-User-ID", "X-User-Email"],
+            ),
+            (
+                of_server,
+                ["Authorization", "X-Cognito-ID-Token", "X-User-Info"],
+            ),
         ] {
-            assert_eq!(reason(&status), (Code::FailedPrecondition, "NOT_FEDERATED".to_owned()));
-            let named: Vec<_> = failures(&status).into_iter().map(|(reason, entry, _)| (reason, entry)).collect();
-            assert_eq!(named, names.map(|name| ("NOT_FEDERATED".to_owned(), format!("headers.{name}"))));
+            assert_eq!(
+                reason(&status),
+                (Code::FailedPrecondition, "NOT_FEDERATED".to_owned())
+            );
+            let named: Vec<_> = failures(&status)
+                .into_iter()
+                .map(|(reason, entry, _)| (reason, entry))
+                .collect();
+            assert_eq!(
+                named,
+                names.map(|name| ("NOT_FEDERATED".to_owned(), format!("headers.{name}")))
+            );
         }
         world.end().await;
     })
@@ -153,17 +216,31 @@ async fn a_server_left_without_its_token_loses_the_field_and_not_its_shape() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let (_, tokens) = world.signed_in("local@example.com").await;
-        let target = resolve_mcp_server_request::Target::Server(struct_of(&yaml(SERVERS)["cognito-http-service"]));
+        let target = resolve_mcp_server_request::Target::Server(struct_of(
+            &yaml(SERVERS)["cognito-http-service"],
+        ));
         let request = ResolveMcpServerRequest {
             subject: by_token(&tokens.access_token),
             target: Some(target),
             on_unresolved: OnUnresolved::Omit.into(),
             ..Default::default()
         };
-        let answer = world.federation().resolve_mcp_server(request).await.expect("answered").into_inner();
-        let expected = json!({ "type": "sse", "url": "https://mcp.example.com/sse", "headers": {} });
+        let answer = world
+            .federation()
+            .resolve_mcp_server(request)
+            .await
+            .expect("answered")
+            .into_inner();
+        let expected =
+            json!({ "type": "sse", "url": "https://mcp.example.com/sse", "headers": {} });
         assert_eq!(json_of(answer.server.expect("a server")), expected);
-        assert!(answer.outcomes.len() == 3 && answer.outcomes.iter().all(|one| one.status() == OutcomeStatus::NotFederated));
+        assert!(
+            answer.outcomes.len() == 3
+                && answer
+                    .outcomes
+                    .iter()
+                    .all(|one| one.status() == OutcomeStatus::NotFederated)
+        );
         world.end().await;
     })
     .await;
@@ -199,15 +276,47 @@ async fn a_misshapen_target_is_refused_field_by_field() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let (_, tokens) = world.arrive("ann").await;
-        let object = json!({ "url": 1, "args": "a", "env": { "A-B": "x" }, "headers": { "Host": "x" } });
-        let status = server(&world, &tokens.access_token, &object).await.expect_err("misshapen");
-        assert_eq!(fields(&status), ["server.args", "server.env.A-B", "server.headers.Host", "server.url"]);
-        let request = endpoint_request(&tokens.access_token, &json!({ "baseURL": ["x"], "headers": "x" }));
-        let status = world.federation().resolve_endpoint(request).await.expect_err("misshapen");
+        let object =
+            json!({ "url": 1, "args": "a", "env": { "A-B": "x" }, "headers": { "Host": "x" } });
+        let status = server(&world, &tokens.access_token, &object)
+            .await
+            .expect_err("misshapen");
+        assert_eq!(
+            fields(&status),
+            [
+                "server.args",
+                "server.env.A-B",
+                "server.headers.Host",
+                "server.url"
+            ]
+        );
+        let request = endpoint_request(
+            &tokens.access_token,
+            &json!({ "baseURL": ["x"], "headers": "x" }),
+        );
+        let status = world
+            .federation()
+            .resolve_endpoint(request)
+            .await
+            .expect_err("misshapen");
         assert_eq!(fields(&status), ["endpoint.baseURL", "endpoint.headers"]);
-        let nothing = ResolveEndpointRequest { subject: by_token(&tokens.access_token), ..Default::default() };
-        assert_eq!(fields(&world.federation().resolve_endpoint(nothing).await.expect_err("nothing")), ["endpoint"]);
-        let empty = server(&world, &tokens.access_token, &Value::Object(Map::new())).await.expect("nothing to do");
+        let nothing = ResolveEndpointRequest {
+            subject: by_token(&tokens.access_token),
+            ..Default::default()
+        };
+        assert_eq!(
+            fields(
+                &world
+                    .federation()
+                    .resolve_endpoint(nothing)
+                    .await
+                    .expect_err("nothing")
+            ),
+            ["endpoint"]
+        );
+        let empty = server(&world, &tokens.access_token, &Value::Object(Map::new()))
+            .await
+            .expect("nothing to do");
         assert_eq!(empty, json!({}));
         world.end().await;
     })

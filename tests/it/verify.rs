@@ -26,11 +26,19 @@ fn at(time: Option<prost_types::Timestamp>) -> Timestamp {
 
 fn ban_request(user_id: &str) -> BanTargetRequest {
     let target = Some(ban_target_request::Target::UserId(user_id.to_owned()));
-    BanTargetRequest { target, reason: "spam".to_owned(), ..Default::default() }
+    BanTargetRequest {
+        target,
+        reason: "spam".to_owned(),
+        ..Default::default()
+    }
 }
 
 async fn ban(world: &World<'_>, user_id: &str) -> String {
-    let banned = world.moderation().ban_target(ban_request(user_id)).await.expect("banned");
+    let banned = world
+        .moderation()
+        .ban_target(ban_request(user_id))
+        .await
+        .expect("banned");
     banned.into_inner().ban.expect("a ban").id
 }
 
@@ -53,16 +61,30 @@ async fn an_active_token_tells_the_users_data_and_when_to_ask_again() {
             role: "ADMIN".to_owned(),
             provider: "local".to_owned(),
             audience: "https://id.example.com".to_owned(),
-            auth_time: Some(prost_types::Timestamp { seconds: now.secs(), nanos: 0 }),
+            auth_time: Some(prost_types::Timestamp {
+                seconds: now.secs(),
+                nanos: 0,
+            }),
             amr: vec!["pwd".to_owned()],
-            issue_time: Some(prost_types::Timestamp { seconds: now.secs(), nanos: 0 }),
+            issue_time: Some(prost_types::Timestamp {
+                seconds: now.secs(),
+                nanos: 0,
+            }),
             expire_time: tokens.access_expire_time,
         };
         assert_eq!(claims, expected);
-        assert_eq!(at(tokens.access_expire_time).secs(), now.plus(Duration::from_mins(15)).secs());
+        assert_eq!(
+            at(tokens.access_expire_time).secs(),
+            now.plus(Duration::from_mins(15)).secs()
+        );
 
-        world.clock.set(at(tokens.access_expire_time).minus(Duration::from_secs(2)));
-        assert_eq!(world.verify(&tokens.access_token).await.cacheable_until, tokens.access_expire_time);
+        world
+            .clock
+            .set(at(tokens.access_expire_time).minus(Duration::from_secs(2)));
+        assert_eq!(
+            world.verify(&tokens.access_token).await.cacheable_until,
+            tokens.access_expire_time
+        );
         world.end().await;
     })
     .await;
@@ -73,12 +95,31 @@ async fn a_token_ends_at_its_time_and_never_after_its_session() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
-        let request =
-            MintSessionRequest { user_id: user.id, ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..Default::default() };
-        let minted = world.tokens().mint_session(request).await.expect("minted").into_inner().tokens.expect("tokens");
+        let request = MintSessionRequest {
+            user_id: user.id,
+            ttl: Some(prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
+            ..Default::default()
+        };
+        let minted = world
+            .tokens()
+            .mint_session(request)
+            .await
+            .expect("minted")
+            .into_inner()
+            .tokens
+            .expect("tokens");
         assert!(at(minted.access_expire_time) <= at(minted.refresh_expire_time));
-        assert_eq!(at(minted.refresh_expire_time), Timestamp::from_secs(world.clock.now().secs() + 60));
-        for (name, tokens) in [("capped by its session", minted), ("as long as configured", tokens)] {
+        assert_eq!(
+            at(minted.refresh_expire_time),
+            Timestamp::from_secs(world.clock.now().secs() + 60)
+        );
+        for (name, tokens) in [
+            ("capped by its session", minted),
+            ("as long as configured", tokens),
+        ] {
             let end = at(tokens.access_expire_time);
             world.clock.set(end.minus(Duration::from_millis(1)));
             assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE, "{name}");
@@ -95,12 +136,29 @@ async fn a_token_is_good_for_its_own_audience_only() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("COUNTERSIGN_AUDIENCE", "backends")]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
-        for (audience, expected) in [("", ACTIVE), ("backends", ACTIVE), ("tools", INVALID), ("Backends", INVALID), ("backends ", INVALID)]
-        {
-            let request = VerifyTokenRequest { access_token: tokens.access_token.clone(), audience: audience.to_owned() };
-            let answer = world.tokens().verify_token(request).await.expect("a verdict").into_inner();
+        for (audience, expected) in [
+            ("", ACTIVE),
+            ("backends", ACTIVE),
+            ("tools", INVALID),
+            ("Backends", INVALID),
+            ("backends ", INVALID),
+        ] {
+            let request = VerifyTokenRequest {
+                access_token: tokens.access_token.clone(),
+                audience: audience.to_owned(),
+            };
+            let answer = world
+                .tokens()
+                .verify_token(request)
+                .await
+                .expect("a verdict")
+                .into_inner();
             assert_eq!(
-                (answer.active, answer.inactive_reason(), answer.claims.is_some()),
+                (
+                    answer.active,
+                    answer.inactive_reason(),
+                    answer.claims.is_some()
+                ),
                 (expected.0, expected.1, expected.0),
                 "{audience:?}"
             );
@@ -111,6 +169,7 @@ async fn a_token_is_good_for_its_own_audience_only() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
@@ -120,17 +179,32 @@ async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
             assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE);
             tokens
         };
-        let [logged_out, revoked, swept, kept, reused] = [warm().await, warm().await, warm().await, warm().await, warm().await];
+        let [logged_out, revoked, swept, kept, reused] = [
+            warm().await,
+            warm().await,
+            warm().await,
+            warm().await,
+            warm().await,
+        ];
 
-        world.logout(&logged_out.refresh_token).await.expect("logged out");
+        world
+            .logout(&logged_out.refresh_token)
+            .await
+            .expect("logged out");
         assert_eq!(world.verdict(&logged_out.access_token).await, REVOKED);
         world.revoke(&revoked.session_id).await;
         assert_eq!(world.verdict(&revoked.access_token).await, REVOKED);
 
-        let next = world.refresh(&reused.refresh_token).await.expect("the next pair");
+        let next = world
+            .refresh(&reused.refresh_token)
+            .await
+            .expect("the next pair");
         assert_eq!(world.verdict(&next.access_token).await, ACTIVE);
         world.clock.advance(Duration::from_secs(11));
-        world.refresh(&reused.refresh_token).await.expect_err("reuse");
+        world
+            .refresh(&reused.refresh_token)
+            .await
+            .expect_err("reuse");
         for access_token in [&reused.access_token, &next.access_token] {
             assert_eq!(world.verdict(access_token).await, REVOKED);
         }
@@ -138,8 +212,15 @@ async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
         for pair in [&swept, &kept] {
             assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
         }
-        let request = RevokeUserSessionsRequest { subject: by_token(&kept.access_token), except_session_id: kept.session_id.clone() };
-        world.tokens().revoke_user_sessions(request).await.expect("ended");
+        let request = RevokeUserSessionsRequest {
+            subject: by_token(&kept.access_token),
+            except_session_id: kept.session_id.clone(),
+        };
+        world
+            .tokens()
+            .revoke_user_sessions(request)
+            .await
+            .expect("ended");
         assert_eq!(world.verdict(&swept.access_token).await, REVOKED);
         assert_eq!(world.verdict(&kept.access_token).await, ACTIVE);
 
@@ -147,7 +228,11 @@ async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
         for pair in [&kept, &swept] {
             assert_eq!(world.verdict(&pair.access_token).await, BANNED);
         }
-        world.moderation().lift_ban(LiftBanRequest { ban_id }).await.expect("lifted");
+        world
+            .moderation()
+            .lift_ban(LiftBanRequest { ban_id })
+            .await
+            .expect("lifted");
         assert_eq!(world.verdict(&kept.access_token).await, REVOKED);
         world.end().await;
     })
@@ -160,7 +245,10 @@ async fn watch(world: &World<'_>, access_token: &str, answered: &AtomicBool) {
     while after < 5 {
         let too_late = answered.load(Ordering::SeqCst);
         let verdict = world.verdict(access_token).await;
-        assert!(!too_late || verdict == REVOKED, "active after the revocation was answered");
+        assert!(
+            !too_late || verdict == REVOKED,
+            "active after the revocation was answered"
+        );
         after += u32::from(too_late);
     }
 }
@@ -176,8 +264,15 @@ async fn no_look_under_load_finds_a_session_active_once_its_revocation_was_answe
             let revoke = async {
                 for _ in 0..round {
                     // Other users' changes keep all states on the move meanwhile.
-                    let request = RevokeUserSessionsRequest { subject: by_user(&user.id), except_session_id: tokens.session_id.clone() };
-                    world.tokens().revoke_user_sessions(request).await.expect("ended");
+                    let request = RevokeUserSessionsRequest {
+                        subject: by_user(&user.id),
+                        except_session_id: tokens.session_id.clone(),
+                    };
+                    world
+                        .tokens()
+                        .revoke_user_sessions(request)
+                        .await
+                        .expect("ended");
                     world.clock.advance(STALE);
                 }
                 world.revoke(&tokens.session_id).await;
@@ -201,16 +296,32 @@ async fn what_another_replica_changes_is_known_within_a_second() {
         for pair in [&tokens, &second] {
             assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
         }
-        let request = RevokeSessionRequest { session_id: tokens.session_id.clone(), subject: None };
+        let request = RevokeSessionRequest {
+            session_id: tokens.session_id.clone(),
+            subject: None,
+        };
         other.tokens().revoke_session(request).await.expect("ended");
-        engine.execute("UPDATE users SET role = 'AUDITOR', email = 'ann@example.org'").await;
+        engine
+            .execute("UPDATE users SET role = 'AUDITOR', email = 'ann@example.org'")
+            .await;
         world.clock.advance(STALE);
         assert_eq!(world.verdict(&tokens.access_token).await, REVOKED);
-        let claims = world.verify(&second.access_token).await.claims.expect("active");
-        assert_eq!((claims.role.as_str(), claims.email.as_str()), ("AUDITOR", "ann@example.org"));
+        let claims = world
+            .verify(&second.access_token)
+            .await
+            .claims
+            .expect("active");
+        assert_eq!(
+            (claims.role.as_str(), claims.email.as_str()),
+            ("AUDITOR", "ann@example.org")
+        );
 
-        let mut there = moderation_service_client::ModerationServiceClient::new(other.channel.clone());
-        there.ban_target(ban_request(&user.id)).await.expect("banned");
+        let mut there =
+            moderation_service_client::ModerationServiceClient::new(other.channel.clone());
+        there
+            .ban_target(ban_request(&user.id))
+            .await
+            .expect("banned");
         world.clock.advance(STALE);
         assert_eq!(world.verdict(&second.access_token).await, BANNED);
         other.stop().await;
@@ -227,18 +338,52 @@ async fn a_batch_is_answered_in_its_order() {
         let ended = world.mint(&user.id).await;
         world.revoke(&ended.session_id).await;
         let batch = async |access_tokens| {
-            let request = BatchVerifyTokensRequest { access_tokens, audience: String::new() };
-            world.tokens().batch_verify_tokens(request).await.map(|answer| answer.into_inner().results)
+            let request = BatchVerifyTokensRequest {
+                access_tokens,
+                audience: String::new(),
+            };
+            world
+                .tokens()
+                .batch_verify_tokens(request)
+                .await
+                .map(|answer| answer.into_inner().results)
         };
-        let kinds = [(good.access_token.as_str(), ACTIVE), (ended.access_token.as_str(), REVOKED), ("", INVALID), ("x.y.z", INVALID)];
+        let kinds = [
+            (good.access_token.as_str(), ACTIVE),
+            (ended.access_token.as_str(), REVOKED),
+            ("", INVALID),
+            ("x.y.z", INVALID),
+        ];
         let asked: Vec<_> = kinds.iter().cycle().take(100).collect();
-        let results = batch(asked.iter().map(|(token, _)| (*token).to_owned()).collect()).await.expect("verdicts");
-        let verdicts: Vec<_> = results.iter().map(|answer| (answer.active, answer.inactive_reason())).collect();
-        assert_eq!(verdicts, asked.iter().map(|(_, verdict)| *verdict).collect::<Vec<_>>());
-        assert_eq!(batch(vec![good.access_token.clone()]).await.expect("one").len(), 1);
+        let results = batch(asked.iter().map(|(token, _)| (*token).to_owned()).collect())
+            .await
+            .expect("verdicts");
+        let verdicts: Vec<_> = results
+            .iter()
+            .map(|answer| (answer.active, answer.inactive_reason()))
+            .collect();
+        assert_eq!(
+            verdicts,
+            asked
+                .iter()
+                .map(|(_, verdict)| *verdict)
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            batch(vec![good.access_token.clone()])
+                .await
+                .expect("one")
+                .len(),
+            1
+        );
         for size in [0, 101] {
-            let status = batch(vec![good.access_token.clone(); size]).await.expect_err("not so many");
-            assert_eq!(reason(&status), (Code::InvalidArgument, "FIELDS_INVALID".to_owned()));
+            let status = batch(vec![good.access_token.clone(); size])
+                .await
+                .expect_err("not so many");
+            assert_eq!(
+                reason(&status),
+                (Code::InvalidArgument, "FIELDS_INVALID".to_owned())
+            );
             assert_eq!(fields(&status), ["access_tokens"]);
         }
         world.end().await;
@@ -254,10 +399,15 @@ async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_u
         let unseen = world.mint(&user.id).await;
         assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
         let asked = async |access_token: &str| {
-            let request = VerifyTokenRequest { access_token: access_token.to_owned(), audience: String::new() };
+            let request = VerifyTokenRequest {
+                access_token: access_token.to_owned(),
+                audience: String::new(),
+            };
             world.tokens().verify_token(request).await
         };
-        let failing = async |access_token: &str| reason(&asked(access_token).await.expect_err("no store, no verdict"));
+        let failing = async |access_token: &str| {
+            reason(&asked(access_token).await.expect_err("no store, no verdict"))
+        };
         let unavailable = (Code::Unavailable, "STORE_UNAVAILABLE".to_owned());
 
         engine.take_away().await;
@@ -267,7 +417,10 @@ async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_u
         assert_eq!(world.verdict("no.token.ofours").await, INVALID);
         world.clock.advance(Duration::from_millis(1));
         assert_eq!(failing(&known.access_token).await, unavailable);
-        let status = world.refresh(&known.refresh_token).await.expect_err("no store");
+        let status = world
+            .refresh(&known.refresh_token)
+            .await
+            .expect_err("no store");
         assert_eq!(reason(&status), unavailable);
 
         engine.give_back().await;
@@ -280,7 +433,10 @@ async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_u
         for pair in [&known, &unseen] {
             assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
         }
-        world.refresh(&known.refresh_token).await.expect("nothing was spent");
+        world
+            .refresh(&known.refresh_token)
+            .await
+            .expect("nothing was spent");
         world.end().await;
     })
     .await;

@@ -8,20 +8,39 @@ use prost::Message as _;
 use prost_types::{Any, FileDescriptorSet};
 use tonic::{Code, Request, Status};
 
-use crate::support::calls::{PASSWORD, by_session, by_token, by_user, client_at, fields, login_request, register_request};
+use crate::support::calls::{
+    PASSWORD, by_session, by_token, by_user, client_at, fields, login_request, register_request,
+};
 use crate::support::{World, on_each_engine, reason};
 
 const KIB: usize = 1024;
-const LARGE: [&str; 4] = ["BatchVerifyTokens", "ResolvePlaceholders", "ResolveEndpoint", "ResolveMcpServer"];
+const LARGE: [&str; 4] = [
+    "BatchVerifyTokens",
+    "ResolvePlaceholders",
+    "ResolveEndpoint",
+    "ResolveMcpServer",
+];
 
 /// The path of every method of ours, with the size of its largest message.
 fn methods() -> BTreeMap<String, usize> {
-    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("descriptors").file;
-    let ours = files.iter().filter(|file| file.package() == "countersign.v1").flat_map(|file| &file.service);
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
+        .expect("descriptors")
+        .file;
+    let ours = files
+        .iter()
+        .filter(|file| file.package() == "countersign.v1")
+        .flat_map(|file| &file.service);
     let paths = ours.flat_map(|service| {
         service.method.iter().map(|method| {
-            let limit = if LARGE.contains(&method.name()) { 2048 * KIB } else { 256 * KIB };
-            (format!("/countersign.v1.{}/{}", service.name(), method.name()), limit)
+            let limit = if LARGE.contains(&method.name()) {
+                2048 * KIB
+            } else {
+                256 * KIB
+            };
+            (
+                format!("/countersign.v1.{}/{}", service.name(), method.name()),
+                limit,
+            )
         })
     });
     paths.collect()
@@ -30,12 +49,21 @@ fn methods() -> BTreeMap<String, usize> {
 /// Calls a method with a message of so many bytes, which mostly is none of its own.
 async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> {
     // A tag, three bytes of length, and the value.
-    let message = Any { type_url: String::new(), value: vec![0; size - 4] };
+    let message = Any {
+        type_url: String::new(),
+        value: vec![0; size - 4],
+    };
     assert_eq!(message.encoded_len(), size);
     let mut grpc = tonic::client::Grpc::new(world.channel());
     grpc.ready().await.expect("ready");
     let codec = tonic_prost::ProstCodec::<Any, ()>::default();
-    grpc.unary(Request::new(message), PathAndQuery::try_from(path).expect("a path"), codec).await.map(drop)
+    grpc.unary(
+        Request::new(message),
+        PathAndQuery::try_from(path).expect("a path"),
+        codec,
+    )
+    .await
+    .map(drop)
 }
 
 #[tokio::test]
@@ -64,15 +92,29 @@ async fn more_than_a_thousand_entries_or_a_mebibyte_of_template_is_refused() {
         let request = ResolvePlaceholdersRequest {
             subject: by_token(&tokens.access_token),
             sink: Sink::Text.into(),
-            entries: (0..count).map(|entry| (format!("entry-{entry}"), text.to_owned())).collect(),
+            entries: (0..count)
+                .map(|entry| (format!("entry-{entry}"), text.to_owned()))
+                .collect(),
             ..Default::default()
         };
-        world.federation().resolve_placeholders(request).await.map(|answer| answer.into_inner().entries.len())
+        world
+            .federation()
+            .resolve_placeholders(request)
+            .await
+            .map(|answer| answer.into_inner().entries.len())
     };
     assert_eq!(resolve(1000, "x").await.expect("resolved"), 1000);
-    for (count, text) in [(1001, "x".to_owned()), (1, "x".repeat(1024 * KIB + 1)), (1000, "x".repeat(1100))] {
+    for (count, text) in [
+        (1001, "x".to_owned()),
+        (1, "x".repeat(1024 * KIB + 1)),
+        (1000, "x".repeat(1100)),
+    ] {
         let status = resolve(count, &text).await.expect_err("too much");
-        assert_eq!(reason(&status), (Code::InvalidArgument, "FIELDS_INVALID".to_owned()), "{count}");
+        assert_eq!(
+            reason(&status),
+            (Code::InvalidArgument, "FIELDS_INVALID".to_owned()),
+            "{count}"
+        );
         assert_eq!(fields(&status), ["entries"], "{count}");
     }
     world.end().await;
@@ -101,14 +143,23 @@ async fn a_refresh_that_nobody_waits_for_leaves_a_session_whole() {
         for round in 0..60 {
             let first = world.mint(&user.id).await;
             let given = drop_after(round * round / 4, world.refresh(&first.refresh_token)).await;
-            let second = world.refresh(&first.refresh_token).await.expect("the successor, whatever became of the call before");
+            let second = world
+                .refresh(&first.refresh_token)
+                .await
+                .expect("the successor, whatever became of the call before");
             if let Some(given) = given {
-                assert_eq!(given.expect("the next pair").refresh_token, second.refresh_token);
+                assert_eq!(
+                    given.expect("the next pair").refresh_token,
+                    second.refresh_token
+                );
             } else {
                 dropped += 1;
             }
             assert!(world.verdict(&second.access_token).await.0);
-            let generation = format!("SELECT generation FROM sessions WHERE id = '{}'", first.session_id);
+            let generation = format!(
+                "SELECT generation FROM sessions WHERE id = '{}'",
+                first.session_id
+            );
             assert_eq!(engine.number(&generation).await, 2);
         }
         assert!(dropped > 3, "{dropped}");
@@ -126,16 +177,32 @@ async fn a_registration_that_nobody_waits_for_makes_a_whole_account_or_none() {
         for round in 0..16_usize {
             let email = format!("user{round}@example.com");
             let (mut auth, mut again) = (world.auth(), world.auth());
-            dropped += usize::from(drop_after(round * round * 4, auth.register(register_request(&email))).await.is_none());
+            dropped += usize::from(
+                drop_after(round * round * 4, auth.register(register_request(&email)))
+                    .await
+                    .is_none(),
+            );
             if let Err(status) = again.register(register_request(&email)).await {
-                assert_eq!(reason(&status), (Code::AlreadyExists, "EMAIL_IN_USE".to_owned()));
+                assert_eq!(
+                    reason(&status),
+                    (Code::AlreadyExists, "EMAIL_IN_USE".to_owned())
+                );
             }
-            world.auth().login(login_request(&email, PASSWORD)).await.expect("a whole account");
+            world
+                .auth()
+                .login(login_request(&email, PASSWORD))
+                .await
+                .expect("a whole account");
         }
         assert!(dropped > 3, "{dropped}");
         assert_eq!(engine.number("SELECT COUNT(*) FROM users").await, 16);
         assert_eq!(engine.number("SELECT COUNT(*) FROM passwords").await, 16);
-        assert_eq!(engine.number("SELECT COUNT(*) FROM users WHERE role = 'ADMIN'").await, 1);
+        assert_eq!(
+            engine
+                .number("SELECT COUNT(*) FROM users WHERE role = 'ADMIN'")
+                .await,
+            1
+        );
         world.end().await;
     })
     .await;
@@ -147,47 +214,119 @@ async fn a_minted_session_can_be_asked_for_again_where_the_answer_was_lost() {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
         for round in 0..30_usize {
-            let request = MintSessionRequest { user_id: user.id.clone(), request_id: format!("request-{round}"), ..Default::default() };
+            let request = MintSessionRequest {
+                user_id: user.id.clone(),
+                request_id: format!("request-{round}"),
+                ..Default::default()
+            };
             let (mut lost, mut again) = (world.tokens(), world.tokens());
             let lost = drop_after(round * round / 4, lost.mint_session(request.clone())).await;
-            let tokens = again.mint_session(request).await.expect("minted").into_inner().tokens.expect("tokens");
+            let tokens = again
+                .mint_session(request)
+                .await
+                .expect("minted")
+                .into_inner()
+                .tokens
+                .expect("tokens");
             if let Some(answer) = lost {
                 let answer = answer.expect("minted").into_inner().tokens.expect("tokens");
-                assert_eq!((&answer.session_id, &answer.refresh_token), (&tokens.session_id, &tokens.refresh_token));
+                assert_eq!(
+                    (&answer.session_id, &answer.refresh_token),
+                    (&tokens.session_id, &tokens.refresh_token)
+                );
             }
-            world.refresh(&tokens.refresh_token).await.expect("the one session");
+            world
+                .refresh(&tokens.refresh_token)
+                .await
+                .expect("the one session");
         }
-        assert_eq!(engine.number("SELECT COUNT(*) FROM sessions WHERE request_id IS NOT NULL").await, 30);
+        assert_eq!(
+            engine
+                .number("SELECT COUNT(*) FROM sessions WHERE request_id IS NOT NULL")
+                .await,
+            30
+        );
         world.end().await;
     })
     .await;
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn everything_that_is_wrong_in_a_request_is_named_at_once() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let wrong = |answer: Result<(), Status>| fields(&answer.expect_err("refused"));
         let (mut sessions, mut federation) = (world.tokens(), world.federation());
-        let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let negative = Some(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        });
         let text = |text: &str| text.to_owned();
-        let mint = MintSessionRequest { ttl: negative, request_id: text("two words"), client: client_at("unknown"), ..Default::default() };
-        assert_eq!(wrong(sessions.mint_session(mint).await.map(drop)), ["client.ip_address", "request_id", "ttl", "user_id"]);
-        let one = RevokeSessionRequest { session_id: text("x"), subject: by_user("x") };
-        assert_eq!(wrong(sessions.revoke_session(one).await.map(drop)), ["session_id", "subject.user_id"]);
-        let many = RevokeUserSessionsRequest { subject: None, except_session_id: text("x") };
-        assert_eq!(wrong(sessions.revoke_user_sessions(many).await.map(drop)), ["except_session_id", "subject"]);
-        let list = ListSessionsRequest { subject: by_session("x"), page_size: -1, ..Default::default() };
-        assert_eq!(wrong(sessions.list_sessions(list).await.map(drop)), ["page_size", "subject.session_id"]);
+        let mint = MintSessionRequest {
+            ttl: negative,
+            request_id: text("two words"),
+            client: client_at("unknown"),
+            ..Default::default()
+        };
+        assert_eq!(
+            wrong(sessions.mint_session(mint).await.map(drop)),
+            ["client.ip_address", "request_id", "ttl", "user_id"]
+        );
+        let one = RevokeSessionRequest {
+            session_id: text("x"),
+            subject: by_user("x"),
+        };
+        assert_eq!(
+            wrong(sessions.revoke_session(one).await.map(drop)),
+            ["session_id", "subject.user_id"]
+        );
+        let many = RevokeUserSessionsRequest {
+            subject: None,
+            except_session_id: text("x"),
+        };
+        assert_eq!(
+            wrong(sessions.revoke_user_sessions(many).await.map(drop)),
+            ["except_session_id", "subject"]
+        );
+        let list = ListSessionsRequest {
+            subject: by_session("x"),
+            page_size: -1,
+            ..Default::default()
+        };
+        assert_eq!(
+            wrong(sessions.list_sessions(list).await.map(drop)),
+            ["page_size", "subject.session_id"]
+        );
         let custom_vars = || [(text("LIBRECHAT_X"), text("x"))].into();
-        let all = ["custom_vars[\"LIBRECHAT_X\"]", "min_ttl", "on_unresolved", "subject"];
-        let resolve = ResolvePlaceholdersRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let all = [
+            "custom_vars[\"LIBRECHAT_X\"]",
+            "min_ttl",
+            "on_unresolved",
+            "subject",
+        ];
+        let resolve = ResolvePlaceholdersRequest {
+            min_ttl: negative,
+            on_unresolved: 99,
+            custom_vars: custom_vars(),
+            ..Default::default()
+        };
         let named = wrong(federation.resolve_placeholders(resolve).await.map(drop));
         assert_eq!(named, [all[0], all[1], all[2], "sink", all[3]]);
-        let endpoint = ResolveEndpointRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let endpoint = ResolveEndpointRequest {
+            min_ttl: negative,
+            on_unresolved: 99,
+            custom_vars: custom_vars(),
+            ..Default::default()
+        };
         let named = wrong(federation.resolve_endpoint(endpoint).await.map(drop));
         assert_eq!(named, [all[0], "endpoint", all[1], all[2], all[3]]);
-        let server = ResolveMcpServerRequest { min_ttl: negative, on_unresolved: 99, custom_vars: custom_vars(), ..Default::default() };
+        let server = ResolveMcpServerRequest {
+            min_ttl: negative,
+            on_unresolved: 99,
+            custom_vars: custom_vars(),
+            ..Default::default()
+        };
         let named = wrong(federation.resolve_mcp_server(server).await.map(drop));
         assert_eq!(named, [all[0], all[1], all[2], "server", all[3]]);
         world.end().await;

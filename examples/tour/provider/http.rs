@@ -31,7 +31,12 @@ impl Request {
         let target = head.split(' ').nth(1)?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let authorization = header(head, "authorization").unwrap_or_default().to_owned();
-        Some(Self { path: path.to_owned(), query: decode(query), authorization, form: decode(body) })
+        Some(Self {
+            path: path.to_owned(),
+            query: decode(query),
+            authorization,
+            form: decode(body),
+        })
     }
 }
 
@@ -39,8 +44,12 @@ pub async fn read(stream: &mut TcpStream) -> Option<Request> {
     let mut text = Vec::new();
     while text.len() < MAX_REQUEST && stream.read_buf(&mut text).await.ok()? > 0 {
         let request = std::str::from_utf8(&text).ok()?;
-        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
-        let length = header(head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let Some((head, body)) = request.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = header(head, "content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
         if body.len() >= length {
             return Request::parse(head, body);
         }
@@ -51,23 +60,36 @@ pub async fn read(stream: &mut TcpStream) -> Option<Request> {
 /// A browser that has gone away needs no answer.
 pub async fn write(stream: &mut TcpStream, answer: &Answer) {
     let (status, header, body) = match answer {
-        Answer::Json(status, body) => (*status, "content-type: application/json".to_owned(), body.to_string()),
+        Answer::Json(status, body) => (
+            *status,
+            "content-type: application/json".to_owned(),
+            body.to_string(),
+        ),
         Answer::Redirect(location) => (302, format!("location: {location}"), String::new()),
     };
-    let head = format!("HTTP/1.1 {status} \r\n{header}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} \r\n{header}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     let _ = stream.write_all((head + &body).as_bytes()).await;
 }
 
 /// Parameters as a query.
 pub fn encode(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
 }
 
 fn decode(text: &str) -> HashMap<String, String> {
-    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+    form_urlencoded::parse(text.as_bytes())
+        .into_owned()
+        .collect()
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    lines
+        .find(|(own, _)| own.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }

@@ -12,7 +12,9 @@ use crate::id::{IdentityId, UserId};
 use crate::moderation::{Address, Limiter};
 use crate::secret::{self, ExposeSecret as _, Purpose, SecretString};
 use crate::store::StoreError;
-use crate::store::federated_logins::{Committed, ConfirmedLogin, FederatedLogin, Identity, NewIdentity};
+use crate::store::federated_logins::{
+    Committed, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,
+};
 use crate::store::federated_tokens::FederatedTokens;
 use crate::store::sessions::Client;
 use crate::store::users::NewUser;
@@ -76,8 +78,14 @@ impl Auth {
     ) -> Result<BegunLogin> {
         let address = check_begin(&return_to, address)?;
         let client = self.sign_in_provider(provider)?;
-        self.0.moderation.refuse_banned(None, Some(address), now).await?;
-        self.0.moderation.limit(Limiter::Login, address, now).await?;
+        self.0
+            .moderation
+            .refuse_banned(None, Some(address), now)
+            .await?;
+        self.0
+            .moderation
+            .limit(Limiter::Login, address, now)
+            .await?;
         let authorization = client.authorization().await?;
         let binding_token = secret::random_token();
         let state_hash = secret::sha256(authorization.state.as_bytes());
@@ -85,12 +93,24 @@ impl Auth {
             binding_hash: secret::sha256(binding_token.as_bytes()).to_vec(),
             provider: provider.to_owned(),
             caller: caller.to_owned(),
-            secrets: self.seal_flow(&state_hash, &authorization.nonce, authorization.code_verifier.expose_secret()),
+            secrets: self.seal_flow(
+                &state_hash,
+                &authorization.nonce,
+                authorization.code_verifier.expose_secret(),
+            ),
             return_to,
             expire_time: now.plus(LOGIN_TTL),
         };
-        self.0.store.insert_federated_login(&state_hash, &login).await?;
-        Ok(BegunLogin { authorization_url: authorization.url, state: authorization.state, binding_token, expire_time: login.expire_time })
+        self.0
+            .store
+            .insert_federated_login(&state_hash, &login)
+            .await?;
+        Ok(BegunLogin {
+            authorization_url: authorization.url,
+            state: authorization.state,
+            binding_token,
+            expire_time: login.expire_time,
+        })
     }
 
     /// Completes a login. Its state is used up whatever happens then.
@@ -98,32 +118,70 @@ impl Auth {
     /// # Errors
     /// [`Error::Invalid`], [`Error::StateInvalid`], [`Error::BindingMismatch`], [`Error::ProviderRefused`], [`Error::IdTokenInvalid`],
     /// [`Error::RegistrationClosed`], [`Error::EmailInUse`], [`Error::Banned`], [`Error::ProviderUnavailable`]; the store's.
-    pub async fn complete_federated_login(&self, answer: FederatedAnswer, caller: &str, now: Timestamp) -> Result<CompletedLogin> {
+    pub async fn complete_federated_login(
+        &self,
+        answer: FederatedAnswer,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<CompletedLogin> {
         let address = check_answer(&answer)?;
-        self.complete(answer, address, caller, now).await.inspect_err(|error| log_refused(error, caller, address))
+        self.complete(answer, address, caller, now)
+            .await
+            .inspect_err(|error| log_refused(error, caller, address))
     }
 
-    async fn complete(&self, answer: FederatedAnswer, address: Address, caller: &str, now: Timestamp) -> Result<CompletedLogin> {
+    async fn complete(
+        &self,
+        answer: FederatedAnswer,
+        address: Address,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<CompletedLogin> {
         let state_hash = secret::sha256(answer.state.as_bytes());
-        let login = self.0.store.consume_federated_login(&state_hash).await?.ok_or(Error::StateInvalid)?;
+        let login = self
+            .0
+            .store
+            .consume_federated_login(&state_hash)
+            .await?
+            .ok_or(Error::StateInvalid)?;
         if login.provider != answer.provider || login.caller != caller || now >= login.expire_time {
             return Err(Error::StateInvalid);
         }
-        if !secret::equal(&secret::sha256(answer.binding_token.as_bytes()), &login.binding_hash) {
+        if !secret::equal(
+            &secret::sha256(answer.binding_token.as_bytes()),
+            &login.binding_hash,
+        ) {
             return Err(Error::BindingMismatch);
         }
         let client = self.sign_in_provider(&answer.provider)?;
-        client.check_callback_iss((!answer.iss.is_empty()).then_some(answer.iss.as_str())).await?;
+        client
+            .check_callback_iss((!answer.iss.is_empty()).then_some(answer.iss.as_str()))
+            .await?;
         if !answer.error.is_empty() {
             return Err(refused(&answer));
         }
-        self.0.moderation.refuse_banned(None, Some(address), now).await?;
+        self.0
+            .moderation
+            .refuse_banned(None, Some(address), now)
+            .await?;
         let (nonce, code_verifier) = self.open_flow(&state_hash, &login.secrets)?;
-        let (grant, claims) = client.exchange(&answer.code, &code_verifier, &nonce, now).await?;
-        let arrival =
-            Arrival { client, grant: &grant, claims: &claims, issuer: client.issuer().await?, connection: &answer.client, caller };
+        let (grant, claims) = client
+            .exchange(&answer.code, &code_verifier, &nonce, now)
+            .await?;
+        let arrival = Arrival {
+            client,
+            grant: &grant,
+            claims: &claims,
+            issuer: client.issuer().await?,
+            connection: &answer.client,
+            caller,
+        };
         let (signed_in, new_user) = self.admit(&arrival, now).await?;
-        Ok(CompletedLogin { signed_in, new_user, return_to: login.return_to })
+        Ok(CompletedLogin {
+            signed_in,
+            new_user,
+            return_to: login.return_to,
+        })
     }
 
     fn sign_in_provider(&self, provider: &str) -> Result<&OpenIdClient> {
@@ -137,28 +195,49 @@ impl Auth {
     async fn admit(&self, arrival: &Arrival<'_>, now: Timestamp) -> Result<(SignedIn, bool)> {
         let provider = arrival.client.config();
         for _ in 0..ROUNDS {
-            let known = self.0.store.find_identity(&arrival.issuer, arrival.claims.subject()).await?;
+            let known = self
+                .0
+                .store
+                .find_identity(&arrival.issuer, arrival.claims.subject())
+                .await?;
             let new_user = known.is_none();
             if new_user && !provider.allow_registration {
                 return Err(Error::RegistrationClosed);
             }
-            let identity = known.unwrap_or_else(|| Identity { id: IdentityId::new(), user_id: UserId::new(now) });
+            let identity = known.unwrap_or_else(|| Identity {
+                id: IdentityId::new(),
+                user_id: UserId::new(now),
+            });
             let (login, tokens) = self.confirmed(arrival, identity, new_user, now);
             match self.0.store.commit_federated_login(login).await? {
                 Committed::SignedIn(user) => {
                     tracing::info!(user = %user.id, session = %tokens.session_id, provider = provider.id, new_user, "a user signed in at a provider");
-                    return Ok((SignedIn { user: *user, tokens }, new_user));
+                    return Ok((
+                        SignedIn {
+                            user: *user,
+                            tokens,
+                        },
+                        new_user,
+                    ));
                 }
                 Committed::EmailInUse => return Err(Error::EmailInUse),
                 Committed::Banned(ban) => return Err(Error::Banned { until: ban.until }),
                 Committed::Changed => {}
             }
         }
-        Err(Error::Busy { retry_after: Duration::from_secs(1) })
+        Err(Error::Busy {
+            retry_after: Duration::from_secs(1),
+        })
     }
 
     /// The rows of a confirmed login, and the pair that its session begins with.
-    fn confirmed(&self, arrival: &Arrival<'_>, identity: Identity, new_user: bool, now: Timestamp) -> (ConfirmedLogin, TokenPair) {
+    fn confirmed(
+        &self,
+        arrival: &Arrival<'_>,
+        identity: Identity,
+        new_user: bool,
+        now: Timestamp,
+    ) -> (ConfirmedLogin, TokenPair) {
         let provider = &arrival.client.config().id;
         let open = OpenSession {
             user_id: identity.user_id.clone(),
@@ -175,12 +254,29 @@ impl Auth {
             session_id: session.id.clone(),
             identity_id: identity.id.clone(),
             provider: provider.clone(),
-            content: self.0.federation.vault().seal_login(&session.id, &identity.id, &identity.user_id, arrival.grant, arrival.claims),
+            content: self.0.federation.vault().seal_login(
+                &session.id,
+                &identity.id,
+                &identity.user_id,
+                arrival.grant,
+                arrival.claims,
+            ),
             update_time: now,
         };
-        let new_identity =
-            new_user.then(|| NewIdentity { id: identity.id, issuer: arrival.issuer.clone(), subject: arrival.claims.subject().to_owned() });
-        (ConfirmedLogin { user: arrival.account(identity.user_id, now), new_identity, session, tokens }, pair)
+        let new_identity = new_user.then(|| NewIdentity {
+            id: identity.id,
+            issuer: arrival.issuer.clone(),
+            subject: arrival.claims.subject().to_owned(),
+        });
+        (
+            ConfirmedLogin {
+                user: arrival.account(identity.user_id, now),
+                new_identity,
+                session,
+                tokens,
+            },
+            pair,
+        )
     }
 
     fn seal_flow(&self, state_hash: &[u8; 32], nonce: &str, code_verifier: &str) -> Vec<u8> {
@@ -193,9 +289,15 @@ impl Auth {
 
     fn open_flow(&self, state_hash: &[u8; 32], sealed: &[u8]) -> Result<(String, SecretString)> {
         let key = hex::encode(state_hash);
-        let opened = self.0.keyring.open(Purpose::LoginFlow, &["federated_logins", &key], sealed).map_err(Error::internal)?;
+        let opened = self
+            .0
+            .keyring
+            .open(Purpose::LoginFlow, &["federated_logins", &key], sealed)
+            .map_err(Error::internal)?;
         let text = std::str::from_utf8(&opened).map_err(Error::internal)?;
-        let (nonce, code_verifier) = text.split_once('\n').ok_or_else(|| StoreError::corrupt("federated_logins", "secrets", key))?;
+        let (nonce, code_verifier) = text
+            .split_once('\n')
+            .ok_or_else(|| StoreError::corrupt("federated_logins", "secrets", key))?;
         Ok((nonce.to_owned(), code_verifier.into()))
     }
 }
@@ -253,17 +355,39 @@ fn finish(mut violations: Violations, address: Result<Address, &'static str>) ->
 /// A path of the application, never anything that a browser would read as another host.
 fn check_return_to(path: &str) -> Result<(), &'static str> {
     const SHAPE: &str = "must be a path such as /c/new, not a URL";
-    let plain = path.len() <= MAX_RETURN_TO && path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let plain =
+        path.len() <= MAX_RETURN_TO && path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     let lower = path.to_ascii_lowercase();
-    let local = path.starts_with('/') && !path.starts_with("//") && !lower.starts_with("/%2f") && !lower.starts_with("/%5c");
-    if path.is_empty() || (plain && local) { Ok(()) } else { Err(SHAPE) }
+    let local = path.starts_with('/')
+        && !path.starts_with("//")
+        && !lower.starts_with("/%2f")
+        && !lower.starts_with("/%5c");
+    if path.is_empty() || (plain && local) {
+        Ok(())
+    } else {
+        Err(SHAPE)
+    }
 }
 
 /// The provider's `error` is a short code (RFC 6749 section 4.1.2.1); its description is for the log.
 fn refused(answer: &FederatedAnswer) -> Error {
-    let code: String = answer.error.chars().filter(char::is_ascii_graphic).take(64).collect();
-    let description: String = answer.error_description.chars().take(MAX_DESCRIPTION).collect();
-    tracing::info!(provider = answer.provider, error = code, ?description, "a login was refused at the provider");
+    let code: String = answer
+        .error
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(64)
+        .collect();
+    let description: String = answer
+        .error_description
+        .chars()
+        .take(MAX_DESCRIPTION)
+        .collect();
+    tracing::info!(
+        provider = answer.provider,
+        error = code,
+        ?description,
+        "a login was refused at the provider"
+    );
     Error::ProviderRefused(code)
 }
 

@@ -2,7 +2,14 @@ use super::*;
 
 #[test]
 fn only_a_path_of_the_application_is_returned_to() {
-    for good in ["", "/", "/c/new", "/c/new?x=1#y", "/a//b", "/login?next=https://example.com"] {
+    for good in [
+        "",
+        "/",
+        "/c/new",
+        "/c/new?x=1#y",
+        "/a//b",
+        "/login?next=https://example.com",
+    ] {
         assert_eq!(check_return_to(good), Ok(()), "{good}");
     }
     for bad in [

@@ -1,5 +1,6 @@
 //! The rules that span settings.
 
+mod exposure;
 mod openid;
 
 use std::time::Duration;
@@ -16,12 +17,22 @@ fn good(pairs: &[(&str, &str)]) -> Config {
 
 /// The names of the settings that are refused.
 fn refused(pairs: &[(&str, &str)]) -> Vec<String> {
-    load(pairs).map_or_else(|mistakes| mistakes.0.into_iter().map(|mistake| mistake.name).collect(), |_| Vec::new())
+    load(pairs).map_or_else(
+        |mistakes| mistakes.0.into_iter().map(|mistake| mistake.name).collect(),
+        |_| Vec::new(),
+    )
 }
 
 fn callers_file() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), format!("callers: [{{ name: a, token_sha256: [{}] }}]", "0f".repeat(32))).expect("written");
+    std::fs::write(
+        file.path(),
+        format!(
+            "callers: [{{ name: a, token_sha256: [{}] }}]",
+            "0f".repeat(32)
+        ),
+    )
+    .expect("written");
     file
 }
 
@@ -33,7 +44,11 @@ const OPENID: [(&str, &str); 4] = [
 ];
 
 fn openid(more: &[(&str, &str)]) -> Vec<(String, String)> {
-    OPENID.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    OPENID
+        .iter()
+        .chain(more)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn provider(more: &[(&str, &str)]) -> Result<providers::OpenIdProvider, Mistakes> {
@@ -45,16 +60,32 @@ fn nothing_configured_is_the_documented_default() {
     let config = good(&[]);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
     assert!(config.server.reflection && config.keyring.is_none() && config.providers.is_empty());
-    assert!(matches!(config.database, Database::Sqlite(path) if path.as_os_str() == "countersign.db"));
+    assert!(
+        matches!(config.database, Database::Sqlite(path) if path.as_os_str() == "countersign.db")
+    );
     assert!(matches!(config.callers, callers::Callers::Open));
-    assert_eq!((config.token.issuer.as_str(), config.token.audience.as_str()), ("http://localhost:3080", "http://localhost:3080"));
-    assert!(config.auth.allow_registration && config.auth.allow_email_login && !config.auth.allow_social_login);
+    assert_eq!(
+        (config.token.issuer.as_str(), config.token.audience.as_str()),
+        ("http://localhost:3080", "http://localhost:3080")
+    );
+    assert!(
+        config.auth.allow_registration
+            && config.auth.allow_email_login
+            && !config.auth.allow_social_login
+    );
     assert_eq!(config.auth.min_password_length, 8);
     assert_eq!(
-        (config.moderation.ban_interval, config.moderation.scores["non_browser"], config.moderation.scores["token_balance"]),
+        (
+            config.moderation.ban_interval,
+            config.moderation.scores["non_browser"],
+            config.moderation.scores["token_balance"]
+        ),
         (20, 20, 0)
     );
-    assert_eq!((config.moderation.login.max, config.moderation.login.window), (7, Duration::from_mins(5)));
+    assert_eq!(
+        (config.moderation.login.max, config.moderation.login.window),
+        (7, Duration::from_mins(5))
+    );
     assert_eq!(config.warnings.len(), 1);
 }
 
@@ -72,16 +103,43 @@ fn n01_durations_are_librechats_arithmetic() {
 
 #[test]
 fn n02_code_and_nonsense_are_refused_with_the_settings_name() {
-    for text in ["process.exit()", "1;2", "0x10", "1e3", "9**9**9", "-1000", "0", "900", "1000*60*60*24*366*10", "1/0"] {
-        assert_eq!(refused(&[("SESSION_EXPIRY", text)]), ["SESSION_EXPIRY"], "{text}");
+    for text in [
+        "process.exit()",
+        "1;2",
+        "0x10",
+        "1e3",
+        "9**9**9",
+        "-1000",
+        "0",
+        "900",
+        "1000*60*60*24*366*10",
+        "1/0",
+    ] {
+        assert_eq!(
+            refused(&[("SESSION_EXPIRY", text)]),
+            ["SESSION_EXPIRY"],
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn n03_switches_are_true_or_false_and_never_silently_false() {
-    assert!(good(&[("ALLOW_SOCIAL_LOGIN", "TRUE")]).auth.allow_social_login);
-    assert!(!good(&[("BAN_VIOLATIONS", " False ")]).moderation.ban_violations);
-    for name in ["ALLOW_REGISTRATION", "BAN_VIOLATIONS", "COUNTERSIGN_INSECURE_OPEN"] {
+    assert!(
+        good(&[("ALLOW_SOCIAL_LOGIN", "TRUE")])
+            .auth
+            .allow_social_login
+    );
+    assert!(
+        !good(&[("BAN_VIOLATIONS", " False ")])
+            .moderation
+            .ban_violations
+    );
+    for name in [
+        "ALLOW_REGISTRATION",
+        "BAN_VIOLATIONS",
+        "COUNTERSIGN_INSECURE_OPEN",
+    ] {
         assert_eq!(refused(&[(name, "yes")]), [name]);
     }
 }
@@ -89,15 +147,29 @@ fn n03_switches_are_true_or_false_and_never_silently_false() {
 #[test]
 fn n04_blank_is_unset() {
     for blank in ["", "  ", "\t"] {
-        let config = good(&[("SESSION_EXPIRY", blank), ("OPENID_CLIENT_ID", blank), ("COUNTERSIGN_CALLERS", blank), ("CREDS_KEY", blank)]);
+        let config = good(&[
+            ("SESSION_EXPIRY", blank),
+            ("OPENID_CLIENT_ID", blank),
+            ("COUNTERSIGN_CALLERS", blank),
+            ("CREDS_KEY", blank),
+        ]);
         assert_eq!(config.token.access_ttl, Duration::from_mins(15));
     }
 }
 
 #[test]
 fn n05_inconsistent_times_are_refused() {
-    assert_eq!(refused(&[("SESSION_EXPIRY", "1000*60*60"), ("REFRESH_TOKEN_EXPIRY", "1000*60")]), ["REFRESH_TOKEN_EXPIRY"]);
-    assert_eq!(refused(&[("SESSION_EXPIRY", "1000*60*60*24 + 1")]), ["SESSION_EXPIRY"]);
+    assert_eq!(
+        refused(&[
+            ("SESSION_EXPIRY", "1000*60*60"),
+            ("REFRESH_TOKEN_EXPIRY", "1000*60")
+        ]),
+        ["REFRESH_TOKEN_EXPIRY"]
+    );
+    assert_eq!(
+        refused(&[("SESSION_EXPIRY", "1000*60*60*24 + 1")]),
+        ["SESSION_EXPIRY"]
+    );
     good(&[("SESSION_EXPIRY", "1000*60*60*24")]);
     assert_eq!(refused(&[("BAN_DURATION", "-1")]), ["BAN_DURATION"]);
     let config = good(&[("BAN_DURATION", "0"), ("VIOLATION_SCORE_TTL", "0")]);
@@ -127,25 +199,54 @@ fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
     ]);
     let mistakes = mistakes.expect_err("many");
     assert_eq!(mistakes.0.len(), 18, "{mistakes}");
-    assert!(!format!("{mistakes}{mistakes:?}").contains("canary"), "{mistakes}");
+    assert!(
+        !format!("{mistakes}{mistakes:?}").contains("canary"),
+        "{mistakes}"
+    );
 }
 
 #[test]
 fn n07_public_addresses_are_plain_places() {
-    for text in ["https://u:p@a.example", "https://a.example?x", "https://a.example/#x", "a.example", "ftp://a.example"] {
+    for text in [
+        "https://u:p@a.example",
+        "https://a.example?x",
+        "https://a.example/#x",
+        "a.example",
+        "ftp://a.example",
+    ] {
         for name in ["DOMAIN_SERVER", "DOMAIN_CLIENT", "COUNTERSIGN_ISSUER"] {
-            assert!(refused(&[(name, text), ("COUNTERSIGN_INSECURE_OPEN", "true")]).contains(&name.to_owned()), "{name}={text}");
+            assert!(
+                refused(&[(name, text), ("COUNTERSIGN_INSECURE_OPEN", "true")])
+                    .contains(&name.to_owned()),
+                "{name}={text}"
+            );
         }
     }
-    let http = [("DOMAIN_SERVER", "http://chat.example"), ("COUNTERSIGN_INSECURE_OPEN", "true")];
+    let http = [
+        ("DOMAIN_SERVER", "http://chat.example"),
+        ("COUNTERSIGN_INSECURE_OPEN", "true"),
+    ];
     assert_eq!(good(&http).warnings.len(), 2);
-    assert_eq!(refused(&[http[0], http[1], ("NODE_ENV", "production")]), ["DOMAIN_SERVER"]);
-    assert_eq!(good(&[("DOMAIN_SERVER", "http://localhost:1/sub/")]).token.issuer, "http://localhost:1/sub");
+    assert_eq!(
+        refused(&[http[0], http[1], ("NODE_ENV", "production")]),
+        ["DOMAIN_SERVER"]
+    );
+    assert_eq!(
+        good(&[("DOMAIN_SERVER", "http://localhost:1/sub/")])
+            .token
+            .issuer,
+        "http://localhost:1/sub"
+    );
 }
 
 #[test]
 fn n08_an_unknown_name_of_ours_is_warned_about() {
-    assert!(good(&[("COUNTERSIGN_LISTN", "x")]).warnings.iter().any(|warning| warning.starts_with("COUNTERSIGN_LISTN is not a setting")));
+    assert!(
+        good(&[("COUNTERSIGN_LISTN", "x")])
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("COUNTERSIGN_LISTN is not a setting"))
+    );
     let linked = [
         ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
         ("COUNTERSIGN_INSECURE_OPEN", "true"),
@@ -156,59 +257,50 @@ fn n08_an_unknown_name_of_ours_is_warned_about() {
 }
 
 #[test]
-fn without_callers_only_this_machine_is_served() {
-    assert_eq!(refused(&[("COUNTERSIGN_LISTEN", "0.0.0.0:50051"), ("COUNTERSIGN_INSECURE_OPEN", "true")]), ["COUNTERSIGN_LISTEN"]);
-    for (name, value) in
-        [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DOMAIN_SERVER", "https://chat.example"), ("DATABASE_URL", "postgres://db/c")]
-    {
-        let pairs = [(name, value), ("CREDS_KEY", &"0f1e".repeat(16))];
-        assert_eq!(refused(&pairs), [name]);
-        assert_eq!(good(&[pairs[0], pairs[1], ("COUNTERSIGN_INSECURE_OPEN", "true")]).warnings.len(), 1);
-    }
-    for listen in ["127.0.0.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-        assert!(good(&[("COUNTERSIGN_LISTEN", listen)]).server.reflection);
-    }
-}
-
-#[test]
-fn with_callers_other_addresses_need_a_mesh() {
-    let file = callers_file();
-    let callers = ("COUNTERSIGN_CALLERS", file.path().to_str().expect("a path"));
-    let listen = ("COUNTERSIGN_LISTEN", "0.0.0.0:50051");
-    assert_eq!(refused(&[callers, listen]), ["COUNTERSIGN_LISTEN"]);
-    let config = good(&[callers, listen, ("COUNTERSIGN_PLAINTEXT", "mesh"), ("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
-    assert!(!config.server.reflection);
-    assert!(good(&[callers, listen, ("COUNTERSIGN_PLAINTEXT", "mesh"), ("COUNTERSIGN_REFLECTION", "on")]).server.reflection);
-}
-
-#[test]
-fn postgres_needs_a_key() {
-    assert_eq!(refused(&[("DATABASE_URL", "postgres://localhost/c")]), ["COUNTERSIGN_ENCRYPTION_KEYS"]);
-    assert!(good(&[("DATABASE_URL", "postgres://localhost/c"), ("CREDS_KEY", &"0f1e".repeat(16))]).keyring.is_some());
-}
-
-#[test]
 fn a_secret_may_come_from_a_file_and_only_from_one_place() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "a long bootstrap token\n").expect("written");
-    let from_file = ("COUNTERSIGN_BOOTSTRAP_TOKEN_FILE", file.path().to_str().expect("a path"));
-    let config = good(&[from_file]);
-    assert!(
-        config.auth.bootstrap_token.is_some_and(|token| crate::secret::ExposeSecret::expose_secret(&token) == "a long bootstrap token")
+    let from_file = (
+        "COUNTERSIGN_BOOTSTRAP_TOKEN_FILE",
+        file.path().to_str().expect("a path"),
     );
-    assert_eq!(refused(&[from_file, ("COUNTERSIGN_BOOTSTRAP_TOKEN", "another long token")]), ["COUNTERSIGN_BOOTSTRAP_TOKEN"]);
-    assert_eq!(refused(&[("DATABASE_URL_FILE", "/nonexistent")]), ["DATABASE_URL_FILE"]);
+    let config = good(&[from_file]);
+    assert!(config.auth.bootstrap_token.is_some_and(|token| {
+        crate::secret::ExposeSecret::expose_secret(&token) == "a long bootstrap token"
+    }));
+    assert_eq!(
+        refused(&[
+            from_file,
+            ("COUNTERSIGN_BOOTSTRAP_TOKEN", "another long token")
+        ]),
+        ["COUNTERSIGN_BOOTSTRAP_TOKEN"]
+    );
+    assert_eq!(
+        refused(&[("DATABASE_URL_FILE", "/nonexistent")]),
+        ["DATABASE_URL_FILE"]
+    );
     std::fs::write(file.path(), "\n").expect("written");
     assert_eq!(refused(&[from_file]), ["COUNTERSIGN_BOOTSTRAP_TOKEN_FILE"]);
 }
 
 #[test]
 fn templates_read_what_is_listed_and_never_a_secret() {
-    let config =
-        good(&[("COUNTERSIGN_TEMPLATE_ENV", "API_KEY, ABSENT"), ("API_KEY", "k"), ("COUNTERSIGN_CLAIMS", "groups,https://a.example/role")]);
+    let config = good(&[
+        ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY, ABSENT"),
+        ("API_KEY", "k"),
+        ("COUNTERSIGN_CLAIMS", "groups,https://a.example/role"),
+    ]);
     assert_eq!(config.templates.env.keys().collect::<Vec<_>>(), ["API_KEY"]);
-    assert_eq!(config.templates.claims, ["groups", "https://a.example/role"]);
-    assert!(config.warnings.iter().any(|warning| warning.contains("ABSENT")));
+    assert_eq!(
+        config.templates.claims,
+        ["groups", "https://a.example/role"]
+    );
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("ABSENT"))
+    );
     for name in [
         "JWT_SECRET",
         "JWT_REFRESH_SECRET",
@@ -227,7 +319,11 @@ fn templates_read_what_is_listed_and_never_a_secret() {
         "COUNTERSIGN_BOOTSTRAP_TOKEN",
         "FROM_FILE",
     ] {
-        assert_eq!(refused(&[("COUNTERSIGN_TEMPLATE_ENV", name), ("FROM_FILE_FILE", "/x")]), ["COUNTERSIGN_TEMPLATE_ENV"], "{name}");
+        assert_eq!(
+            refused(&[("COUNTERSIGN_TEMPLATE_ENV", name), ("FROM_FILE_FILE", "/x")]),
+            ["COUNTERSIGN_TEMPLATE_ENV"],
+            "{name}"
+        );
     }
 }
 
@@ -240,8 +336,17 @@ fn scores_and_limits_have_librechats_names() {
         ("LOGIN_WINDOW", "0.5"),
         ("BAN_INTERVAL", "10 * 2 + 1"),
     ]);
-    assert_eq!((config.moderation.scores["logins"], config.moderation.scores["non_browser"]), (3, 0));
-    assert_eq!((config.moderation.login.max, config.moderation.login.window), (9, Duration::from_secs(30)));
+    assert_eq!(
+        (
+            config.moderation.scores["logins"],
+            config.moderation.scores["non_browser"]
+        ),
+        (3, 0)
+    );
+    assert_eq!(
+        (config.moderation.login.max, config.moderation.login.window),
+        (9, Duration::from_secs(30))
+    );
     assert_eq!(config.moderation.ban_interval, 21);
     for (name, value) in [
         ("LOGIN_MAX", "0"),
@@ -267,5 +372,8 @@ fn no_secret_shows_in_debug() {
         ("API_KEY", "canary-api-key"),
     ])));
     let shown = format!("{:?}", config.expect("good"));
-    assert!(!shown.contains("canary") && !shown.contains("AQEC"), "{shown}");
+    assert!(
+        !shown.contains("canary") && !shown.contains("AQEC"),
+        "{shown}"
+    );
 }

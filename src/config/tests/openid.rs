@@ -5,24 +5,62 @@ use super::*;
 #[test]
 fn half_a_provider_is_a_mistake() {
     assert_eq!(refused(&[("OPENID_CLIENT_ID", "chat")]), ["OPENID_ISSUER"]);
-    assert_eq!(refused(&[("OPENID_ISSUER", "https://id.example")]), ["OPENID_CLIENT_ID"]);
-    assert_eq!(refused(&[("OPENID_CLIENT_SECRET", "s")]), ["OPENID_CLIENT_ID", "OPENID_ISSUER"]);
-    assert!(good(&[("OPENID_SESSION_SECRET", "s"), ("OPENID_USE_PKCE", "true")]).providers.is_empty());
+    assert_eq!(
+        refused(&[("OPENID_ISSUER", "https://id.example")]),
+        ["OPENID_CLIENT_ID"]
+    );
+    assert_eq!(
+        refused(&[("OPENID_CLIENT_SECRET", "s")]),
+        ["OPENID_CLIENT_ID", "OPENID_ISSUER"]
+    );
+    assert!(
+        good(&[("OPENID_SESSION_SECRET", "s"), ("OPENID_USE_PKCE", "true")])
+            .providers
+            .is_empty()
+    );
 }
 
 #[test]
 fn settings_without_a_provider_are_checked_and_warned_of() {
-    assert_eq!(refused(&[("OPENID_SCOPE", "x"), ("ALLOW_SOCIAL_REGISTRATION", "canary")]), ["ALLOW_SOCIAL_REGISTRATION", "OPENID_SCOPE"]);
-    let config = good(&[("OPENID_SCOPE", "openid"), ("OPENID_AUDIENCE", "a"), ("ALLOW_SOCIAL_LOGIN", "true")]);
+    assert_eq!(
+        refused(&[
+            ("OPENID_SCOPE", "x"),
+            ("ALLOW_SOCIAL_REGISTRATION", "canary")
+        ]),
+        ["ALLOW_SOCIAL_REGISTRATION", "OPENID_SCOPE"]
+    );
+    let config = good(&[
+        ("OPENID_SCOPE", "openid"),
+        ("OPENID_AUDIENCE", "a"),
+        ("ALLOW_SOCIAL_LOGIN", "true"),
+    ]);
     assert!(config.providers.is_empty());
-    assert!(config.warnings.iter().any(|warning| warning.ends_with("OPENID_SCOPE, OPENID_AUDIENCE")), "{:?}", config.warnings);
-    assert!(config.warnings.iter().any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN")), "{:?}", config.warnings);
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.ends_with("OPENID_SCOPE, OPENID_AUDIENCE")),
+        "{:?}",
+        config.warnings
+    );
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN")),
+        "{:?}",
+        config.warnings
+    );
 }
 
 #[test]
 fn claims_have_plain_names() {
     for bad in ["a b", "a@b", "a|b", "rôle", "a\"b"] {
-        assert_eq!(refused(&[("COUNTERSIGN_CLAIMS", bad)]), ["COUNTERSIGN_CLAIMS"], "{bad}");
+        assert_eq!(
+            refused(&[("COUNTERSIGN_CLAIMS", bad)]),
+            ["COUNTERSIGN_CLAIMS"],
+            "{bad}"
+        );
     }
 }
 
@@ -31,11 +69,20 @@ fn an_issuer_is_settled_from_what_administrators_write() {
     for (text, expected) in [
         ("https://id.example/v2.0/", "https://id.example/v2.0"),
         (" https://id.example ", "https://id.example"),
-        ("https://id.example/pool/.well-known/openid-configuration", "https://id.example/pool"),
-        ("https://id.example/.well-known/openid-configuration/", "https://id.example"),
+        (
+            "https://id.example/pool/.well-known/openid-configuration",
+            "https://id.example/pool",
+        ),
+        (
+            "https://id.example/.well-known/openid-configuration/",
+            "https://id.example",
+        ),
         ("http://127.0.0.1:4000/", "http://127.0.0.1:4000"),
     ] {
-        assert_eq!(provider(&[("OPENID_ISSUER", text)]).expect(text).issuer, expected);
+        assert_eq!(
+            provider(&[("OPENID_ISSUER", text)]).expect(text).issuer,
+            expected
+        );
     }
     for text in [
         "http://id.example",
@@ -52,12 +99,26 @@ fn an_issuer_is_settled_from_what_administrators_write() {
 #[test]
 fn a_provider_has_librechats_defaults() {
     let provider = provider(&[]).expect("good");
-    assert_eq!((provider.id.as_str(), provider.client_id.as_str()), ("openid", "chat"));
-    assert_eq!(provider.scopes, ["openid", "profile", "email"]);
-    assert_eq!(provider.redirect_uri, "http://localhost:3080/oauth/openid/callback");
     assert_eq!(
-        (provider.auth_method, provider.algorithms, provider.clock_tolerance),
-        (providers::ClientAuth::Basic, vec![providers::SigningAlg::Rs256], Duration::from_mins(1))
+        (provider.id.as_str(), provider.client_id.as_str()),
+        ("openid", "chat")
+    );
+    assert_eq!(provider.scopes, ["openid", "profile", "email"]);
+    assert_eq!(
+        provider.redirect_uri,
+        "http://localhost:3080/oauth/openid/callback"
+    );
+    assert_eq!(
+        (
+            provider.auth_method,
+            provider.algorithms,
+            provider.clock_tolerance
+        ),
+        (
+            providers::ClientAuth::Basic,
+            vec![providers::SigningAlg::Rs256],
+            Duration::from_mins(1)
+        )
     );
     assert!(provider.allow_registration && !provider.use_end_session_endpoint);
 }
@@ -75,14 +136,31 @@ fn a_providers_settings_are_checked() {
         ("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", "basic"),
         ("OPENID_CLIENT_ID", " "),
     ] {
-        assert!(provider(&[(name, value)]).is_err_and(|mistakes| mistakes.0[0].name == name), "{name}={value}");
+        assert!(
+            provider(&[(name, value)]).is_err_and(|mistakes| mistakes.0[0].name == name),
+            "{name}={value}"
+        );
     }
-    let public = provider(&[("OPENID_CLIENT_SECRET", ""), ("OPENID_ID_TOKEN_ALGS", "ES256, EdDSA")]).expect("good");
-    assert_eq!((public.auth_method, public.algorithms.len()), (providers::ClientAuth::None, 2));
+    let public = provider(&[
+        ("OPENID_CLIENT_SECRET", ""),
+        ("OPENID_ID_TOKEN_ALGS", "ES256, EdDSA"),
+    ])
+    .expect("good");
+    assert_eq!(
+        (public.auth_method, public.algorithms.len()),
+        (providers::ClientAuth::None, 2)
+    );
 }
 
 #[test]
 fn social_login_off_means_no_provider() {
-    let config = Config::load(&Env::from_pairs(openid(&[("ALLOW_SOCIAL_LOGIN", "false")]))).expect("good");
-    assert!(config.providers.is_empty() && config.warnings.iter().any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN")));
+    let config =
+        Config::load(&Env::from_pairs(openid(&[("ALLOW_SOCIAL_LOGIN", "false")]))).expect("good");
+    assert!(
+        config.providers.is_empty()
+            && config
+                .warnings
+                .iter()
+                .any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN"))
+    );
 }

@@ -26,14 +26,23 @@ struct Held<T> {
 
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), since: self.since }
+        Self {
+            value: Arc::clone(&self.value),
+            since: self.since,
+        }
     }
 }
 
 impl<T> Cached<T> {
     /// A value good for `fresh`, fetched again at most once in `pause`.
     pub(super) fn new(clock: Clock, fresh: Duration, pause: Duration) -> Self {
-        Self { clock, fresh, pause, held: RwLock::default(), last_attempt: tokio::sync::Mutex::default() }
+        Self {
+            clock,
+            fresh,
+            pause,
+            held: RwLock::default(),
+            last_attempt: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The value, fetched where there is none or it is no longer fresh.
@@ -42,13 +51,22 @@ impl<T> Cached<T> {
         match &held {
             Some(held) if self.age(held) < self.fresh => Ok(Arc::clone(&held.value)),
             // Another call is renewing it just now.
-            Some(held) if self.age(held) < KEPT && self.last_attempt.try_lock().is_err() => Ok(Arc::clone(&held.value)),
-            _ => self.renew(held.as_ref().map(|held| &held.value), fetch).await,
+            Some(held) if self.age(held) < KEPT && self.last_attempt.try_lock().is_err() => {
+                Ok(Arc::clone(&held.value))
+            }
+            _ => {
+                self.renew(held.as_ref().map(|held| &held.value), fetch)
+                    .await
+            }
         }
     }
 
     /// A newer value than the one `seen`, where the provider may be asked again; otherwise the one there is.
-    pub(super) async fn renew(&self, seen: Option<&Arc<T>>, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
+    pub(super) async fn renew(
+        &self,
+        seen: Option<&Arc<T>>,
+        fetch: impl Future<Output = Result<T>>,
+    ) -> Result<Arc<T>> {
         let mut last_attempt = self.last_attempt.lock().await;
         let held = self.held();
         if let Some(held) = &held
@@ -57,9 +75,16 @@ impl<T> Cached<T> {
             return Ok(Arc::clone(&held.value));
         }
         let now = self.clock.elapsed();
-        let pause = if held.is_some() { self.pause } else { RETRY_EMPTY };
+        let pause = if held.is_some() {
+            self.pause
+        } else {
+            RETRY_EMPTY
+        };
         if last_attempt.is_some_and(|at| now.saturating_sub(at) < pause) {
-            return self.last_good(held, Error::ProviderUnavailable("it was asked a moment ago, in vain".into()));
+            return self.last_good(
+                held,
+                Error::ProviderUnavailable("it was asked a moment ago, in vain".into()),
+            );
         }
         // Before the fetch too, for a call that is dropped during it.
         *last_attempt = Some(now);
@@ -73,16 +98,24 @@ impl<T> Cached<T> {
     }
 
     fn last_good(&self, held: Option<Held<T>>, error: Error) -> Result<Arc<T>> {
-        held.filter(|held| self.age(held) < KEPT).map(|held| held.value).ok_or(error)
+        held.filter(|held| self.age(held) < KEPT)
+            .map(|held| held.value)
+            .ok_or(error)
     }
 
     fn held(&self) -> Option<Held<T>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.held
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn hold(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        let held = Held { value: Arc::clone(&value), since: self.clock.elapsed() };
+        let held = Held {
+            value: Arc::clone(&value),
+            since: self.clock.elapsed(),
+        };
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
         value
     }
@@ -160,17 +193,38 @@ mod tests {
     async fn a_newer_value_is_asked_for_once_in_a_pause() {
         let (clock, cached) = cached();
         let first = cached.get(async { Ok(1) }).await.expect("a value");
-        assert_eq!(*cached.renew(Some(&first), async { Ok(2) }).await.expect("too soon"), 1);
+        assert_eq!(
+            *cached
+                .renew(Some(&first), async { Ok(2) })
+                .await
+                .expect("too soon"),
+            1
+        );
         clock.advance(PAUSE);
-        assert_eq!(*cached.renew(Some(&first), async { Ok(2) }).await.expect("newer"), 2);
-        assert_eq!(*cached.renew(Some(&first), async { Ok(3) }).await.expect("another call's"), 2);
+        assert_eq!(
+            *cached
+                .renew(Some(&first), async { Ok(2) })
+                .await
+                .expect("newer"),
+            2
+        );
+        assert_eq!(
+            *cached
+                .renew(Some(&first), async { Ok(3) })
+                .await
+                .expect("another call's"),
+            2
+        );
     }
 
     #[tokio::test]
     async fn the_last_good_value_serves_through_an_outage_of_a_day() {
         let (clock, cached) = cached();
         assert!(cached.get(down()).await.is_err());
-        assert!(cached.get(async { Ok(1) }).await.is_err(), "asked a moment ago");
+        assert!(
+            cached.get(async { Ok(1) }).await.is_err(),
+            "asked a moment ago"
+        );
         clock.advance(RETRY_EMPTY);
         assert_eq!(*cached.get(async { Ok(1) }).await.expect("up"), 1);
         clock.advance(FRESH);

@@ -48,15 +48,23 @@ async fn read(http: &Client, issuer: &str) -> Result<Metadata, Cause> {
     let issuer = settled(issuer);
     let url = http.check(&format!("{issuer}{PATH}"))?;
     let body = fetch::json(http, &url, None).await?;
-    let members = jose::object(&body).ok_or("the discovery document is not an object without repeated members")?;
-    check(http, issuer, serde_json::from_value(Value::Object(members))?)
+    let members = jose::object(&body)
+        .ok_or("the discovery document is not an object without repeated members")?;
+    check(
+        http,
+        issuer,
+        serde_json::from_value(Value::Object(members))?,
+    )
 }
 
 fn check(http: &Client, issuer: &str, document: Document) -> Result<Metadata, Cause> {
     if settled(&document.issuer) != issuer {
         return Err("the discovery document is of another issuer".into());
     }
-    if document.code_challenge_methods_supported.is_some_and(|methods| !methods.iter().any(|method| method == "S256")) {
+    if document
+        .code_challenge_methods_supported
+        .is_some_and(|methods| !methods.iter().any(|method| method == "S256"))
+    {
         return Err("the provider publishes that it does not support PKCE with S256".into());
     }
     let optional = |url: Option<String>| url.map(|url| http.check(&url)).transpose();
@@ -66,7 +74,9 @@ fn check(http: &Client, issuer: &str, document: Document) -> Result<Metadata, Ca
         jwks_uri: http.check(&document.jwks_uri)?,
         userinfo_endpoint: optional(document.userinfo_endpoint)?,
         end_session_endpoint: optional(document.end_session_endpoint)?,
-        iss_parameter: document.authorization_response_iss_parameter_supported.unwrap_or(false),
+        iss_parameter: document
+            .authorization_response_iss_parameter_supported
+            .unwrap_or(false),
         issuer: document.issuer,
     })
 }
@@ -106,17 +116,33 @@ mod tests {
 
     #[test]
     fn another_issuer_is_refused() {
-        for issuer in
-            ["https://IDP.example/realms/a", "https://idp.example/realms/b", "https://idp.example/realms/a//", "https://evil.example"]
-        {
+        for issuer in [
+            "https://IDP.example/realms/a",
+            "https://idp.example/realms/b",
+            "https://idp.example/realms/a//",
+            "https://evil.example",
+        ] {
             assert!(checked("issuer", json!(issuer)).is_err(), "{issuer}");
         }
     }
 
     #[test]
     fn an_endpoint_that_may_not_be_called_is_refused() {
-        for url in ["http://idp.example/x", "https://169.254.169.254/", "https://[::1]/", "http://127.0.0.1/", "file:///etc/passwd", ""] {
-            for member in ["authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint"] {
+        for url in [
+            "http://idp.example/x",
+            "https://169.254.169.254/",
+            "https://[::1]/",
+            "http://127.0.0.1/",
+            "file:///etc/passwd",
+            "",
+        ] {
+            for member in [
+                "authorization_endpoint",
+                "token_endpoint",
+                "jwks_uri",
+                "userinfo_endpoint",
+                "end_session_endpoint",
+            ] {
                 assert!(checked(member, json!(url)).is_err(), "{member} {url}");
             }
         }
@@ -132,7 +158,11 @@ mod tests {
 
     #[test]
     fn an_appended_path_and_a_trailing_slash_do_not_count() {
-        for issuer in ["https://a", "https://a/", "https://a/.well-known/openid-configuration"] {
+        for issuer in [
+            "https://a",
+            "https://a/",
+            "https://a/.well-known/openid-configuration",
+        ] {
             assert_eq!(settled(issuer), "https://a");
         }
     }

@@ -9,8 +9,14 @@ use url::Url;
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// The body of a JSON document.
-pub(super) async fn json(http: &Client, url: &Url, bearer: Option<&SecretString>) -> Result<Vec<u8>, Cause> {
-    let mut request = Request::get(url.as_str()).header(ACCEPT, "application/json").body(Vec::new())?;
+pub(super) async fn json(
+    http: &Client,
+    url: &Url,
+    bearer: Option<&SecretString>,
+) -> Result<Vec<u8>, Cause> {
+    let mut request = Request::get(url.as_str())
+        .header(ACCEPT, "application/json")
+        .body(Vec::new())?;
     if let Some(token) = bearer {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
         value.set_sensitive(true);
@@ -29,7 +35,15 @@ pub(super) async fn json(http: &Client, url: &Url, bearer: Option<&SecretString>
 /// Whether the content type, where stated, is `application/json` or one with the suffix `+json` (RFC 6839).
 pub(super) fn is_json(response: &Response) -> bool {
     response.headers().get(CONTENT_TYPE).is_none_or(|value| {
-        let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+        let media_type = value
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        media_type == "application/json"
+            || (media_type.starts_with("application/") && media_type.ends_with("+json"))
     })
 }

@@ -28,7 +28,12 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub(super) fn new(provider: &str, answer: Answer, id_expire_time: Option<Timestamp>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        provider: &str,
+        answer: Answer,
+        id_expire_time: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             provider: provider.to_owned(),
             access_token: answer.access_token,
@@ -73,7 +78,9 @@ impl RefreshError {
         match failure {
             Failure::Refused(code) if ends_the_grant(&code) => Self::Refused(code),
             // What the operator has to mend, or the provider, must not cost the users their logins.
-            Failure::Refused(code) => Self::Transient(format!("the token endpoint's answer is {code}").into()),
+            Failure::Refused(code) => {
+                Self::Transient(format!("the token endpoint's answer is {code}").into())
+            }
             Failure::InDoubt(cause) if rotates => Self::InDoubt(cause),
             Failure::NotNow(cause) | Failure::InDoubt(cause) => Self::Transient(cause),
         }
@@ -82,7 +89,14 @@ impl RefreshError {
 
 /// The codes of RFC 6749 section 5.2 and OpenID Connect Core section 3.1.2.6 that only the user can mend.
 fn ends_the_grant(code: &str) -> bool {
-    ["invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"].contains(&code)
+    [
+        "invalid_grant",
+        "interaction_required",
+        "login_required",
+        "consent_required",
+        "account_selection_required",
+    ]
+    .contains(&code)
 }
 
 pub(super) fn login_error(failure: Failure) -> Error {

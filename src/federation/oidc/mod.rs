@@ -72,7 +72,13 @@ impl OpenIdClient {
         let http = http::Client::for_issuer(&issuer).map_err(Error::internal)?;
         let metadata = Cached::new(clock.clone(), METADATA_FRESH, PAUSE);
         let keys = Cached::new(clock.clone(), KEYS_FRESH, PAUSE);
-        Ok(Self { config, issuer, http, metadata, keys })
+        Ok(Self {
+            config,
+            issuer,
+            http,
+            metadata,
+            keys,
+        })
     }
 
     /// The provider's configuration.
@@ -102,7 +108,8 @@ impl OpenIdClient {
     pub async fn authorization(&self) -> Result<Authorization> {
         let (_, client) = self.ready().await?;
         let (state, nonce, verifier) = (random_token(), random_token(), random_token());
-        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.clone()));
+        let challenge =
+            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.clone()));
         let mut request = client
             .authorize_url(|| CsrfToken::new(state.clone()))
             .set_pkce_challenge(challenge)
@@ -115,7 +122,12 @@ impl OpenIdClient {
             request = request.add_extra_param("audience", audience);
         }
         let (url, _) = request.url();
-        Ok(Authorization { url: url.into(), state, nonce, code_verifier: verifier.into() })
+        Ok(Authorization {
+            url: url.into(),
+            state,
+            nonce,
+            code_verifier: verifier.into(),
+        })
     }
 
     /// Checks the callback's `iss`, of successes and errors alike, before anything else is done with it (RFC 9207 section 2.4).
@@ -127,8 +139,12 @@ impl OpenIdClient {
         match iss {
             Some(iss) if iss == metadata.issuer => Ok(()),
             None if !metadata.iss_parameter => Ok(()),
-            Some(_) => Err(Error::IdTokenInvalid("the callback's iss is another issuer")),
-            None => Err(Error::IdTokenInvalid("the callback has no iss, which the provider always sends")),
+            Some(_) => Err(Error::IdTokenInvalid(
+                "the callback's iss is another issuer",
+            )),
+            None => Err(Error::IdTokenInvalid(
+                "the callback has no iss, which the provider always sends",
+            )),
         }
     }
 
@@ -136,14 +152,26 @@ impl OpenIdClient {
     ///
     /// # Errors
     /// [`Error::ProviderRefused`], [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
-    pub async fn exchange(&self, code: &str, code_verifier: &SecretString, nonce: &str, now: Timestamp) -> Result<(Grant, VerifiedClaims)> {
+    pub async fn exchange(
+        &self,
+        code: &str,
+        code_verifier: &SecretString,
+        nonce: &str,
+        now: Timestamp,
+    ) -> Result<(Grant, VerifiedClaims)> {
         let (metadata, client) = self.ready().await?;
-        let answer = token_endpoint::exchange(&self.http, &client, code, code_verifier).await.map_err(grant::login_error)?;
-        let id_token = answer.id_token.as_ref().ok_or(Error::IdTokenInvalid("the provider sent no ID token"))?;
+        let answer = token_endpoint::exchange(&self.http, &client, code, code_verifier)
+            .await
+            .map_err(grant::login_error)?;
+        let id_token = answer
+            .id_token
+            .as_ref()
+            .ok_or(Error::IdTokenInvalid("the provider sent no ID token"))?;
         let expected = self.expected(&metadata, &answer, NonceRule::Required(nonce), None);
         let mut claims = self.verify(id_token, &metadata, &expected, now).await?;
         if profile::lacks_email(claims.members(), &self.config) {
-            self.add_userinfo(&mut claims, &metadata, &answer.access_token).await;
+            self.add_userinfo(&mut claims, &metadata, &answer.access_token)
+                .await;
         }
         let expire_time = claims.expire_time();
         let mut grant = Grant::new(&self.config.id, answer, Some(expire_time), now);
@@ -162,16 +190,27 @@ impl OpenIdClient {
         owner: &Owner<'_>,
         now: Timestamp,
     ) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
-        let (metadata, client) = self.ready().await.map_err(|error| RefreshError::Transient(error.into()))?;
+        let (metadata, client) = self
+            .ready()
+            .await
+            .map_err(|error| RefreshError::Transient(error.into()))?;
         if metadata.issuer != owner.issuer {
-            return Err(RefreshError::Transient("the provider's issuer is no longer the identity's".into()));
+            return Err(RefreshError::Transient(
+                "the provider's issuer is no longer the identity's".into(),
+            ));
         }
         let answer = token_endpoint::refresh(&self.http, &client, refresh_token).await;
         let mut answer = answer.map_err(|failure| RefreshError::of(failure, self.rotates()))?;
         let claims = match &answer.id_token {
             Some(id_token) => {
-                let expected = self.expected(&metadata, &answer, NonceRule::IfPresent(owner.nonce), Some(owner.subject));
-                self.verify_refreshed(id_token, &metadata, &expected, now).await?
+                let expected = self.expected(
+                    &metadata,
+                    &answer,
+                    NonceRule::IfPresent(owner.nonce),
+                    Some(owner.subject),
+                );
+                self.verify_refreshed(id_token, &metadata, &expected, now)
+                    .await?
             }
             None => None,
         };
@@ -179,7 +218,10 @@ impl OpenIdClient {
             answer.id_token = None;
         }
         let expire_time = claims.as_ref().map(VerifiedClaims::expire_time);
-        Ok((Grant::new(&self.config.id, answer, expire_time, now), claims))
+        Ok((
+            Grant::new(&self.config.id, answer, expire_time, now),
+            claims,
+        ))
     }
 
     /// Where to end the user's session at the provider, if that is configured and the provider has such a place
@@ -189,21 +231,36 @@ impl OpenIdClient {
             return None;
         }
         let mut url = self.metadata().await.ok()?.end_session_endpoint.clone()?;
-        url.query_pairs_mut().append_pair("client_id", &self.config.client_id);
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.config.client_id);
         let bare: String = url.clone().into();
         if let Some(hint) = id_token_hint {
-            url.query_pairs_mut().append_pair("id_token_hint", hint.expose_secret());
+            url.query_pairs_mut()
+                .append_pair("id_token_hint", hint.expose_secret());
         }
         // Browsers and servers cut longer ones; the provider then asks the user instead.
-        Some(if url.as_str().len() <= MAX_LOGOUT_URL { url.into() } else { bare })
+        Some(if url.as_str().len() <= MAX_LOGOUT_URL {
+            url.into()
+        } else {
+            bare
+        })
     }
 
     /// Sign-in goes on without userinfo where it cannot be used.
-    async fn add_userinfo(&self, claims: &mut VerifiedClaims, metadata: &Metadata, access_token: &SecretString) {
-        let Some(url) = &metadata.userinfo_endpoint else { return };
+    async fn add_userinfo(
+        &self,
+        claims: &mut VerifiedClaims,
+        metadata: &Metadata,
+        access_token: &SecretString,
+    ) {
+        let Some(url) = &metadata.userinfo_endpoint else {
+            return;
+        };
         match userinfo::ask(&self.http, url, access_token, claims.subject()).await {
             Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config),
-            Err(error) => tracing::warn!(provider = self.config.id, %error, "userinfo is discarded"),
+            Err(error) => {
+                tracing::warn!(provider = self.config.id, %error, "userinfo is discarded");
+            }
         }
     }
 
@@ -214,15 +271,30 @@ impl OpenIdClient {
     }
 
     async fn metadata(&self) -> Result<Arc<Metadata>> {
-        self.metadata.get(discovery::discover(&self.http, &self.config.issuer)).await
+        self.metadata
+            .get(discovery::discover(&self.http, &self.config.issuer))
+            .await
     }
 
     fn scopes(&self) -> Vec<String> {
-        let extra = presets::of(&self.issuer).scope.filter(|extra| !self.config.scopes.iter().any(|scope| scope == extra));
-        self.config.scopes.iter().cloned().chain(extra.map(str::to_owned)).collect()
+        let extra = presets::of(&self.issuer)
+            .scope
+            .filter(|extra| !self.config.scopes.iter().any(|scope| scope == extra));
+        self.config
+            .scopes
+            .iter()
+            .cloned()
+            .chain(extra.map(str::to_owned))
+            .collect()
     }
 
-    fn expected<'a>(&'a self, metadata: &'a Metadata, answer: &'a Answer, nonce: NonceRule<'a>, subject: Option<&'a str>) -> Expected<'a> {
+    fn expected<'a>(
+        &'a self,
+        metadata: &'a Metadata,
+        answer: &'a Answer,
+        nonce: NonceRule<'a>,
+        subject: Option<&'a str>,
+    ) -> Expected<'a> {
         Expected {
             issuer: &metadata.issuer,
             client_id: &self.config.client_id,
@@ -245,7 +317,10 @@ impl OpenIdClient {
         let keys = self.keys.get(self.fetch_keys(metadata)).await?;
         let verified = match verify::verify(id_token.expose_secret(), &keys, expected, now) {
             Err(verify::Rejected::KeyUnknown) => {
-                let newer = self.keys.renew(Some(&keys), self.fetch_keys(metadata)).await?;
+                let newer = self
+                    .keys
+                    .renew(Some(&keys), self.fetch_keys(metadata))
+                    .await?;
                 verify::verify(id_token.expose_secret(), &newer, expected, now)
             }
             verified => verified,
@@ -275,15 +350,23 @@ impl OpenIdClient {
     }
 
     async fn fetch_keys(&self, metadata: &Metadata) -> Result<Vec<CoreJsonWebKey>> {
-        let body = fetch::json(&self.http, &metadata.jwks_uri, None).await.map_err(Error::ProviderUnavailable)?;
-        let keys = jose::provider_keys(&body).ok_or_else(|| Error::ProviderUnavailable("what should be a key set is none".into()))?;
-        Ok(keys.into_iter().filter_map(|key| serde_json::from_value(Value::Object(key)).ok()).collect())
+        let body = fetch::json(&self.http, &metadata.jwks_uri, None)
+            .await
+            .map_err(Error::ProviderUnavailable)?;
+        let keys = jose::provider_keys(&body)
+            .ok_or_else(|| Error::ProviderUnavailable("what should be a key set is none".into()))?;
+        Ok(keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())
+            .collect())
     }
 }
 
 impl fmt::Debug for OpenIdClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenIdClient").field("provider", &self.config.id).finish_non_exhaustive()
+        f.debug_struct("OpenIdClient")
+            .field("provider", &self.config.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -29,7 +29,9 @@ pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> Profi
     let email = email(members, provider);
     let username = username(members, provider).or_else(|| email.clone());
     Profile {
-        email_verified: email.is_some() && email == address(members, "email") && is_true(members.get("email_verified")),
+        email_verified: email.is_some()
+            && email == address(members, "email")
+            && is_true(members.get("email_verified")),
         name: name(members, provider).or_else(|| username.clone()),
         username,
         picture: picture(members),
@@ -45,7 +47,11 @@ pub(super) fn lacks_email(members: &Map<String, Value>, provider: &OpenIdProvide
 /// The configured claim's, or `email`. `LibreChat` goes on to `preferred_username` and `upn`, but a name that looks like an address is
 /// nobody's word that mail arrives there.
 fn email(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
-    provider.email_claim.as_deref().and_then(|name| address(members, name)).or_else(|| address(members, "email"))
+    provider
+        .email_claim
+        .as_deref()
+        .and_then(|name| address(members, name))
+        .or_else(|| address(members, "email"))
 }
 
 fn username(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
@@ -79,7 +85,9 @@ fn is_true(value: Option<&Value>) -> bool {
 /// A claim that looks like an address. One that would have to be changed to be harmless is none.
 fn address(members: &Map<String, Value>, name: &str) -> Option<String> {
     let address = members.get(name)?.as_str()?.trim();
-    let sound = address.len() <= MAX_EMAIL && address.contains('@') && !address.chars().any(|c| c.is_control() || c.is_whitespace());
+    let sound = address.len() <= MAX_EMAIL
+        && address.contains('@')
+        && !address.chars().any(|c| c.is_control() || c.is_whitespace());
     sound.then(|| address.to_owned())
 }
 
@@ -87,7 +95,11 @@ fn address(members: &Map<String, Value>, name: &str) -> Option<String> {
 fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
     let whole = match members.get(name)? {
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("_"),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("_"),
         _ => return None,
     };
     Some(bounded(&whole)).filter(|text| !text.is_empty())
@@ -119,52 +131,125 @@ mod tests {
 
     #[test]
     fn the_address_is_the_configured_claims_or_the_email() {
-        assert_eq!(of(&json!({"email": "a@x", "preferred_username": "b@x"})).email.as_deref(), Some("a@x"));
-        assert_eq!(of(&json!({"preferred_username": "ann", "upn": "c@x"})).email, None);
-        let own = |members| with(&members, |provider| provider.email_claim = Some("mail".into())).email;
-        assert_eq!(own(json!({"mail": " m@x ", "email": "a@x"})).as_deref(), Some("m@x"));
-        let upn = with(&json!({"upn": "c@x", "email": "a@x"}), |provider| provider.email_claim = Some("upn".into()));
+        assert_eq!(
+            of(&json!({"email": "a@x", "preferred_username": "b@x"}))
+                .email
+                .as_deref(),
+            Some("a@x")
+        );
+        assert_eq!(
+            of(&json!({"preferred_username": "ann", "upn": "c@x"})).email,
+            None
+        );
+        let own = |members| {
+            with(&members, |provider| {
+                provider.email_claim = Some("mail".into());
+            })
+            .email
+        };
+        assert_eq!(
+            own(json!({"mail": " m@x ", "email": "a@x"})).as_deref(),
+            Some("m@x")
+        );
+        let upn = with(&json!({"upn": "c@x", "email": "a@x"}), |provider| {
+            provider.email_claim = Some("upn".into());
+        });
         assert_eq!(upn.email.as_deref(), Some("c@x"));
-        assert_eq!(own(json!({"mail": ["m@x"], "email": "a@x"})).as_deref(), Some("a@x"));
+        assert_eq!(
+            own(json!({"mail": ["m@x"], "email": "a@x"})).as_deref(),
+            Some("a@x")
+        );
     }
 
     #[test]
     fn a_user_name_that_looks_like_an_address_is_a_user_name() {
         let profile = of(&json!({"email": "", "preferred_username": "b@x", "upn": "c@x"}));
-        assert_eq!((profile.email, profile.username.as_deref(), profile.name.as_deref()), (None, Some("b@x"), Some("b@x")));
+        assert_eq!(
+            (
+                profile.email,
+                profile.username.as_deref(),
+                profile.name.as_deref()
+            ),
+            (None, Some("b@x"), Some("b@x"))
+        );
     }
 
     #[test]
     fn only_the_address_that_the_provider_verified_is_verified() {
-        for (verified, expected) in
-            [(json!(true), true), (json!("true"), true), (json!("True"), false), (json!("false"), false), (json!(1), false)]
-        {
-            assert_eq!(of(&json!({"email": "a@x", "email_verified": verified})).email_verified, expected);
+        for (verified, expected) in [
+            (json!(true), true),
+            (json!("true"), true),
+            (json!("True"), false),
+            (json!("false"), false),
+            (json!(1), false),
+        ] {
+            assert_eq!(
+                of(&json!({"email": "a@x", "email_verified": verified})).email_verified,
+                expected
+            );
         }
         assert!(!of(&json!({"email": "a@x"})).email_verified);
-        let upn = with(&json!({"upn": "c@x", "email_verified": true}), |p| p.email_claim = Some("upn".into()));
+        let upn = with(&json!({"upn": "c@x", "email_verified": true}), |p| {
+            p.email_claim = Some("upn".into());
+        });
         assert!(upn.email.is_some() && !upn.email_verified);
-        let own = with(&json!({"mail": "victim@x", "email": "a@x", "email_verified": true}), |p| p.email_claim = Some("mail".into()));
+        let own = with(
+            &json!({"mail": "victim@x", "email": "a@x", "email_verified": true}),
+            |p| p.email_claim = Some("mail".into()),
+        );
         assert!(!own.email_verified);
     }
 
     #[test]
     fn names_come_in_librechats_order() {
-        let profile = of(&json!({"given_name": "Ann", "family_name": "Lee", "name": "X", "preferred_username": "ann"}));
-        assert_eq!((profile.name.as_deref(), profile.username.as_deref()), (Some("Ann Lee"), Some("ann")));
-        assert_eq!(of(&json!({"family_name": "Lee"})).name.as_deref(), Some("Lee"));
-        assert_eq!(of(&json!({"username": "ann2"})).name.as_deref(), Some("ann2"));
-        assert_eq!(of(&json!({"email": "a@x"})).username.as_deref(), Some("a@x"));
-        assert_eq!(with(&json!({"roles": ["a", "b"]}), |p| p.username_claim = Some("roles".into())).username.as_deref(), Some("a_b"));
+        let profile = of(
+            &json!({"given_name": "Ann", "family_name": "Lee", "name": "X", "preferred_username": "ann"}),
+        );
+        assert_eq!(
+            (profile.name.as_deref(), profile.username.as_deref()),
+            (Some("Ann Lee"), Some("ann"))
+        );
+        assert_eq!(
+            of(&json!({"family_name": "Lee"})).name.as_deref(),
+            Some("Lee")
+        );
+        assert_eq!(
+            of(&json!({"username": "ann2"})).name.as_deref(),
+            Some("ann2")
+        );
+        assert_eq!(
+            of(&json!({"email": "a@x"})).username.as_deref(),
+            Some("a@x")
+        );
+        assert_eq!(
+            with(&json!({"roles": ["a", "b"]}), |p| p.username_claim =
+                Some("roles".into()))
+            .username
+            .as_deref(),
+            Some("a_b")
+        );
     }
 
     #[test]
     fn claims_are_made_harmless() {
         assert_eq!(of(&json!({"email": "a@x\r\nBcc: b@x"})).email, None);
-        assert_eq!(of(&json!({"name": " A\u{0}\r\nnn "})).name.as_deref(), Some("Ann"));
-        assert_eq!(of(&json!({"name": "ä".repeat(300)})).name.map(|name| name.len()), Some(254));
+        assert_eq!(
+            of(&json!({"name": " A\u{0}\r\nnn "})).name.as_deref(),
+            Some("Ann")
+        );
+        assert_eq!(
+            of(&json!({"name": "ä".repeat(300)}))
+                .name
+                .map(|name| name.len()),
+            Some(254)
+        );
         assert_eq!(of(&json!({"picture": "javascript:alert(1)"})).picture, None);
-        assert_eq!(of(&json!({"picture": "https://x/p.png"})).picture.as_deref(), Some("https://x/p.png"));
+        assert_eq!(
+            of(&json!({"picture": "https://x/p.png"}))
+                .picture
+                .as_deref(),
+            Some("https://x/p.png")
+        );
         assert_eq!(of(&json!({"name": 7, "email": null})).name, None);
     }
 }

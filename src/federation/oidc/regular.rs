@@ -9,24 +9,58 @@ const MAX_EXPIRES_IN: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// The answer's members that count, in the types of RFC 6749 section 5.1.
 pub(super) fn regular(mut members: Map<String, Value>) -> Result<Value, &'static str> {
-    let mut take = |name| members.remove(name).filter(|value| !value.is_null() && value != "");
+    let mut take = |name| {
+        members
+            .remove(name)
+            .filter(|value| !value.is_null() && value != "")
+    };
     let text = |value: Option<Value>, what| match value {
         None | Some(Value::String(_)) => Ok(value),
         Some(_) => Err(what),
     };
     let token_type = take("token_type");
-    if token_type.is_some_and(|name| !name.as_str().is_some_and(|name| name.eq_ignore_ascii_case("Bearer"))) {
+    if token_type.is_some_and(|name| {
+        !name
+            .as_str()
+            .is_some_and(|name| name.eq_ignore_ascii_case("Bearer"))
+    }) {
         return Err("the token is not a bearer token");
     }
     let parts = [
-        ("access_token", Some(text(take("access_token"), "the access token is not text")?.ok_or("no access token")?)),
+        (
+            "access_token",
+            Some(
+                text(take("access_token"), "the access token is not text")?
+                    .ok_or("no access token")?,
+            ),
+        ),
         ("token_type", Some("Bearer".into())),
-        ("expires_in", take("expires_in").and_then(|value| lifetime(&value)).map(Value::from)),
-        ("refresh_token", text(take("refresh_token"), "the refresh token is not text")?),
-        ("id_token", text(take("id_token"), "the ID token is not text")?),
-        ("scope", take("scope").and_then(|value| scope(&value)).map(Value::from)),
+        (
+            "expires_in",
+            take("expires_in")
+                .and_then(|value| lifetime(&value))
+                .map(Value::from),
+        ),
+        (
+            "refresh_token",
+            text(take("refresh_token"), "the refresh token is not text")?,
+        ),
+        (
+            "id_token",
+            text(take("id_token"), "the ID token is not text")?,
+        ),
+        (
+            "scope",
+            take("scope")
+                .and_then(|value| scope(&value))
+                .map(Value::from),
+        ),
     ];
-    Ok(parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into())
+    Ok(parts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<Map<_, _>>()
+        .into())
 }
 
 /// Whole seconds from a number or its text; what is below zero is over, what is absurd is unknown.
@@ -36,14 +70,22 @@ fn lifetime(value: &Value) -> Option<u64> {
         value => value.as_f64(),
     };
     let seconds = seconds.filter(|seconds| seconds.is_finite())?;
-    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?.as_secs();
+    let whole = Duration::try_from_secs_f64(seconds.max(0.0))
+        .ok()?
+        .as_secs();
     (whole <= MAX_EXPIRES_IN).then_some(whole)
 }
 
 fn scope(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => Some(
+            items
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
         _ => None,
     }
 }

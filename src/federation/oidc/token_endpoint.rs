@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
 use oauth2::{
-    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse as _,
-    TokenUrl,
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -84,11 +87,17 @@ enum CallError {
 
 /// The crate's client for a provider.
 pub(super) fn client(config: &OpenIdProvider, metadata: &Metadata) -> Result<OauthClient> {
-    let mut client = oauth2::Client::new(ClientId::new(config.client_id.clone())).set_auth_type(match config.auth_method {
-        ClientAuth::Basic => AuthType::BasicAuth,
-        ClientAuth::Post | ClientAuth::None => AuthType::RequestBody,
-    });
-    if let Some(secret) = config.client_secret.as_ref().filter(|_| config.auth_method != ClientAuth::None) {
+    let mut client = oauth2::Client::new(ClientId::new(config.client_id.clone())).set_auth_type(
+        match config.auth_method {
+            ClientAuth::Basic => AuthType::BasicAuth,
+            ClientAuth::Post | ClientAuth::None => AuthType::RequestBody,
+        },
+    );
+    if let Some(secret) = config
+        .client_secret
+        .as_ref()
+        .filter(|_| config.auth_method != ClientAuth::None)
+    {
         client = client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
     }
     Ok(client
@@ -98,7 +107,12 @@ pub(super) fn client(config: &OpenIdProvider, metadata: &Metadata) -> Result<Oau
 }
 
 /// Exchanges an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
-pub(super) async fn exchange(http: &Client, client: &OauthClient, code: &str, verifier: &SecretString) -> Result<Answer, Failure> {
+pub(super) async fn exchange(
+    http: &Client,
+    client: &OauthClient,
+    code: &str,
+    verifier: &SecretString,
+) -> Result<Answer, Failure> {
     let request = client
         .exchange_code(AuthorizationCode::new(code.to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
@@ -106,12 +120,24 @@ pub(super) async fn exchange(http: &Client, client: &OauthClient, code: &str, ve
 }
 
 /// Uses a refresh token (RFC 6749 section 6).
-pub(super) async fn refresh(http: &Client, client: &OauthClient, token: &SecretString) -> Result<Answer, Failure> {
+pub(super) async fn refresh(
+    http: &Client,
+    client: &OauthClient,
+    token: &SecretString,
+) -> Result<Answer, Failure> {
     let token = RefreshToken::new(token.expose_secret().to_owned());
-    answer(client.exchange_refresh_token(&token).request_async(&Outbound(http)).await)
+    answer(
+        client
+            .exchange_refresh_token(&token)
+            .request_async(&Outbound(http))
+            .await,
+    )
 }
 
-type CrateAnswer = Result<StandardTokenResponse<IdTokenText, BasicTokenType>, RequestTokenError<CallError, BasicErrorResponse>>;
+type CrateAnswer = Result<
+    StandardTokenResponse<IdTokenText, BasicTokenType>,
+    RequestTokenError<CallError, BasicErrorResponse>,
+>;
 
 fn answer(answer: CrateAnswer) -> Result<Answer, Failure> {
     let answer = answer.map_err(failure)?;
@@ -120,7 +146,9 @@ fn answer(answer: CrateAnswer) -> Result<Answer, Failure> {
         access_token: secret(answer.access_token().secret()),
         expires_in: answer.expires_in(),
         refresh_token: answer.refresh_token().map(|token| secret(token.secret())),
-        scopes: answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
+        scopes: answer
+            .scopes()
+            .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
         id_token: answer.extra_fields().id_token.as_deref().map(secret),
     })
 }
@@ -128,18 +156,33 @@ fn answer(answer: CrateAnswer) -> Result<Answer, Failure> {
 /// The crate's parse errors hold the answer, and with it tokens: they are not passed on.
 fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> Failure {
     match error {
-        RequestTokenError::ServerResponse(error) => Failure::Refused(error_code(error.error().as_ref())),
-        RequestTokenError::Request(CallError::Http(error)) if !error.is_unsent() => Failure::InDoubt(error.into()),
-        RequestTokenError::Request(error @ CallError::Malformed(_)) => Failure::InDoubt(error.into()),
+        RequestTokenError::ServerResponse(error) => {
+            Failure::Refused(error_code(error.error().as_ref()))
+        }
+        RequestTokenError::Request(CallError::Http(error)) if !error.is_unsent() => {
+            Failure::InDoubt(error.into())
+        }
+        RequestTokenError::Request(error @ CallError::Malformed(_)) => {
+            Failure::InDoubt(error.into())
+        }
         RequestTokenError::Request(error) => Failure::NotNow(error.into()),
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Failure::InDoubt("the token endpoint's answer cannot be read".into()),
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            Failure::InDoubt("the token endpoint's answer cannot be read".into())
+        }
     }
 }
 
 /// The provider's text, as far as it is a code.
 fn error_code(code: &str) -> String {
-    let shaped = (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    if shaped { code.to_owned() } else { "unknown_error".to_owned() }
+    let shaped = (1..=64).contains(&code.len())
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    if shaped {
+        code.to_owned()
+    } else {
+        "unknown_error".to_owned()
+    }
 }
 
 /// Our client as the crate wants it; a type of its own, because futures over a closure here are not provably `Send`.
@@ -157,15 +200,28 @@ impl<'c> AsyncHttpClient<'c> for Outbound<'_> {
 async fn call(http: &Client, request: Request) -> Result<Response, CallError> {
     let mut response = http.send(request).await?;
     let status = response.status();
-    let members = if is_json(&response) { jose::object(response.body()) } else { None };
+    let members = if is_json(&response) {
+        jose::object(response.body())
+    } else {
+        None
+    };
     match members {
         // Some providers send errors with status 200.
-        Some(members) if is_error(&members) && is_final(status) => *response.status_mut() = StatusCode::BAD_REQUEST,
+        Some(members) if is_error(&members) && is_final(status) => {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
         Some(members) if status == StatusCode::OK => {
             response.headers_mut().remove(CONTENT_TYPE);
-            *response.body_mut() = regular(members).map_err(CallError::Malformed)?.to_string().into_bytes();
+            *response.body_mut() = regular(members)
+                .map_err(CallError::Malformed)?
+                .to_string()
+                .into_bytes();
         }
-        _ if status.is_success() => return Err(CallError::Malformed("it is not a JSON object without repeated members")),
+        _ if status.is_success() => {
+            return Err(CallError::Malformed(
+                "it is not a JSON object without repeated members",
+            ));
+        }
         _ => return Err(CallError::Status(status.as_u16())),
     }
     Ok(response)
@@ -177,7 +233,8 @@ fn is_error(members: &Map<String, Value>) -> bool {
 
 /// Whether an error with this status is the provider's word on the request, rather than on its own state.
 fn is_final(status: StatusCode) -> bool {
-    status == StatusCode::OK || (status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
+    status == StatusCode::OK
+        || (status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@ use std::fmt;
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
-use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKey, CoreJwsSigningAlgorithm};
+use openidconnect::core::{
+    CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKey, CoreJwsSigningAlgorithm,
+};
 use openidconnect::{
-    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, JsonWebKeySet, Nonce, SignatureVerificationError,
+    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, JsonWebKeySet,
+    Nonce, SignatureVerificationError,
 };
 use serde_json::{Map, Value};
 
@@ -90,7 +93,9 @@ pub(super) enum NonceRule<'a> {
 impl NonceRule<'_> {
     fn accepts(self, nonce: Option<&str>) -> bool {
         match (self, nonce) {
-            (Self::Required(expected) | Self::IfPresent(Some(expected)), Some(nonce)) => equal(expected.as_bytes(), nonce.as_bytes()),
+            (Self::Required(expected) | Self::IfPresent(Some(expected)), Some(nonce)) => {
+                equal(expected.as_bytes(), nonce.as_bytes())
+            }
             (Self::Required(_), None) => false,
             (Self::IfPresent(_), None) | (Self::IfPresent(None), Some(_)) => true,
         }
@@ -107,7 +112,12 @@ pub(super) enum Rejected {
 }
 
 /// Verifies an ID token.
-pub(super) fn verify(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<VerifiedClaims, Rejected> {
+pub(super) fn verify(
+    token: &str,
+    keys: &[CoreJsonWebKey],
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<VerifiedClaims, Rejected> {
     let names: Vec<&str> = expected.algorithms.iter().map(|alg| name(*alg)).collect();
     let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?;
     verify_by_crate(token, keys, expected, now).map_err(|rejected| match rejected {
@@ -118,24 +128,47 @@ pub(super) fn verify(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'
     check_claims(parsed.claims, expected, now).map_err(Rejected::Invalid)
 }
 
-fn verify_by_crate(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>, now: Timestamp) -> Result<(), Rejected> {
+fn verify_by_crate(
+    token: &str,
+    keys: &[CoreJsonWebKey],
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<(), Rejected> {
     let invalid = Rejected::Invalid;
-    let parsed = CoreIdToken::from_str(token).map_err(|_| invalid("its claims are not those of an ID token"))?;
-    let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| invalid("the issuer is no URL"))?;
+    let parsed = CoreIdToken::from_str(token)
+        .map_err(|_| invalid("its claims are not those of an ID token"))?;
+    let issuer =
+        IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| invalid("the issuer is no URL"))?;
     // The crate knows no tolerance, so its clock is set back by ours.
     let earlier = system_time(now.minus(expected.tolerance));
     let client_id = ClientId::new(expected.client_id.to_owned());
-    let verifier = CoreIdTokenVerifier::new_public_client(client_id, issuer, JsonWebKeySet::new(keys.to_vec()))
-        .set_allowed_algs(expected.algorithms.iter().map(|alg| crate_alg(*alg)))
-        .set_time_fn(move || earlier.into());
+    let verifier = CoreIdTokenVerifier::new_public_client(
+        client_id,
+        issuer,
+        JsonWebKeySet::new(keys.to_vec()),
+    )
+    .set_allowed_algs(expected.algorithms.iter().map(|alg| crate_alg(*alg)))
+    .set_time_fn(move || earlier.into());
     let nonce = |nonce: Option<&Nonce>| {
-        let accepted = expected.nonce.accepts(nonce.map(|nonce| nonce.secret().as_str()));
+        let accepted = expected
+            .nonce
+            .accepts(nonce.map(|nonce| nonce.secret().as_str()));
         if accepted { Ok(()) } else { Err(String::new()) }
     };
-    let claims = parsed.claims(&verifier, nonce).map_err(|error| rejected(&error))?;
-    let Some(stated) = claims.access_token_hash() else { return Ok(()) };
-    let (Ok(alg), Ok(key)) = (parsed.signing_alg(), parsed.signing_key(&verifier)) else { return Err(Rejected::KeyUnknown) };
-    let computed = AccessTokenHash::from_token(&AccessToken::new(expected.access_token.to_owned()), alg, key);
+    let claims = parsed
+        .claims(&verifier, nonce)
+        .map_err(|error| rejected(&error))?;
+    let Some(stated) = claims.access_token_hash() else {
+        return Ok(());
+    };
+    let (Ok(alg), Ok(key)) = (parsed.signing_alg(), parsed.signing_key(&verifier)) else {
+        return Err(Rejected::KeyUnknown);
+    };
+    let computed = AccessTokenHash::from_token(
+        &AccessToken::new(expected.access_token.to_owned()),
+        alg,
+        key,
+    );
     match computed {
         Ok(computed) if equal(computed.as_bytes(), stated.as_bytes()) => Ok(()),
         _ => Err(invalid("its at_hash is of another access token")),
@@ -145,7 +178,9 @@ fn verify_by_crate(token: &str, keys: &[CoreJsonWebKey], expected: &Expected<'_>
 /// The crate's messages quote the token, so they are not passed on.
 fn rejected(error: &ClaimsVerificationError) -> Rejected {
     Rejected::Invalid(match error {
-        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => return Rejected::KeyUnknown,
+        ClaimsVerificationError::SignatureVerification(
+            SignatureVerificationError::NoMatchingKey,
+        ) => return Rejected::KeyUnknown,
         ClaimsVerificationError::SignatureVerification(_) => BAD_SIGNATURE,
         ClaimsVerificationError::Expired(_) => "it has expired",
         ClaimsVerificationError::InvalidAudience(_) => "it is for another audience",
@@ -155,24 +190,41 @@ fn rejected(error: &ClaimsVerificationError) -> Rejected {
     })
 }
 
-fn check_claims(members: Map<String, Value>, expected: &Expected<'_>, now: Timestamp) -> Result<VerifiedClaims, &'static str> {
+fn check_claims(
+    members: Map<String, Value>,
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<VerifiedClaims, &'static str> {
     if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
         return Err("it is of another issuer");
     }
     check_audience(&members, expected.client_id)?;
     let expire_time = check_times(&members, expected.tolerance, now)?;
-    let subject = members.get("sub").and_then(Value::as_str).filter(|sub| is_sound_subject(sub)).ok_or("its sub is not usable")?.to_owned();
+    let subject = members
+        .get("sub")
+        .and_then(Value::as_str)
+        .filter(|sub| is_sound_subject(sub))
+        .ok_or("its sub is not usable")?
+        .to_owned();
     if expected.subject.is_some_and(|expected| subject != expected) {
         return Err("its sub is another user's");
     }
-    Ok(VerifiedClaims { issuer: expected.issuer.to_owned(), subject, expire_time, members })
+    Ok(VerifiedClaims {
+        issuer: expected.issuer.to_owned(),
+        subject,
+        expire_time,
+        members,
+    })
 }
 
 /// `aud` is the client alone, as text or list; `azp` is the client where present, and present where there are several.
 fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &'static str> {
     let (sound, several) = match members.get("aud") {
         Some(Value::String(aud)) => (aud == client_id, false),
-        Some(Value::Array(list)) => (!list.is_empty() && list.iter().all(|aud| aud == client_id), list.len() > 1),
+        Some(Value::Array(list)) => (
+            !list.is_empty() && list.iter().all(|aud| aud == client_id),
+            list.len() > 1,
+        ),
         _ => (false, false),
     };
     match members.get("azp") {
@@ -183,7 +235,11 @@ fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &
     }
 }
 
-fn check_times(members: &Map<String, Value>, tolerance: Duration, now: Timestamp) -> Result<Timestamp, &'static str> {
+fn check_times(
+    members: &Map<String, Value>,
+    tolerance: Duration,
+    now: Timestamp,
+) -> Result<Timestamp, &'static str> {
     let latest = now.plus(tolerance);
     let issued = numeric_date(members.get("iat")).ok_or("its iat is no time")?;
     if issued > latest || issued < now.minus(ISSUED_WITHIN) {
@@ -195,7 +251,11 @@ fn check_times(members: &Map<String, Value>, tolerance: Duration, now: Timestamp
         return Err("its nbf is in the future");
     }
     let expire_time = numeric_date(members.get("exp")).ok_or("its exp is no time")?;
-    if expire_time <= now.minus(tolerance) { Err("it has expired") } else { Ok(expire_time) }
+    if expire_time <= now.minus(tolerance) {
+        Err("it has expired")
+    } else {
+        Ok(expire_time)
+    }
 }
 
 /// Seconds since the epoch; a fraction is cut off (RFC 7519 section 2).
@@ -203,12 +263,17 @@ fn check_times(members: &Map<String, Value>, tolerance: Duration, now: Timestamp
 fn numeric_date(value: Option<&Value>) -> Option<Timestamp> {
     const YEAR_9999: f64 = 253_402_300_799.0;
     let seconds = value?.as_f64()?;
-    (0.0..=YEAR_9999).contains(&seconds).then(|| Timestamp::from_secs(seconds as i64))
+    (0.0..=YEAR_9999)
+        .contains(&seconds)
+        .then(|| Timestamp::from_secs(seconds as i64))
 }
 
 /// At most 255 bytes (OpenID Connect Core section 2), and not what a broken provider writes for "nobody".
 fn is_sound_subject(sub: &str) -> bool {
-    (1..=255).contains(&sub.len()) && !sub.trim().is_empty() && !sub.chars().any(char::is_control) && !["undefined", "null"].contains(&sub)
+    (1..=255).contains(&sub.len())
+        && !sub.trim().is_empty()
+        && !sub.chars().any(char::is_control)
+        && !["undefined", "null"].contains(&sub)
 }
 
 fn system_time(time: Timestamp) -> SystemTime {

@@ -60,7 +60,10 @@ impl<'a> Attempt<'a> {
     pub(super) fn write(&mut self, segment: &'a Segment, values: &impl Values) -> usize {
         match segment {
             Segment::Text(text) => self.operator(text),
-            Segment::Placeholder { source, placeholder } => match self.entry.permit(placeholder, self.options.user_authored) {
+            Segment::Placeholder {
+                source,
+                placeholder,
+            } => match self.entry.permit(placeholder, self.options.user_authored) {
                 Permit::Literal(status) => self.literal(source, status),
                 Permit::Refuse(status) => self.unresolved(source, placeholder, status),
                 Permit::Ask => self.answer(source, placeholder, values.value(placeholder)),
@@ -71,13 +74,21 @@ impl<'a> Attempt<'a> {
     fn answer(&mut self, source: &'a str, placeholder: &Placeholder, value: Value<'_>) -> usize {
         let is_env = matches!(placeholder, Placeholder::Env(_));
         match value {
-            Value::Unresolved(status @ Status::UnknownName) if matches!(placeholder, Placeholder::Custom(_)) => {
+            Value::Unresolved(status @ Status::UnknownName)
+                if matches!(placeholder, Placeholder::Custom(_)) =>
+            {
                 self.literal(source, status)
             }
-            Value::Unresolved(Status::Resolved) => self.unresolved(source, placeholder, Status::Missing),
+            Value::Unresolved(Status::Resolved) => {
+                self.unresolved(source, placeholder, Status::Missing)
+            }
             Value::Unresolved(status) => self.unresolved(source, placeholder, status),
-            Value::Text(text) if is_env && text.is_empty() => self.unresolved(source, placeholder, Status::Missing),
-            Value::Text(text) if placeholder.is_token() && text.trim().is_empty() => self.unresolved(source, placeholder, Status::Missing),
+            Value::Text(text) if is_env && text.is_empty() => {
+                self.unresolved(source, placeholder, Status::Missing)
+            }
+            Value::Text(text) if placeholder.is_token() && text.trim().is_empty() => {
+                self.unresolved(source, placeholder, Status::Missing)
+            }
             Value::Text(text) if is_env => {
                 self.note(source, Status::Resolved, false);
                 self.operator(&text)
@@ -143,7 +154,11 @@ impl<'a> Attempt<'a> {
     fn note(&mut self, source: &'a str, status: Status, fails: bool) {
         let at = *self.by_source.entry(source).or_insert(self.notes.len());
         match self.notes.get_mut(at) {
-            None => self.notes.push(Note { source, status, fails }),
+            None => self.notes.push(Note {
+                source,
+                status,
+                fails,
+            }),
             Some(known) => {
                 known.fails |= fails;
                 if known.status == Status::Resolved {
@@ -160,7 +175,11 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn finish(mut self) -> End {
-        if let Some(source) = self.credential.bare().filter(|_| self.entry.sink() != Sink::Url) {
+        if let Some(source) = self
+            .credential
+            .bare()
+            .filter(|_| self.entry.sink() != Sink::Url)
+        {
             self.end(source, Status::Missing);
         }
         let line = std::mem::replace(&mut self.line, sink::open(Sink::Text, false));
@@ -172,12 +191,24 @@ impl<'a> Attempt<'a> {
     }
 
     fn told(self, text: Option<String>) -> End {
-        let outcome =
-            |note: &Note<'_>| Outcome { entry: self.entry.name().to_owned(), placeholder: note.source.to_owned(), status: note.status };
+        let outcome = |note: &Note<'_>| Outcome {
+            entry: self.entry.name().to_owned(),
+            placeholder: note.source.to_owned(),
+            status: note.status,
+        };
         End {
             outcomes: self.notes.iter().map(outcome).collect(),
-            failed: self.notes.iter().filter(|note| note.fails).map(outcome).collect(),
-            released: if text.is_some() { self.released } else { BTreeSet::new() },
+            failed: self
+                .notes
+                .iter()
+                .filter(|note| note.fails)
+                .map(outcome)
+                .collect(),
+            released: if text.is_some() {
+                self.released
+            } else {
+                BTreeSet::new()
+            },
             text,
         }
     }

@@ -51,9 +51,15 @@ impl<'a> Credential<'a> {
             // `Bearer:` is no scheme, but who writes it means one.
             word = word.trim_end_matches(':').trim_end();
         }
-        let last = word.rsplit(|c: char| c.is_whitespace() || ":='\"".contains(c)).next().unwrap_or_default();
-        let follows_scheme = SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(last));
-        let stands_alone = word.is_empty() && (self.is_authorization || (self.is_header && is_token));
+        let last = word
+            .rsplit(|c: char| c.is_whitespace() || ":='\"".contains(c))
+            .next()
+            .unwrap_or_default();
+        let follows_scheme = SCHEMES
+            .iter()
+            .any(|scheme| scheme.eq_ignore_ascii_case(last));
+        let stands_alone =
+            word.is_empty() && (self.is_authorization || (self.is_header && is_token));
         let one_word = !word.is_empty() && word == last && word.len() < self.tail.len();
         if follows_scheme || stands_alone || (self.is_authorization && one_word) {
             self.pending.get_or_insert(source);
@@ -73,7 +79,8 @@ mod tests {
 
     /// `§` is a gap, `¤` a token's gap.
     fn is_bare(name: &str, text: &str) -> bool {
-        let mut credential = Credential::of(&Entry::new(name.to_owned(), "", Sink::Header, Scope::Full));
+        let mut credential =
+            Credential::of(&Entry::new(name.to_owned(), "", Sink::Header, Scope::Full));
         for piece in text.split_inclusive(['§', '¤']) {
             credential.text(piece.trim_end_matches(['§', '¤']));
             match piece.chars().last() {
@@ -87,14 +94,29 @@ mod tests {
 
     #[test]
     fn a_scheme_without_a_secret_is_bare() {
-        for text in ["Bearer §", "bearer  ¤ ", "Basic §", "DPoP §", "x; auth=Bearer §", "Bearer §§", "\"Bearer §\""] {
+        for text in [
+            "Bearer §",
+            "bearer  ¤ ",
+            "Basic §",
+            "DPoP §",
+            "x; auth=Bearer §",
+            "Bearer §§",
+            "\"Bearer §\"",
+        ] {
             assert!(is_bare("X", text), "{text}");
         }
     }
 
     #[test]
     fn a_scheme_with_a_secret_is_not() {
-        for text in ["Bearer §x", "Bearer x§", "Hello §", "§", "forbearer §", "Bearer x y §"] {
+        for text in [
+            "Bearer §x",
+            "Bearer x§",
+            "Hello §",
+            "§",
+            "forbearer §",
+            "Bearer x y §",
+        ] {
             assert!(!is_bare("X", text), "{text}");
         }
     }

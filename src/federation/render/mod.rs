@@ -33,7 +33,9 @@ impl<'a> Value<'a> {
     /// Something that is missing where it is absent.
     #[must_use]
     pub fn required(value: Option<impl Into<Cow<'a, str>>>) -> Self {
-        value.map_or(Self::Unresolved(Status::Missing), |value| Self::Text(value.into()))
+        value.map_or(Self::Unresolved(Status::Missing), |value| {
+            Self::Text(value.into())
+        })
     }
 }
 
@@ -75,7 +77,9 @@ pub struct Rendered {
 
 impl fmt::Debug for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rendered").field("outcomes", &self.outcomes).finish_non_exhaustive()
+        f.debug_struct("Rendered")
+            .field("outcomes", &self.outcomes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +109,11 @@ impl Request {
     /// # Errors
     /// `Unresolved` with all failing outcomes at once, or `OutputTooLarge`.
     pub fn render(&self, values: &impl Values, options: Options) -> Result<Rendered, RenderError> {
-        let mut rendered = Rendered { values: Vec::new(), outcomes: Vec::new(), released: BTreeSet::new() };
+        let mut rendered = Rendered {
+            values: Vec::new(),
+            outcomes: Vec::new(),
+            released: BTreeSet::new(),
+        };
         let mut failed = Vec::new();
         let (mut room_in, mut room_out) = (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES);
         for entry in &self.entries {
@@ -121,7 +129,11 @@ impl Request {
             failed.extend(end.failed);
             rendered.outcomes.extend(end.outcomes);
         }
-        if failed.is_empty() { Ok(rendered) } else { Err(RenderError::Unresolved(failed)) }
+        if failed.is_empty() {
+            Ok(rendered)
+        } else {
+            Err(RenderError::Unresolved(failed))
+        }
     }
 }
 

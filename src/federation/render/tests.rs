@@ -14,23 +14,36 @@ struct Ann {
 }
 
 const TOKEN: &str = "at-$&$1$$\\1\\0%s{0}";
-const ANN: Ann = Ann { name: "Ann", token: Ok(TOKEN), body: None };
+const ANN: Ann = Ann {
+    name: "Ann",
+    token: Ok(TOKEN),
+    body: None,
+};
 
 impl Values for Ann {
     fn value(&self, placeholder: &Placeholder) -> Value<'_> {
         match placeholder {
-            Placeholder::User(UserField::Name) | Placeholder::OpenId { field: OpenIdField::UserName, .. } => Value::field(Some(self.name)),
+            Placeholder::User(UserField::Name)
+            | Placeholder::OpenId {
+                field: OpenIdField::UserName,
+                ..
+            } => Value::field(Some(self.name)),
             Placeholder::User(UserField::EmailVerified) => Value::field(Some(true.to_string())),
             Placeholder::User(_) => Value::field(None::<&str>),
             Placeholder::Body(field) => self.body(*field),
-            Placeholder::OpenId { field: OpenIdField::AccessToken, provider } => match self.token {
+            Placeholder::OpenId {
+                field: OpenIdField::AccessToken,
+                provider,
+            } => match self.token {
                 Ok(token) if provider.is_none() => Value::required(Some(token)),
                 Ok(_) => Value::Unresolved(Status::NotFederated),
                 Err(status) => Value::Unresolved(status),
             },
             Placeholder::Custom(name) if name == "NAME" => Value::field(Some(self.name)),
             Placeholder::Custom(_) => Value::Unresolved(Status::UnknownName),
-            Placeholder::Env(name) if name == "HOST" => Value::required(Some("https://env.example")),
+            Placeholder::Env(name) if name == "HOST" => {
+                Value::required(Some("https://env.example"))
+            }
             Placeholder::Env(name) if name == "EMPTY" => Value::required(Some("")),
             Placeholder::Env(name) if name == "CANARY" => Value::required(Some("canary")),
             Placeholder::Env(_) => Value::Unresolved(Status::NotAllowed),
@@ -49,16 +62,30 @@ impl Ann {
 }
 
 fn options(on_unresolved: OnUnresolved) -> Options {
-    Options { on_unresolved, user_authored: false }
+    Options {
+        on_unresolved,
+        user_authored: false,
+    }
 }
 
-fn render(values: &Ann, options: Options, entries: &[(&str, &str, Sink, Scope)]) -> Result<Rendered, RenderError> {
-    let entry = |(name, text, sink, scope): &(&str, &str, Sink, Scope)| Entry::new((*name).to_owned(), text, *sink, *scope);
+fn render(
+    values: &Ann,
+    options: Options,
+    entries: &[(&str, &str, Sink, Scope)],
+) -> Result<Rendered, RenderError> {
+    let entry = |(name, text, sink, scope): &(&str, &str, Sink, Scope)| {
+        Entry::new((*name).to_owned(), text, *sink, *scope)
+    };
     let request = Request::new(entries.iter().map(entry).collect()).expect("within the limits");
     request.render(values, options)
 }
 
-fn one(values: &Ann, on: OnUnresolved, sink: Sink, text: &str) -> Result<Option<String>, Vec<Status>> {
+fn one(
+    values: &Ann,
+    on: OnUnresolved,
+    sink: Sink,
+    text: &str,
+) -> Result<Option<String>, Vec<Status>> {
     match render(values, options(on), &[("X", text, sink, Scope::Full)]) {
         Ok(mut rendered) => Ok(rendered.values.remove(0)),
         Err(RenderError::Unresolved(failed)) => Err(failed.into_iter().map(|o| o.status).collect()),
@@ -70,7 +97,10 @@ fn text(values: &Ann, template: &str) -> Result<Option<String>, Vec<Status>> {
     one(values, OnUnresolved::Fail, Sink::Text, template)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape that it is compared with")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the shape that it is compared with"
+)]
 fn some(text: &str) -> Result<Option<String>, Vec<Status>> {
     Ok(Some(text.to_owned()))
 }
@@ -80,34 +110,62 @@ fn a_token_is_inserted_byte_for_byte_under_both_names() {
     let bearer = some(&format!("Bearer {TOKEN}"));
     for name in ["TOKEN", "ACCESS_TOKEN"] {
         let template = format!("Bearer {{{{LIBRECHAT_OPENID_{name}}}}}");
-        assert_eq!(one(&ANN, OnUnresolved::Fail, Sink::Header, &template), bearer);
+        assert_eq!(
+            one(&ANN, OnUnresolved::Fail, Sink::Header, &template),
+            bearer
+        );
     }
 }
 
 #[test]
 fn a_value_is_never_expanded_again() {
-    for name in ["{{LIBRECHAT_OPENID_TOKEN}}", "${CANARY}", "$CANARY", "{{NAME}}{{NAME}}", "$(id)`id`%X%"] {
+    for name in [
+        "{{LIBRECHAT_OPENID_TOKEN}}",
+        "${CANARY}",
+        "$CANARY",
+        "{{NAME}}{{NAME}}",
+        "$(id)`id`%X%",
+    ] {
         let bob = Ann { name, ..ANN };
-        for template in ["{{LIBRECHAT_OPENID_USER_NAME}}", "{{LIBRECHAT_USER_NAME}}", "{{NAME}}"] {
+        for template in [
+            "{{LIBRECHAT_OPENID_USER_NAME}}",
+            "{{LIBRECHAT_USER_NAME}}",
+            "{{NAME}}",
+        ] {
             assert_eq!(text(&bob, template), some(name));
         }
     }
     let brace = Ann { name: "{", ..ANN };
-    assert_eq!(text(&brace, "{{NAME}}{{{NAME}}CANARY}").ok().flatten().as_deref(), Some("{{{CANARY}"));
+    assert_eq!(
+        text(&brace, "{{NAME}}{{{NAME}}CANARY}")
+            .ok()
+            .flatten()
+            .as_deref(),
+        Some("{{{CANARY}")
+    );
 }
 
 #[test]
 fn all_kinds_resolve_side_by_side() {
-    let body = Ann { body: Some(BTreeMap::from([("conversationId", "c-9")])), ..ANN };
+    let body = Ann {
+        body: Some(BTreeMap::from([("conversationId", "c-9")])),
+        ..ANN
+    };
     let template = " {{LIBRECHAT_USER_NAME}}-${CANARY}{{NAME}} {{LIBRECHAT_BODY_CONVERSATIONID}}\
         {{LIBRECHAT_USER_EMAILVERIFIED}}{{X}} {{LIBRECHAT_USER_NAME}} ";
-    assert_eq!(text(&body, template), some(" Ann-canaryAnn c-9true{{X}} Ann "));
+    assert_eq!(
+        text(&body, template),
+        some(" Ann-canaryAnn c-9true{{X}} Ann ")
+    );
 }
 
 #[test]
 fn an_absent_field_is_empty_but_an_absent_body_is_missing() {
     let template = "<{{LIBRECHAT_USER_GOOGLEID}}{{LIBRECHAT_BODY_MESSAGEID}}>";
-    let body = Ann { body: Some(BTreeMap::new()), ..ANN };
+    let body = Ann {
+        body: Some(BTreeMap::new()),
+        ..ANN
+    };
     assert_eq!(text(&body, template), some("<>"));
     assert_eq!(text(&ANN, template), Err(vec![Status::Missing]));
 }
@@ -117,10 +175,26 @@ fn an_unknown_name_stays_and_is_reported_but_a_reserved_one_fails() {
     let entries = [("X", "{{A}}{{A}}{{NAME}}", Sink::Header, Scope::Full)];
     let rendered = render(&ANN, Options::default(), &entries).expect("resolved");
     assert_eq!(rendered.values, [Some("{{A}}{{A}}Ann".to_owned())]);
-    let told: Vec<_> = rendered.outcomes.iter().map(|o| (o.placeholder.as_str(), o.status)).collect();
-    assert_eq!(told, [("{{A}}", Status::UnknownName), ("{{NAME}}", Status::Resolved)]);
-    assert_eq!(text(&ANN, "{{LIBRECHAT_OIDC_TOKEN}}"), Err(vec![Status::UnknownName]));
-    assert_eq!(text(&ANN, "{{LIBRECHAT_OPENID_{{X}}}}"), Err(vec![Status::UnknownName]));
+    let told: Vec<_> = rendered
+        .outcomes
+        .iter()
+        .map(|o| (o.placeholder.as_str(), o.status))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("{{A}}", Status::UnknownName),
+            ("{{NAME}}", Status::Resolved)
+        ]
+    );
+    assert_eq!(
+        text(&ANN, "{{LIBRECHAT_OIDC_TOKEN}}"),
+        Err(vec![Status::UnknownName])
+    );
+    assert_eq!(
+        text(&ANN, "{{LIBRECHAT_OPENID_{{X}}}}"),
+        Err(vec![Status::UnknownName])
+    );
 }
 
 #[test]
@@ -131,23 +205,49 @@ fn an_environment_name_not_allowed_or_empty_is_unresolved() {
 
 #[test]
 fn every_failing_placeholder_of_every_entry_is_named_at_once() {
-    let values = Ann { token: Err(Status::Expired), ..ANN };
+    let values = Ann {
+        token: Err(Status::Expired),
+        ..ANN
+    };
     let entries = [
-        ("A", "{{LIBRECHAT_OPENID_TOKEN}}{{LIBRECHAT_OPENID_TOKEN}}${NO}", Sink::Header, Scope::Full),
+        (
+            "A",
+            "{{LIBRECHAT_OPENID_TOKEN}}{{LIBRECHAT_OPENID_TOKEN}}${NO}",
+            Sink::Header,
+            Scope::Full,
+        ),
         ("B", "{{NAME}}", Sink::Header, Scope::Full),
-        ("C", "{{LIBRECHAT_BODY_MESSAGEID}}", Sink::Header, Scope::Full),
+        (
+            "C",
+            "{{LIBRECHAT_BODY_MESSAGEID}}",
+            Sink::Header,
+            Scope::Full,
+        ),
     ];
     let failed = match render(&values, Options::default(), &entries) {
         Err(RenderError::Unresolved(failed)) => failed,
         other => panic!("{other:?}"),
     };
-    let told: Vec<_> = failed.iter().map(|o| (o.entry.as_str(), o.status)).collect();
-    assert_eq!(told, [("A", Status::Expired), ("A", Status::NotAllowed), ("C", Status::Missing)]);
+    let told: Vec<_> = failed
+        .iter()
+        .map(|o| (o.entry.as_str(), o.status))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("A", Status::Expired),
+            ("A", Status::NotAllowed),
+            ("C", Status::Missing)
+        ]
+    );
 }
 
 #[test]
 fn omit_empty_and_keep_do_what_they_say() {
-    let values = Ann { token: Err(Status::NotFederated), ..ANN };
+    let values = Ann {
+        token: Err(Status::NotFederated),
+        ..ANN
+    };
     let template = "a {{LIBRECHAT_OPENID_TOKEN}} b";
     for (on, expected) in [
         (OnUnresolved::Fail, Err(vec![Status::NotFederated])),
@@ -164,52 +264,95 @@ fn a_url_cannot_be_left_out() {
     let failed = one(&ANN, OnUnresolved::Fail, Sink::Url, "${NO}/x");
     assert_eq!(failed, Err(vec![Status::NotAllowed]));
     let template = "https://h/${NO}";
-    assert_eq!(one(&ANN, OnUnresolved::Omit, Sink::Url, template), Err(vec![Status::NotAllowed]));
-    assert_eq!(one(&ANN, OnUnresolved::Empty, Sink::Url, template), some("https://h/"));
+    assert_eq!(
+        one(&ANN, OnUnresolved::Omit, Sink::Url, template),
+        Err(vec![Status::NotAllowed])
+    );
+    assert_eq!(
+        one(&ANN, OnUnresolved::Empty, Sink::Url, template),
+        some("https://h/")
+    );
 }
 
 #[test]
 fn an_empty_bearer_never_leaves() {
-    let values = Ann { token: Ok(""), ..ANN };
-    for template in ["Bearer {{LIBRECHAT_OPENID_TOKEN}}", "{{LIBRECHAT_OPENID_TOKEN}}"] {
-        for (on, expected) in
-            [(OnUnresolved::Fail, Err(vec![Status::Missing])), (OnUnresolved::Omit, Ok(None)), (OnUnresolved::Empty, Ok(None))]
-        {
+    let values = Ann {
+        token: Ok(""),
+        ..ANN
+    };
+    for template in [
+        "Bearer {{LIBRECHAT_OPENID_TOKEN}}",
+        "{{LIBRECHAT_OPENID_TOKEN}}",
+    ] {
+        for (on, expected) in [
+            (OnUnresolved::Fail, Err(vec![Status::Missing])),
+            (OnUnresolved::Omit, Ok(None)),
+            (OnUnresolved::Empty, Ok(None)),
+        ] {
             assert_eq!(one(&values, on, Sink::Header, template), expected);
         }
     }
     let absent = "Basic {{LIBRECHAT_USER_GOOGLEID}}";
-    assert_eq!(one(&ANN, OnUnresolved::Fail, Sink::Header, absent), Err(vec![Status::Missing]));
+    assert_eq!(
+        one(&ANN, OnUnresolved::Fail, Sink::Header, absent),
+        Err(vec![Status::Missing])
+    );
     assert_eq!(one(&ANN, OnUnresolved::Keep, Sink::Env, absent), Ok(None));
     assert_eq!(text(&ANN, absent), some("Basic "));
 }
 
 #[test]
 fn an_unsafe_value_counts_as_unresolved() {
-    let bob = Ann { name: "a\r\nX-Admin: 1", ..ANN };
+    let bob = Ann {
+        name: "a\r\nX-Admin: 1",
+        ..ANN
+    };
     let header = |on| one(&bob, on, Sink::Header, "v {{NAME}}");
     assert_eq!(header(OnUnresolved::Fail), Err(vec![Status::UnsafeValue]));
     assert_eq!(header(OnUnresolved::Omit), Ok(None));
     assert_eq!(header(OnUnresolved::Empty), some("v"));
-    assert_eq!(one(&ANN, OnUnresolved::Keep, Sink::Header, "a\nb"), Ok(None));
+    assert_eq!(
+        one(&ANN, OnUnresolved::Keep, Sink::Header, "a\nb"),
+        Ok(None)
+    );
 }
 
 #[test]
 fn tokens_stay_out_where_they_do_not_belong() {
     for scope in [Scope::NoTokens, Scope::EnvOnly] {
-        let entries = [("args[0]", "--t={{LIBRECHAT_OPENID_TOKEN}}", Sink::Text, scope)];
+        let entries = [(
+            "args[0]",
+            "--t={{LIBRECHAT_OPENID_TOKEN}}",
+            Sink::Text,
+            scope,
+        )];
         assert!(render(&ANN, Options::default(), &entries).is_err());
     }
-    let entries = [("url", "${HOST}/a?t={{LIBRECHAT_OPENID_TOKEN}}", Sink::Url, Scope::Full)];
+    let entries = [(
+        "url",
+        "${HOST}/a?t={{LIBRECHAT_OPENID_TOKEN}}",
+        Sink::Url,
+        Scope::Full,
+    )];
     let rendered = render(&ANN, Options::default(), &entries).expect("allowed here");
-    assert_eq!(rendered.values, [Some("https://env.example/a?t=at-%24%26%241%24%24%5C1%5C0%25s%7B0%7D".to_owned())]);
+    assert_eq!(
+        rendered.values,
+        [Some(
+            "https://env.example/a?t=at-%24%26%241%24%24%5C1%5C0%25s%7B0%7D".to_owned()
+        )]
+    );
 }
 
 #[test]
 fn only_tokens_that_leave_are_released() {
     let entries = [
         ("A", "{{LIBRECHAT_OPENID_TOKEN}}", Sink::Header, Scope::Full),
-        ("B", "{{LIBRECHAT_OPENID_TOKEN@b}}{{NAME}}", Sink::Header, Scope::Full),
+        (
+            "B",
+            "{{LIBRECHAT_OPENID_TOKEN@b}}{{NAME}}",
+            Sink::Header,
+            Scope::Full,
+        ),
     ];
     let rendered = render(&ANN, options(OnUnresolved::Omit), &entries).expect("omitted");
     let released: Vec<_> = rendered.released.into_iter().collect();
@@ -218,11 +361,17 @@ fn only_tokens_that_leave_are_released() {
 
 #[test]
 fn a_user_authored_template_resolves_custom_variables_only() {
-    let user = |on_unresolved| Options { on_unresolved, user_authored: true };
+    let user = |on_unresolved| Options {
+        on_unresolved,
+        user_authored: true,
+    };
     let template = "{{NAME}} {{LIBRECHAT_USER_NAME}} ${CANARY}";
     let entries = [("X", template, Sink::Header, Scope::Full)];
     let rendered = render(&ANN, user(OnUnresolved::Fail), &entries).expect("resolved");
-    assert_eq!(rendered.values, [Some("Ann {{LIBRECHAT_USER_NAME}} ${CANARY}".to_owned())]);
+    assert_eq!(
+        rendered.values,
+        [Some("Ann {{LIBRECHAT_USER_NAME}} ${CANARY}".to_owned())]
+    );
     for name in ["OPENID_TOKEN", "OPENID_ID_TOKEN", "GRAPH_ACCESS_TOKEN"] {
         let template = format!("Bearer {{{{LIBRECHAT_{name}}}}}");
         let entries = [("X", template.as_str(), Sink::Header, Scope::Full)];
@@ -242,6 +391,10 @@ fn the_values_of_a_call_weigh_4_mebibytes_at_most() {
 
 #[test]
 fn nothing_prints_a_value() {
-    let rendered = render(&ANN, Options::default(), &[("X", "${CANARY}", Sink::Text, Scope::Full)]);
+    let rendered = render(
+        &ANN,
+        Options::default(),
+        &[("X", "${CANARY}", Sink::Text, Scope::Full)],
+    );
     assert!(!format!("{rendered:?}").contains("canary"));
 }

@@ -26,7 +26,9 @@ pub struct Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Target")
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,10 +68,21 @@ impl Target {
     ///
     /// # Errors
     /// Every field that has a wrong shape.
-    pub fn mcp_server(object: Map<String, Json>, tokens_in_url: bool) -> Result<(Self, Vec<Entry>), Vec<Violation>> {
+    pub fn mcp_server(
+        object: Map<String, Json>,
+        tokens_in_url: bool,
+    ) -> Result<(Self, Vec<Entry>), Vec<Violation>> {
         let mut reader = Reader::new(object);
         reader.api_key();
-        reader.field("url", Sink::Url, if tokens_in_url { Scope::Full } else { Scope::NoTokens });
+        reader.field(
+            "url",
+            Sink::Url,
+            if tokens_in_url {
+                Scope::Full
+            } else {
+                Scope::NoTokens
+            },
+        );
         reader.field("proxy", Sink::Url, Scope::EnvOnly);
         reader.elements("args");
         reader.members("env", Sink::Env);
@@ -142,7 +155,10 @@ mod tests {
                     return Value::Unresolved(Status::NotAllowed);
                 }
                 Placeholder::Env(_) => "env",
-                Placeholder::OpenId { field: OpenIdField::AccessToken, .. } => "at",
+                Placeholder::OpenId {
+                    field: OpenIdField::AccessToken,
+                    ..
+                } => "at",
                 Placeholder::Custom(_) => return Value::Unresolved(Status::UnknownName),
                 _ => "v",
             }))
@@ -156,10 +172,18 @@ mod tests {
         }
     }
 
-    fn fill(parts: Result<(Target, Vec<Entry>), Vec<Violation>>, on: OnUnresolved) -> Result<Json, RenderError> {
+    fn fill(
+        parts: Result<(Target, Vec<Entry>), Vec<Violation>>,
+        on: OnUnresolved,
+    ) -> Result<Json, RenderError> {
         let (target, entries) = parts.expect("a well-shaped target");
-        let options = Options { on_unresolved: on, user_authored: false };
-        let rendered = Request::new(entries).expect("within the limits").render(&Plain, options)?;
+        let options = Options {
+            on_unresolved: on,
+            user_authored: false,
+        };
+        let rendered = Request::new(entries)
+            .expect("within the limits")
+            .render(&Plain, options)?;
         Ok(Json::Object(target.fill(rendered.values)))
     }
 
@@ -190,8 +214,10 @@ mod tests {
     #[test]
     fn an_endpoint_resolves_its_headers_fully_and_the_rest_from_the_environment() {
         let endpoint = |json| fill(Target::endpoint(object(json)), OnUnresolved::Fail);
-        let resolved = endpoint(json!({"name": "${X}", "baseURL": "${HOST}/v1", "apiKey": "${X}",
-            "headers": {"X-User": "{{LIBRECHAT_USER_ID}}"}}));
+        let resolved = endpoint(
+            json!({"name": "${X}", "baseURL": "${HOST}/v1", "apiKey": "${X}",
+            "headers": {"X-User": "{{LIBRECHAT_USER_ID}}"}}),
+        );
         let expected = json!({"name": "${X}", "baseURL": "https://env.example/v1", "apiKey": "env",
             "headers": {"X-User": "v"}});
         assert_eq!(resolved, Ok(expected));
@@ -203,10 +229,22 @@ mod tests {
     #[test]
     fn an_operators_key_becomes_the_header_it_stands_for() {
         for (api_key, name, value) in [
-            (json!({"authorization_type": "bearer"}), "Authorization", "Bearer env"),
-            (json!({"authorization_type": "basic"}), "Authorization", "Basic env"),
+            (
+                json!({"authorization_type": "bearer"}),
+                "Authorization",
+                "Bearer env",
+            ),
+            (
+                json!({"authorization_type": "basic"}),
+                "Authorization",
+                "Basic env",
+            ),
             (json!({"authorization_type": "custom"}), "X-Api-Key", "env"),
-            (json!({"authorization_type": "custom", "custom_header": "X-K"}), "X-K", "env"),
+            (
+                json!({"authorization_type": "custom", "custom_header": "X-K"}),
+                "X-K",
+                "env",
+            ),
         ] {
             let mut api_key = api_key;
             api_key["source"] = json!("admin");
@@ -215,7 +253,10 @@ mod tests {
             api_key["key"] = json!("${X}");
             let mut headers = json!({});
             headers[name.to_lowercase()] = json!("old");
-            assert_eq!(server(json!({"apiKey": api_key, "headers": headers})), Ok(expected.clone()));
+            assert_eq!(
+                server(json!({"apiKey": api_key, "headers": headers})),
+                Ok(expected.clone())
+            );
             assert_eq!(server(json!({"apiKey": api_key})), Ok(expected));
         }
     }
@@ -231,7 +272,10 @@ mod tests {
         let json = json!({"args": ["${NO}", "a", "${NO}", "b"], "env": {"A": "${NO}", "B": "b"},
             "headers": {"X": "${NO}"}});
         let resolved = fill(Target::mcp_server(object(json), false), OnUnresolved::Omit);
-        assert_eq!(resolved, Ok(json!({"args": ["a", "b"], "env": {"B": "b"}, "headers": {}})));
+        assert_eq!(
+            resolved,
+            Ok(json!({"args": ["a", "b"], "env": {"B": "b"}, "headers": {}}))
+        );
         for field in ["url", "proxy"] {
             let json = object(json!({field: "${NO}"}));
             assert!(fill(Target::mcp_server(json, false), OnUnresolved::Omit).is_err());
@@ -249,8 +293,13 @@ mod tests {
     #[test]
     fn a_token_never_stands_in_an_argument() {
         let failed = server(json!({"args": ["-t", "{{LIBRECHAT_OPENID_TOKEN}}"]}));
-        let Err(RenderError::Unresolved(failed)) = failed else { panic!("{failed:?}") };
-        assert_eq!((failed[0].entry.as_str(), failed[0].status), ("args[1]", Status::NotAllowed));
+        let Err(RenderError::Unresolved(failed)) = failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(
+            (failed[0].entry.as_str(), failed[0].status),
+            ("args[1]", Status::NotAllowed)
+        );
     }
 
     #[test]
@@ -259,7 +308,17 @@ mod tests {
             "headers": {"Host": "x", "X": 1}, "oauth_headers": [], "oauth": true});
         let violations = Target::mcp_server(object(json), false).expect_err("misshapen");
         let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
-        let expected = ["apiKey", "url", "args", "env.A-B", "env.C", "headers.Host", "headers.X", "oauth_headers", "oauth"];
+        let expected = [
+            "apiKey",
+            "url",
+            "args",
+            "env.A-B",
+            "env.C",
+            "headers.Host",
+            "headers.X",
+            "oauth_headers",
+            "oauth",
+        ];
         assert_eq!(fields, expected);
     }
 }

@@ -19,29 +19,46 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(object: Map<String, Json>) -> Self {
-        Self { object, slots: Vec::new(), entries: Vec::new(), violations: Vec::new() }
+        Self {
+            object,
+            slots: Vec::new(),
+            entries: Vec::new(),
+            violations: Vec::new(),
+        }
     }
 
     pub(super) fn done(self) -> Result<(Target, Vec<Entry>), Vec<Violation>> {
         if self.violations.is_empty() {
-            Ok((Target { object: self.object, slots: self.slots }, self.entries))
+            Ok((
+                Target {
+                    object: self.object,
+                    slots: self.slots,
+                },
+                self.entries,
+            ))
         } else {
             Err(self.violations)
         }
     }
 
     fn wrong(&mut self, field: impl Into<String>, description: &'static str) {
-        self.violations.push(Violation { field: field.into(), description });
+        self.violations.push(Violation {
+            field: field.into(),
+            description,
+        });
     }
 
     fn take(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
-        self.entries.push(Entry::new(slot.path(), template, sink, scope));
+        self.entries
+            .push(Entry::new(slot.path(), template, sink, scope));
         self.slots.push(slot);
     }
 
     /// Lets `read` look at a member, which is out of the object for as long and then as it was.
     fn look(&mut self, field: &str, read: impl FnOnce(&mut Self, &Json)) {
-        let Some(value) = self.object.get_mut(field).map(Json::take) else { return };
+        let Some(value) = self.object.get_mut(field).map(Json::take) else {
+            return;
+        };
         read(self, &value);
         if let Some(place) = self.object.get_mut(field) {
             *place = value;
@@ -121,7 +138,8 @@ impl Reader {
                     Ok((name, value)) => self.set_header(&name, value),
                     Err(violation) => self.violations.push(violation),
                 }
-                self.object.insert("apiKey".to_owned(), Json::Object(api_key));
+                self.object
+                    .insert("apiKey".to_owned(), Json::Object(api_key));
             }
             Some(_) => self.wrong("apiKey.key", "must be a string"),
         }
@@ -140,17 +158,27 @@ impl Reader {
 }
 
 fn admin_header(api_key: &Map<String, Json>, key: &str) -> Result<(String, String), Violation> {
-    let wrong = |field: &str, description| Err(Violation { field: field.to_owned(), description });
+    let wrong = |field: &str, description| {
+        Err(Violation {
+            field: field.to_owned(),
+            description,
+        })
+    };
     let authorization = |scheme| Ok(("Authorization".to_owned(), format!("{scheme} {key}")));
     match api_key.get("authorization_type").and_then(Json::as_str) {
         Some("bearer") => authorization("Bearer"),
         Some("basic") => authorization("Basic"),
         Some("custom") => match api_key.get("custom_header") {
             None | Some(Json::Null) => Ok(("X-Api-Key".to_owned(), key.to_owned())),
-            Some(Json::String(name)) if name.is_empty() => Ok(("X-Api-Key".to_owned(), key.to_owned())),
+            Some(Json::String(name)) if name.is_empty() => {
+                Ok(("X-Api-Key".to_owned(), key.to_owned()))
+            }
             Some(Json::String(name)) => Ok((name.clone(), key.to_owned())),
             Some(_) => wrong("apiKey.custom_header", "must be a string"),
         },
-        _ => wrong("apiKey.authorization_type", "must be bearer, basic or custom"),
+        _ => wrong(
+            "apiKey.authorization_type",
+            "must be bearer, basic or custom",
+        ),
     }
 }

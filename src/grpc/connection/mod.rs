@@ -23,7 +23,11 @@ use tracing::{debug, warn};
 const MAX_CONNECTIONS: usize = 1024;
 /// The pause after a failed accept, which is mostly a want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-const LIMITS: Limits = Limits { first_call: Duration::from_secs(10), idle: Duration::from_mins(10), strangers: 128 };
+const LIMITS: Limits = Limits {
+    first_call: Duration::from_secs(10),
+    idle: Duration::from_mins(10),
+    strangers: 128,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -45,14 +49,24 @@ pub fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<Conne
 fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let strangers = Strangers::default();
-    stream::unfold((listener, slots, strangers), move |(listener, slots, strangers)| async move {
-        let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-        let (stream, stranger) = accept(&listener, &strangers, limits.strangers).await;
-        Some((Ok(Connection::new(stream, stranger, slot, limits)), (listener, slots, strangers)))
-    })
+    stream::unfold(
+        (listener, slots, strangers),
+        move |(listener, slots, strangers)| async move {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+            let (stream, stranger) = accept(&listener, &strangers, limits.strangers).await;
+            Some((
+                Ok(Connection::new(stream, stranger, slot, limits)),
+                (listener, slots, strangers),
+            ))
+        },
+    )
 }
 
-async fn accept(listener: &TcpListener, strangers: &Strangers, most: usize) -> (TcpStream, Stranger) {
+async fn accept(
+    listener: &TcpListener,
+    strangers: &Strangers,
+    most: usize,
+) -> (TcpStream, Stranger) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -61,7 +75,9 @@ async fn accept(listener: &TcpListener, strangers: &Strangers, most: usize) -> (
                 }
                 debug!(peer = %peer.ip(), "too many connections without a call");
             }
-            Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection was lost before it was accepted"),
+            Err(error) if is_of_the_peer(&error) => {
+                debug!(%error, "a connection was lost before it was accepted");
+            }
             Err(error) => {
                 warn!(%error, "accept failed");
                 sleep(ACCEPT_PAUSE).await;
@@ -71,7 +87,12 @@ async fn accept(listener: &TcpListener, strangers: &Strangers, most: usize) -> (
 }
 
 fn is_of_the_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
 }
 
 /// How many connections of each address have not been used yet.
@@ -94,7 +115,10 @@ impl Strangers {
             return None;
         }
         *count += 1;
-        Some(Stranger { all: self.clone(), address })
+        Some(Stranger {
+            all: self.clone(),
+            address,
+        })
     }
 }
 
@@ -141,7 +165,11 @@ pub(super) struct OpenCall(Usage);
 
 impl Usage {
     fn new(stranger: Stranger) -> Self {
-        Self(Arc::new(Counts { open: AtomicU64::new(0), admitted: AtomicU64::new(0), stranger: Mutex::new(Some(stranger)) }))
+        Self(Arc::new(Counts {
+            open: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
+            stranger: Mutex::new(Some(stranger)),
+        }))
     }
 
     /// Notes that a call was let in.
@@ -182,12 +210,24 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, stranger: Stranger, slot: OwnedSemaphorePermit, limits: Limits) -> Self {
+    fn new(
+        stream: TcpStream,
+        stranger: Stranger,
+        slot: OwnedSemaphorePermit,
+        limits: Limits,
+    ) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY");
         }
         let look = Box::pin(sleep(limits.first_call));
-        Self { stream, usage: Usage::new(stranger), seen: 0, look, idle: limits.idle, _slot: slot }
+        Self {
+            stream,
+            usage: Usage::new(stranger),
+            seen: 0,
+            look,
+            idle: limits.idle,
+            _slot: slot,
+        }
     }
 
     /// Fails once no call is under way and none was let in since the look before. Writing asks too: who reads nothing stops our reading.
@@ -213,19 +253,31 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.in_use(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.in_use(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.in_use(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }

@@ -9,8 +9,14 @@ const LONG: Duration = Duration::from_mins(10);
 
 async fn accepted(limits: Limits) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
-    let connection = Box::pin(limited(listener, limits)).next().await.expect("a connection").expect("accepted");
+    let peer = TcpStream::connect(listener.local_addr().expect("an address"))
+        .await
+        .expect("connects");
+    let connection = Box::pin(limited(listener, limits))
+        .next()
+        .await
+        .expect("a connection")
+        .expect("accepted");
     (peer, connection)
 }
 
@@ -26,14 +32,26 @@ async fn ends(connection: &mut Connection) {
 
 #[tokio::test]
 async fn a_connection_without_a_call_ends_whatever_it_says() {
-    let (mut peer, mut connection) = accepted(Limits { first_call: SHORT, idle: LONG, strangers: 1 }).await;
-    peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("sent");
+    let (mut peer, mut connection) = accepted(Limits {
+        first_call: SHORT,
+        idle: LONG,
+        strangers: 1,
+    })
+    .await;
+    peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .expect("sent");
     ends(&mut connection).await;
 }
 
 #[tokio::test]
 async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
-    let (_peer, mut connection) = accepted(Limits { first_call: SHORT, idle: SHORT, strangers: 1 }).await;
+    let (_peer, mut connection) = accepted(Limits {
+        first_call: SHORT,
+        idle: SHORT,
+        strangers: 1,
+    })
+    .await;
     let call = connection.connect_info().begin();
     assert!(timeout(SHORT * 5, connection.read_u8()).await.is_err());
     drop(call);
@@ -44,19 +62,36 @@ async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
 async fn one_address_has_few_connections_without_a_call() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let mut connections = Box::pin(limited(listener, Limits { first_call: LONG, idle: LONG, strangers: 2 }));
+    let mut connections = Box::pin(limited(
+        listener,
+        Limits {
+            first_call: LONG,
+            idle: LONG,
+            strangers: 2,
+        },
+    ));
     let mut peers = Vec::new();
     let mut taken = Vec::new();
     for _ in 0..2 {
         peers.push(TcpStream::connect(address).await.expect("connects"));
-        taken.push(connections.next().await.expect("a connection").expect("accepted"));
+        taken.push(
+            connections
+                .next()
+                .await
+                .expect("a connection")
+                .expect("accepted"),
+        );
     }
     let mut third = TcpStream::connect(address).await.expect("connects");
     assert!(timeout(SHORT, connections.next()).await.is_err());
     assert_eq!(third.read(&mut [0]).await.expect("closed"), 0);
     drop(taken[0].connect_info().begin());
     peers.push(TcpStream::connect(address).await.expect("connects"));
-    connections.next().await.expect("a connection").expect("accepted");
+    connections
+        .next()
+        .await
+        .expect("a connection")
+        .expect("accepted");
 }
 
 #[test]

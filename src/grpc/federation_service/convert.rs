@@ -45,7 +45,10 @@ pub(super) fn texts(object: Option<Json>) -> HashMap<String, String> {
         Some(Json::Object(members)) => members,
         _ => Map::new(),
     };
-    members.into_iter().map(|(name, value)| (name, text(Some(value)))).collect()
+    members
+        .into_iter()
+        .map(|(name, value)| (name, text(Some(value))))
+        .collect()
 }
 
 pub(super) fn token_status(status: TokenStatus) -> proto::TokenStatus {

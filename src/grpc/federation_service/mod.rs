@@ -1,28 +1,28 @@
 //! `countersign.v1.FederationService`.
 
+mod convert;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json};
 use tonic::{Request, Response, Status};
 
+use self::convert::{outcomes, text, texts, token_status};
 use super::api::{Api, Asked, answer};
 use super::caller::CallerContext;
-use super::convert::{duration, json_object, proto_struct, time};
+use super::convert::{duration, json_object, proto_struct};
 use super::proto::federation_service_server::FederationService;
-use super::proto::{self, OutcomeStatus, TokenState as WireState, resolve_endpoint_request, resolve_mcp_server_request};
+use super::proto::{self, resolve_endpoint_request, resolve_mcp_server_request};
 use crate::auth::Subject;
 use crate::clock::Timestamp;
 use crate::config::callers::Permission;
 use crate::error::{Result, Violations};
 use crate::federation::placeholder::check_custom_name;
-use crate::federation::render::{Options, Outcome, Rendered};
+use crate::federation::render::{Options, Rendered};
 use crate::federation::request::{Entry, LimitError, Request as Templates};
 use crate::federation::resolve::Context;
 use crate::federation::target::{Target, Violation};
-use crate::federation::vocabulary::{OnUnresolved, Sink, Status as Resolution};
-use crate::federation::{TokenKind, TokenStatus};
-use crate::store::federated_tokens::TokenState;
+use crate::federation::vocabulary::{OnUnresolved, Sink};
 
 /// What the three Resolve requests share.
 struct Wish {
@@ -55,14 +55,26 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolvePlaceholdersRequest>,
     ) -> Result<Response<proto::ResolvePlaceholdersResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         answer(async {
             let mut violations = Violations::default();
             let sink = violations.check("sink", sink(message.sink));
             let read = sink.map(|sink| entries(sink, message.entries, &mut violations));
-            let (names, rendered) = self.resolve(&caller, read, wish!(message), violations, now).await?;
-            let values = names.into_iter().zip(rendered.values).filter_map(|(name, value)| Some((name, value?)));
-            Ok(proto::ResolvePlaceholdersResponse { entries: values.collect(), outcomes: outcomes(rendered.outcomes) })
+            let (names, rendered) = self
+                .resolve(&caller, read, wish!(message), violations, now)
+                .await?;
+            let values = names
+                .into_iter()
+                .zip(rendered.values)
+                .filter_map(|(name, value)| Some((name, value?)));
+            Ok(proto::ResolvePlaceholdersResponse {
+                entries: values.collect(),
+                outcomes: outcomes(rendered.outcomes),
+            })
         })
         .await
     }
@@ -71,12 +83,30 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveEndpointRequest>,
     ) -> Result<Response<proto::ResolveEndpointResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         answer(async {
             let mut violations = Violations::default();
-            let read = message.target.map(|resolve_endpoint_request::Target::Endpoint(endpoint)| Target::endpoint(json_object(endpoint)));
+            let read =
+                message
+                    .target
+                    .map(|resolve_endpoint_request::Target::Endpoint(endpoint)| {
+                        Target::endpoint(json_object(endpoint))
+                    });
             let read = shaped("endpoint", read, &mut violations);
-            let (target, Rendered { values, outcomes: reached, .. }) = self.resolve(&caller, read, wish!(message), violations, now).await?;
+            let (
+                target,
+                Rendered {
+                    values,
+                    outcomes: reached,
+                    ..
+                },
+            ) = self
+                .resolve(&caller, read, wish!(message), violations, now)
+                .await?;
             let mut object = target.fill(values);
             Ok(proto::ResolveEndpointResponse {
                 base_url: text(object.remove("baseURL")),
@@ -92,15 +122,34 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveMcpServerRequest>,
     ) -> Result<Response<proto::ResolveMcpServerResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         answer(async {
             let mut violations = Violations::default();
             // Only a target of the operator's may say that its URL holds a token.
-            let read =
-                message.target.map(|resolve_mcp_server_request::Target::Server(server)| Target::mcp_server(json_object(server), false));
+            let read = message
+                .target
+                .map(|resolve_mcp_server_request::Target::Server(server)| {
+                    Target::mcp_server(json_object(server), false)
+                });
             let read = shaped("server", read, &mut violations);
-            let (target, Rendered { values, outcomes: reached, .. }) = self.resolve(&caller, read, wish!(message), violations, now).await?;
-            Ok(proto::ResolveMcpServerResponse { server: Some(proto_struct(target.fill(values))), outcomes: outcomes(reached) })
+            let (
+                target,
+                Rendered {
+                    values,
+                    outcomes: reached,
+                    ..
+                },
+            ) = self
+                .resolve(&caller, read, wish!(message), violations, now)
+                .await?;
+            Ok(proto::ResolveMcpServerResponse {
+                server: Some(proto_struct(target.fill(values))),
+                outcomes: outcomes(reached),
+            })
         })
         .await
     }
@@ -109,32 +158,67 @@ impl FederationService for Api {
         &self,
         request: Request<proto::GetTokenStatusRequest>,
     ) -> Result<Response<proto::GetTokenStatusResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
         answer(async {
             let mut violations = Violations::default();
-            let subject = self.subject(message.subject, &caller, Permission::FederationActAs, &mut violations)?;
-            let session = self.auth.acting(&violations.finish_with(subject)?, now).await?;
-            let tokens = self.federation.token_status(&session.id, &message.provider).await?;
-            Ok(proto::GetTokenStatusResponse { tokens: tokens.into_iter().map(token_status).collect() })
+            let subject = self.subject(
+                message.subject,
+                &caller,
+                Permission::FederationActAs,
+                &mut violations,
+            )?;
+            let session = self
+                .auth
+                .acting(&violations.finish_with(subject)?, now)
+                .await?;
+            let tokens = self
+                .federation
+                .token_status(&session.id, &message.provider)
+                .await?;
+            Ok(proto::GetTokenStatusResponse {
+                tokens: tokens.into_iter().map(token_status).collect(),
+            })
         })
         .await
     }
 
-    async fn delete_tokens(&self, request: Request<proto::DeleteTokensRequest>) -> Result<Response<proto::DeleteTokensResponse>, Status> {
-        let Asked { caller, message, now } = self.begin(request)?;
-        let Self { auth, federation, .. } = self.clone();
+    async fn delete_tokens(
+        &self,
+        request: Request<proto::DeleteTokensRequest>,
+    ) -> Result<Response<proto::DeleteTokensResponse>, Status> {
+        let Asked {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
+        let Self {
+            auth, federation, ..
+        } = self.clone();
         let mut violations = Violations::default();
-        let subject = self.subject(message.subject, &caller, Permission::FederationActAs, &mut violations)?;
+        let subject = self.subject(
+            message.subject,
+            &caller,
+            Permission::FederationActAs,
+            &mut violations,
+        )?;
         let subject = violations.finish_with(subject)?;
         self.run_to_end(async move {
             match subject {
                 Subject::User(_) => {
                     let who = auth.who(&subject, now).await?;
-                    federation.delete_user_tokens(who.user_id(), &message.provider).await?;
+                    federation
+                        .delete_user_tokens(who.user_id(), &message.provider)
+                        .await?;
                 }
                 Subject::AccessToken(_) | Subject::Session(_) => {
                     let session = auth.acting(&subject, now).await?;
-                    federation.delete_session_tokens(&session.id, &message.provider).await?;
+                    federation
+                        .delete_session_tokens(&session.id, &message.provider)
+                        .await?;
                 }
             }
             Ok(proto::DeleteTokensResponse {})
@@ -158,31 +242,63 @@ impl Api {
             let templates = violations.check("entries", Templates::new(entries).map_err(limit))?;
             Some((target, templates))
         });
-        if read.as_ref().is_some_and(|(_, templates)| templates.needs_env(wish.user_authored)) {
+        if read
+            .as_ref()
+            .is_some_and(|(_, templates)| templates.needs_env(wish.user_authored))
+        {
             caller.require(Permission::FederationTemplateEnv)?;
         }
-        let subject = self.subject(wish.subject, caller, Permission::FederationActAs, &mut violations)?;
-        let min_ttl = violations.check("min_ttl", duration(wish.min_ttl)).flatten().unwrap_or(Duration::ZERO);
+        let subject = self.subject(
+            wish.subject,
+            caller,
+            Permission::FederationActAs,
+            &mut violations,
+        )?;
+        let min_ttl = violations
+            .check("min_ttl", duration(wish.min_ttl))
+            .flatten()
+            .unwrap_or(Duration::ZERO);
         let on_unresolved = violations.check("on_unresolved", on_unresolved(wish.on_unresolved));
         for name in wish.custom_vars.keys() {
             violations.check(&format!("custom_vars[{name:?}]"), check_custom_name(name));
         }
-        let (((target, templates), subject), on_unresolved) = violations.finish_with(read.zip(subject).zip(on_unresolved))?;
-        let options = Options { on_unresolved, user_authored: wish.user_authored };
+        let (((target, templates), subject), on_unresolved) =
+            violations.finish_with(read.zip(subject).zip(on_unresolved))?;
+        let options = Options {
+            on_unresolved,
+            user_authored: wish.user_authored,
+        };
         let session = self.auth.acting(&subject, now).await?;
-        let context = Context { session, body: wish.body, custom_vars: wish.custom_vars, provider: wish.provider, min_ttl, options };
-        Ok((target, self.federation.resolve(&templates, &context, now).await?))
+        let context = Context {
+            session,
+            body: wish.body,
+            custom_vars: wish.custom_vars,
+            provider: wish.provider,
+            min_ttl,
+            options,
+        };
+        Ok((
+            target,
+            self.federation.resolve(&templates, &context, now).await?,
+        ))
     }
 }
 
 /// Sorted by name, so that outcomes come in a stable order.
-fn entries(sink: Sink, templates: HashMap<String, String>, violations: &mut Violations) -> (Vec<String>, Vec<Entry>) {
+fn entries(
+    sink: Sink,
+    templates: HashMap<String, String>,
+    violations: &mut Violations,
+) -> (Vec<String>, Vec<Entry>) {
     let mut templates: Vec<_> = templates.into_iter().collect();
     templates.sort();
     let mut names = Vec::with_capacity(templates.len());
     let mut entries = Vec::with_capacity(templates.len());
     for (name, template) in templates {
-        entries.extend(violations.check(&format!("entries[{name:?}]"), Entry::inline(name.clone(), &template, sink)));
+        entries.extend(violations.check(
+            &format!("entries[{name:?}]"),
+            Entry::inline(name.clone(), &template, sink),
+        ));
         names.push(name);
     }
     (names, entries)
@@ -218,10 +334,16 @@ fn limit(error: LimitError) -> &'static str {
 }
 
 /// A target that was given and has its shape.
-fn shaped<T>(object: &str, read: Option<Result<T, Vec<Violation>>>, violations: &mut Violations) -> Option<T> {
+fn shaped<T>(
+    object: &str,
+    read: Option<Result<T, Vec<Violation>>>,
+    violations: &mut Violations,
+) -> Option<T> {
     match read {
         Some(Ok(target)) => return Some(target),
-        Some(Err(wrong)) => wrong.iter().for_each(|one| violations.add(format!("{object}.{}", one.field), one.description)),
+        Some(Err(wrong)) => wrong
+            .iter()
+            .for_each(|one| violations.add(format!("{object}.{}", one.field), one.description)),
         None => violations.add(object, "is required"),
     }
     None

@@ -54,8 +54,12 @@ impl AccessClaims {
 
     fn is_sound(&self, expected: &Expected<'_>, now: Timestamp) -> bool {
         self.iss == expected.issuer
-            && expected.audience.is_none_or(|audience| self.aud == audience)
-            && [&self.sub, &self.aud, &self.sid, &self.jti, &self.client_id].iter().all(|text| (1..=255).contains(&text.len()))
+            && expected
+                .audience
+                .is_none_or(|audience| self.aud == audience)
+            && [&self.sub, &self.aud, &self.sid, &self.jti, &self.client_id]
+                .iter()
+                .all(|text| (1..=255).contains(&text.len()))
             && self.iat <= now.plus(LEEWAY)
             && self.iat < self.exp
             && self.exp <= self.iat.plus(MAX_LIFETIME)
@@ -69,11 +73,16 @@ mod numeric_date {
     use crate::clock::Timestamp;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        time: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(time.secs())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
         i64::deserialize(deserializer).map(Timestamp::from_secs)
     }
 }
@@ -117,11 +126,20 @@ pub fn verify_access<K: Borrow<VerifyKey>>(
     expected: &Expected<'_>,
     now: Timestamp,
 ) -> Result<AccessClaims, Rejected> {
-    let claims = signed_claims(token, keys).filter(|claims| claims.is_sound(expected, now)).ok_or(Rejected::Invalid)?;
-    if now < claims.exp { Ok(claims) } else { Err(Rejected::Expired(Box::new(claims))) }
+    let claims = signed_claims(token, keys)
+        .filter(|claims| claims.is_sound(expected, now))
+        .ok_or(Rejected::Invalid)?;
+    if now < claims.exp {
+        Ok(claims)
+    } else {
+        Err(Rejected::Expired(Box::new(claims)))
+    }
 }
 
-fn signed_claims<K: Borrow<VerifyKey>>(token: &str, keys: impl FnOnce(&str) -> Option<K>) -> Option<AccessClaims> {
+fn signed_claims<K: Borrow<VerifyKey>>(
+    token: &str,
+    keys: impl FnOnce(&str) -> Option<K>,
+) -> Option<AccessClaims> {
     let compact = Compact::split(token, MAX_LEN)?;
     let header = compact.header()?;
     let header: Header<'_> = members(&header)?;
@@ -129,7 +147,10 @@ fn signed_claims<K: Borrow<VerifyKey>>(token: &str, keys: impl FnOnce(&str) -> O
         return None;
     }
     let key = keys(&header.kid)?;
-    if !key.borrow().accepts(compact.signing_input, compact.signature) {
+    if !key
+        .borrow()
+        .accepts(compact.signing_input, compact.signature)
+    {
         return None;
     }
     members(&compact.payload()?)
@@ -137,7 +158,11 @@ fn signed_claims<K: Borrow<VerifyKey>>(token: &str, keys: impl FnOnce(&str) -> O
 
 /// serde's structs may also be read from an array, hence the look at the first byte.
 fn members<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
-    if json.first() == Some(&b'{') { serde_json::from_slice(json).ok() } else { None }
+    if json.first() == Some(&b'{') {
+        serde_json::from_slice(json).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -83,8 +83,12 @@ impl TryFrom<BanRow> for Ban {
     fn try_from(row: BanRow) -> Result<Self, StoreError> {
         let corrupt = |column| StoreError::corrupt("bans", column, &row.id);
         let target = match (&row.user_id, &row.network) {
-            (Some(user), None) => BanTarget::User(UserId::parse(user).ok_or_else(|| corrupt("user_id"))?),
-            (None, Some(network)) => BanTarget::Network(network.parse().map_err(|_| corrupt("network"))?),
+            (Some(user), None) => {
+                BanTarget::User(UserId::parse(user).ok_or_else(|| corrupt("user_id"))?)
+            }
+            (None, Some(network)) => {
+                BanTarget::Network(network.parse().map_err(|_| corrupt("network"))?)
+            }
             _ => return Err(corrupt("user_id")),
         };
         Ok(Self {
@@ -117,7 +121,11 @@ impl Store {
     pub async fn lift_ban(&self, id: &BanId, now: Timestamp) -> Result<Option<Ban>, StoreError> {
         // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
         let mut tx = self.begin().await?;
-        let row = within!(tx, |db| query_as::<_, BanRow>(LIFT).bind(id.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+        let row = within!(tx, |db| query_as::<_, BanRow>(LIFT)
+            .bind(id.as_str())
+            .bind(now.millis())
+            .fetch_optional(db)
+            .await)?;
         tx.commit().await?;
         let ban = row.map(Ban::try_from).transpose()?;
         if let Some(ban) = &ban {
@@ -130,7 +138,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_ban(&self, user: Option<&UserId>, address: Option<IpAddr>, now: Timestamp) -> Result<Option<Ban>, StoreError> {
+    pub async fn find_ban(
+        &self,
+        user: Option<&UserId>,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Option<Ban>, StoreError> {
         let row = reading!(self, |db| query_as::<_, BanRow>(FIND)
             .bind(user.map(UserId::as_str))
             .bind(address.map(comparable))
@@ -144,7 +157,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list_bans(&self, before: (i64, &str), limit: i64, now: Timestamp) -> Result<Vec<Ban>, StoreError> {
+    pub async fn list_bans(
+        &self,
+        before: (i64, &str),
+        limit: i64,
+        now: Timestamp,
+    ) -> Result<Vec<Ban>, StoreError> {
         let rows = reading!(self, |db| query_as::<_, BanRow>(LIST)
             .bind(now.millis())
             .bind(before.0)
@@ -160,7 +178,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_bans(&self, before: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED).bind(before.millis()).execute(db).await.map(drop))?;
+        writing!(self, |db| query(DELETE_EXPIRED)
+            .bind(before.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -173,7 +195,11 @@ impl Store {
 }
 
 /// Bans within a transaction, which also ends a banned user's sessions.
-pub(super) async fn insert(tx: &mut Tx, ban: &Ban, violation: Option<&ViolationId>) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    ban: &Ban,
+    violation: Option<&ViolationId>,
+) -> Result<(), StoreError> {
     let (user, network) = (ban.target.user(), ban.target.network());
     within!(*tx, |db| query(INSERT)
         .bind(ban.id.as_str())
@@ -196,7 +222,10 @@ pub(super) async fn insert(tx: &mut Tx, ban: &Ban, violation: Option<&ViolationI
 
 /// The bans that a violation made, the user's first.
 pub(super) async fn of_violation(tx: &mut Tx, violation: &str) -> Result<Vec<Ban>, StoreError> {
-    let rows = within!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION).bind(violation).fetch_all(db).await)?;
+    let rows = within!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION)
+        .bind(violation)
+        .fetch_all(db)
+        .await)?;
     rows.into_iter().map(Ban::try_from).collect()
 }
 

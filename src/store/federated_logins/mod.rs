@@ -93,7 +93,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn insert_federated_login(&self, state_hash: &[u8], login: &FederatedLogin) -> Result<(), StoreError> {
+    pub async fn insert_federated_login(
+        &self,
+        state_hash: &[u8],
+        login: &FederatedLogin,
+    ) -> Result<(), StoreError> {
         writing!(self, |db| query(INSERT_LOGIN)
             .bind(state_hash)
             .bind(&login.binding_hash)
@@ -112,10 +116,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn consume_federated_login(&self, state_hash: &[u8]) -> Result<Option<FederatedLogin>, StoreError> {
+    pub async fn consume_federated_login(
+        &self,
+        state_hash: &[u8],
+    ) -> Result<Option<FederatedLogin>, StoreError> {
         // In a transaction, because sqlx drops a failed commit of a lone RETURNING statement on SQLite.
         let mut tx = self.begin().await?;
-        let row = within!(tx, |db| query_as::<_, LoginRow>(CONSUME_LOGIN).bind(state_hash).fetch_optional(db).await)?;
+        let row = within!(tx, |db| query_as::<_, LoginRow>(CONSUME_LOGIN)
+            .bind(state_hash)
+            .fetch_optional(db)
+            .await)?;
         tx.commit().await?;
         Ok(row.map(|row| FederatedLogin {
             binding_hash: row.binding_hash,
@@ -132,7 +142,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_federated_logins(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED_LOGINS).bind(now.millis()).execute(db).await.map(drop))?;
+        writing!(self, |db| query(DELETE_EXPIRED_LOGINS)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -140,12 +154,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_identity(&self, issuer: &str, subject: &str) -> Result<Option<Identity>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, IdentityRow>(FIND_IDENTITY).bind(issuer).bind(subject).fetch_optional(db).await)?;
+    pub async fn find_identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<Identity>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, IdentityRow>(FIND_IDENTITY)
+            .bind(issuer)
+            .bind(subject)
+            .fetch_optional(db)
+            .await)?;
         row.map(|row| {
             Ok(Identity {
-                id: IdentityId::parse(&row.id).ok_or_else(|| StoreError::corrupt("identities", "id", &row.id))?,
-                user_id: UserId::parse(&row.user_id).ok_or_else(|| StoreError::corrupt("identities", "user_id", &row.id))?,
+                id: IdentityId::parse(&row.id)
+                    .ok_or_else(|| StoreError::corrupt("identities", "id", &row.id))?,
+                user_id: UserId::parse(&row.user_id)
+                    .ok_or_else(|| StoreError::corrupt("identities", "user_id", &row.id))?,
             })
         })
         .transpose()
@@ -155,7 +179,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn commit_federated_login(&self, login: ConfirmedLogin) -> Result<Committed, StoreError> {
+    pub async fn commit_federated_login(
+        &self,
+        login: ConfirmedLogin,
+    ) -> Result<Committed, StoreError> {
         let now = login.session.create_time;
         let mut tx = self.begin().await?;
         let mut changed = false;
@@ -165,12 +192,20 @@ impl Store {
                 Err(committed) => return Ok(committed),
             }
         } else {
-            changed = match users::update_profile(&mut tx, &login.session.user_id, &login.user, now).await {
+            changed = match users::update_profile(&mut tx, &login.session.user_id, &login.user, now)
+                .await
+            {
                 // A registration took the address after the statement had looked.
-                Err(StoreError::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => return Ok(Committed::Changed),
+                Err(StoreError::Database(sqlx::Error::Database(error)))
+                    if error.is_unique_violation() =>
+                {
+                    return Ok(Committed::Changed);
+                }
                 updated => updated?,
             };
-            let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else { return Ok(Committed::Changed) };
+            let Some(user) = users::find(&mut tx, login.session.user_id.as_str()).await? else {
+                return Ok(Committed::Changed);
+            };
             user
         };
         if let Opening::Banned(ban) = sessions::opening::insert(&mut tx, &login.session).await? {
@@ -186,9 +221,16 @@ impl Store {
 }
 
 /// Makes a user with their identity, or says what stands against it.
-async fn insert_user(tx: &mut Tx, new: NewUser, identity: &NewIdentity) -> Result<Result<User, Committed>, StoreError> {
+async fn insert_user(
+    tx: &mut Tx,
+    new: NewUser,
+    identity: &NewIdentity,
+) -> Result<Result<User, Committed>, StoreError> {
     if let Some(email) = &new.email {
-        let holder: Option<String> = within!(*tx, |db| query_scalar(EMAIL_TAKEN).bind(email).fetch_optional(db).await)?;
+        let holder: Option<String> = within!(*tx, |db| query_scalar(EMAIL_TAKEN)
+            .bind(email)
+            .fetch_optional(db)
+            .await)?;
         if holder.is_some() {
             // The holder may be the very user of this identity, made by a parallel sign-in.
             let known = within!(*tx, |db| query_as::<_, IdentityRow>(FIND_IDENTITY)
@@ -196,12 +238,18 @@ async fn insert_user(tx: &mut Tx, new: NewUser, identity: &NewIdentity) -> Resul
                 .bind(&identity.subject)
                 .fetch_optional(db)
                 .await)?;
-            return Ok(Err(if known.is_some() { Committed::Changed } else { Committed::EmailInUse }));
+            return Ok(Err(if known.is_some() {
+                Committed::Changed
+            } else {
+                Committed::EmailInUse
+            }));
         }
     }
     let provider = new.provider.clone();
     let now = new.create_time;
-    let Some(user) = users::insert(tx, new, AdminClaim::None).await? else { return Ok(Err(Committed::Changed)) };
+    let Some(user) = users::insert(tx, new, AdminClaim::None).await? else {
+        return Ok(Err(Committed::Changed));
+    };
     let inserted = within!(*tx, |db| query(INSERT_IDENTITY)
         .bind(identity.id.as_str())
         .bind(user.id.as_str())
@@ -212,7 +260,11 @@ async fn insert_user(tx: &mut Tx, new: NewUser, identity: &NewIdentity) -> Resul
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    Ok(if inserted == 1 { Ok(user) } else { Err(Committed::Changed) })
+    Ok(if inserted == 1 {
+        Ok(user)
+    } else {
+        Err(Committed::Changed)
+    })
 }
 
 #[cfg(test)]

@@ -30,15 +30,37 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn revoke_session(&self, id: &SessionId, owner: Option<&UserId>, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_session(
+        &self,
+        id: &SessionId,
+        owner: Option<&UserId>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         retrying!({
             let mut tx = self.begin().await?;
             within!(tx, |db| match owner {
-                Some(owner) =>
-                    query(REVOKE_OWN).bind(id.as_str()).bind(owner.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
-                None => query(REVOKE).bind(id.as_str()).bind(now.millis()).bind(reason).execute(db).await.map(drop),
+                Some(owner) => query(REVOKE_OWN)
+                    .bind(id.as_str())
+                    .bind(owner.as_str())
+                    .bind(now.millis())
+                    .bind(reason)
+                    .execute(db)
+                    .await
+                    .map(drop),
+                None => query(REVOKE)
+                    .bind(id.as_str())
+                    .bind(now.millis())
+                    .bind(reason)
+                    .execute(db)
+                    .await
+                    .map(drop),
             })?;
-            within!(tx, |db| query(DELETE_TOKENS).bind(id.as_str()).execute(db).await.map(drop))?;
+            within!(tx, |db| query(DELETE_TOKENS)
+                .bind(id.as_str())
+                .execute(db)
+                .await
+                .map(drop))?;
             tx.commit().await
         })?;
         self.publish(&Change::SessionRevoked(id.clone()));
@@ -71,13 +93,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now).await?;
-        self.delete_in_batches(DELETE_EXPIRED, now.minus(KEPT_AFTER_END)).await
+        self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now)
+            .await?;
+        self.delete_in_batches(DELETE_EXPIRED, now.minus(KEPT_AFTER_END))
+            .await
     }
 
     /// Repeats a statement until it finds nothing: a batch is short, because SQLite has one writer.
-    async fn delete_in_batches(&self, sql: &'static str, before: Timestamp) -> Result<(), StoreError> {
-        while writing!(self, |db| query(sql).bind(before.millis()).execute(db).await.map(|done| done.rows_affected()))? > 0 {}
+    async fn delete_in_batches(
+        &self,
+        sql: &'static str,
+        before: Timestamp,
+    ) -> Result<(), StoreError> {
+        while writing!(self, |db| query(sql)
+            .bind(before.millis())
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))?
+            > 0
+        {}
         Ok(())
     }
 }
@@ -100,7 +134,11 @@ pub(in crate::store) async fn revoke_all(
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    within!(*tx, |db| query(DELETE_TOKENS_OF_USER).bind(user.as_str()).execute(db).await.map(drop))?;
+    within!(*tx, |db| query(DELETE_TOKENS_OF_USER)
+        .bind(user.as_str())
+        .execute(db)
+        .await
+        .map(drop))?;
     Ok(revoked)
 }
 
@@ -113,8 +151,7 @@ mod tests {
     use crate::store::testing::{on_each_engine, signed_in};
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
-    const IDENTITY: &str =
-        "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ('i', $1, 'openid', 'iss', 'sub', 0)";
+    const IDENTITY: &str = "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ('i', $1, 'openid', 'iss', 'sub', 0)";
     const TOKENS: &str = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, claims, scopes, state, version, update_time)
         VALUES ($1, 'i', 'openid', $2, 0, $2, '', 'ACTIVE', 1, 0)";
 
@@ -126,17 +163,34 @@ mod tests {
     async fn an_expired_session_loses_its_provider_tokens_at_once_and_its_row_after_thirty_days() {
         on_each_engine(async |store| {
             let (user, session) = signed_in(&store, START).await;
-            writing!(store, |db| query(IDENTITY).bind(user.as_str()).execute(db).await.map(drop)).expect("stored");
-            writing!(store, |db| query(TOKENS).bind(session.as_str()).bind([1_u8].as_slice()).execute(db).await.map(drop)).expect("stored");
+            writing!(store, |db| query(IDENTITY)
+                .bind(user.as_str())
+                .execute(db)
+                .await
+                .map(drop))
+            .expect("stored");
+            writing!(store, |db| query(TOKENS)
+                .bind(session.as_str())
+                .bind([1_u8].as_slice())
+                .execute(db)
+                .await
+                .map(drop))
+            .expect("stored");
             let end = START.plus(Duration::from_hours(24));
             let left = async |now| {
                 store.delete_expired_sessions(now).await.expect("deleted");
-                (count(&store, "SELECT COUNT(*) FROM federated_tokens").await, count(&store, "SELECT COUNT(*) FROM sessions").await)
+                (
+                    count(&store, "SELECT COUNT(*) FROM federated_tokens").await,
+                    count(&store, "SELECT COUNT(*) FROM sessions").await,
+                )
             };
             assert_eq!(left(end.minus(Duration::from_millis(1))).await, (1, 1));
             assert_eq!(left(end).await, (0, 1));
             assert_eq!(left(end.plus(KEPT_AFTER_END)).await, (0, 1));
-            assert_eq!(left(end.plus(KEPT_AFTER_END + Duration::from_millis(1))).await, (0, 0));
+            assert_eq!(
+                left(end.plus(KEPT_AFTER_END + Duration::from_millis(1))).await,
+                (0, 0)
+            );
         })
         .await;
     }
@@ -162,9 +216,19 @@ mod tests {
     #[tokio::test]
     async fn no_statement_of_a_call_goes_on_for_ever() {
         on_each_engine(async |store| {
-            let Pools::Postgres(pool) = &store.pools else { return };
-            for (setting, limit) in [("statement_timeout", "8s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")] {
-                let set: String = query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(pool).await.expect("read");
+            let Pools::Postgres(pool) = &store.pools else {
+                return;
+            };
+            for (setting, limit) in [
+                ("statement_timeout", "8s"),
+                ("lock_timeout", "5s"),
+                ("idle_in_transaction_session_timeout", "10s"),
+            ] {
+                let set: String = query_scalar("SELECT current_setting($1)")
+                    .bind(setting)
+                    .fetch_one(pool)
+                    .await
+                    .expect("read");
                 assert_eq!(set, limit);
             }
         })

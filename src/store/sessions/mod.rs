@@ -88,7 +88,9 @@ pub struct UserBan {
 
 impl UserBan {
     fn read(until: i64) -> Self {
-        Self { until: (until != i64::MAX).then(|| time(until)) }
+        Self {
+            until: (until != i64::MAX).then(|| time(until)),
+        }
     }
 
     /// Whether it is still in force.
@@ -181,7 +183,8 @@ impl TryFrom<StateRow> for SessionState {
         Ok(Self {
             id: session_id(&row.id)?,
             user: User {
-                id: UserId::parse(&row.user_id).ok_or_else(|| StoreError::corrupt("sessions", "user_id", &row.id))?,
+                id: UserId::parse(&row.user_id)
+                    .ok_or_else(|| StoreError::corrupt("sessions", "user_id", &row.id))?,
                 email: row.email,
                 email_verified: row.email_verified,
                 name: row.name,
@@ -197,7 +200,11 @@ impl TryFrom<StateRow> for SessionState {
             amr: row.amr,
             salt: row.salt,
             generation: row.generation,
-            client: Client { ip_address: row.ip_address.parse().ok(), user_agent: row.user_agent, device_name: row.device_name },
+            client: Client {
+                ip_address: row.ip_address.parse().ok(),
+                user_agent: row.user_agent,
+                device_name: row.device_name,
+            },
             auth_time: time(row.auth_time),
             create_time: time(row.create_time),
             refresh_time: time(row.refresh_time),
@@ -233,7 +240,10 @@ fn session_id(text: &str) -> Result<SessionId, StoreError> {
 
 /// The address as stored: empty where none was given.
 fn address(client: &Client) -> String {
-    client.ip_address.map(|ip| ip.to_string()).unwrap_or_default()
+    client
+        .ip_address
+        .map(|ip| ip.to_string())
+        .unwrap_or_default()
 }
 
 impl Store {
@@ -241,8 +251,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_session(&self, id: &SessionId, now: Timestamp) -> Result<Option<SessionState>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, StateRow>(FIND).bind(id.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+    pub async fn find_session(
+        &self,
+        id: &SessionId,
+        now: Timestamp,
+    ) -> Result<Option<SessionState>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, StateRow>(FIND)
+            .bind(id.as_str())
+            .bind(now.millis())
+            .fetch_optional(db)
+            .await)?;
         row.map(SessionState::try_from).transpose()
     }
 
@@ -250,8 +268,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_session_by_request(&self, caller: &str, request_id: &str) -> Result<Option<SessionId>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_BY_REQUEST).bind(caller).bind(request_id).fetch_optional(db).await)?;
+    pub async fn find_session_by_request(
+        &self,
+        caller: &str,
+        request_id: &str,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_BY_REQUEST)
+            .bind(caller)
+            .bind(request_id)
+            .fetch_optional(db)
+            .await)?;
         row.map(|row| session_id(&row.id)).transpose()
     }
 
@@ -259,8 +285,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_latest_session(&self, user: &UserId, now: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_LATEST).bind(user.as_str()).bind(now.millis()).fetch_optional(db).await)?;
+    pub async fn find_latest_session(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let row = reading!(self, |db| query_as::<_, IdRow>(FIND_LATEST)
+            .bind(user.as_str())
+            .bind(now.millis())
+            .fetch_optional(db)
+            .await)?;
         row.map(|row| session_id(&row.id)).transpose()
     }
 
@@ -277,9 +311,17 @@ impl Store {
         decide: impl FnOnce(&SessionState) -> Option<Client> + Send,
     ) -> Result<Option<(SessionState, bool)>, StoreError> {
         let mut lane = self.pools.lane().await?;
-        let row = along!(lane.read, |db| query_as::<_, StateRow>(FIND).bind(id.as_str()).bind(now.millis()).fetch_optional(db).await)?;
-        let Some(state) = row.map(SessionState::try_from).transpose()? else { return Ok(None) };
-        let Some(client) = decide(&state) else { return Ok(Some((state, false))) };
+        let row = along!(lane.read, |db| query_as::<_, StateRow>(FIND)
+            .bind(id.as_str())
+            .bind(now.millis())
+            .fetch_optional(db)
+            .await)?;
+        let Some(state) = row.map(SessionState::try_from).transpose()? else {
+            return Ok(None);
+        };
+        let Some(client) = decide(&state) else {
+            return Ok(Some((state, false)));
+        };
         let rotated = along!(lane.write, |db| query(ROTATE)
             .bind(id.as_str())
             .bind(state.generation)

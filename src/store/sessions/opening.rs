@@ -31,11 +31,17 @@ impl Store {
 }
 
 /// Opens a session within a transaction.
-pub(in crate::store) async fn insert(tx: &mut Tx, session: &NewSession) -> Result<Opening, StoreError> {
+pub(in crate::store) async fn insert(
+    tx: &mut Tx,
+    session: &NewSession,
+) -> Result<Opening, StoreError> {
     let user = session.user_id.as_str();
     lock_user(tx, &session.user_id).await?;
-    let banned: Option<i64> =
-        within!(*tx, |db| query_scalar(BANNED_UNTIL).bind(user).bind(session.create_time.millis()).fetch_one(db).await)?;
+    let banned: Option<i64> = within!(*tx, |db| query_scalar(BANNED_UNTIL)
+        .bind(user)
+        .bind(session.create_time.millis())
+        .fetch_one(db)
+        .await)?;
     if let Some(until) = banned {
         return Ok(Opening::Banned(UserBan::read(until)));
     }
@@ -56,11 +62,19 @@ pub(in crate::store) async fn insert(tx: &mut Tx, session: &NewSession) -> Resul
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    Ok(if inserted == 1 { Opening::Opened } else { Opening::Repeated })
+    Ok(if inserted == 1 {
+        Opening::Opened
+    } else {
+        Opening::Repeated
+    })
 }
 
 /// A ban that is being committed and a session that is being opened wait for each other: it ends the session, or the session sees it.
 pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
-    within!(*tx, |db| query(LOCK_USER).bind(user.as_str()).execute(db).await.map(drop))?;
+    within!(*tx, |db| query(LOCK_USER)
+        .bind(user.as_str())
+        .execute(db)
+        .await
+        .map(drop))?;
     Ok(())
 }

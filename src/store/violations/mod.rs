@@ -66,7 +66,9 @@ impl Recorded {
     /// Of the bans that it made, the one that lasts longest.
     #[must_use]
     pub fn longest_ban(&self) -> Option<&Ban> {
-        self.bans.iter().max_by_key(|ban| ban.expire_time.map_or(i64::MAX, Timestamp::millis))
+        self.bans
+            .iter()
+            .max_by_key(|ban| ban.expire_time.map_or(i64::MAX, Timestamp::millis))
     }
 }
 
@@ -82,7 +84,8 @@ impl NewViolation<'_> {
     /// Who is scored. Always in this order, so that parallel violations wait for each other and never in a circle.
     fn targets(&self) -> impl Iterator<Item = BanTarget> {
         let user = self.user.cloned().map(BanTarget::User);
-        user.into_iter().chain(self.address.map(|(_, network)| BanTarget::Network(network)))
+        user.into_iter()
+            .chain(self.address.map(|(_, network)| BanTarget::Network(network)))
     }
 }
 
@@ -113,12 +116,22 @@ impl Store {
             bans.extend(punish(&mut tx, violation, &id, target, penalty).await?);
         }
         let (previous_score, score) = answer.unwrap_or_default();
-        within!(tx, |db| query(ANSWER).bind(id.as_str()).bind(previous_score).bind(score).execute(db).await.map(drop))?;
+        within!(tx, |db| query(ANSWER)
+            .bind(id.as_str())
+            .bind(previous_score)
+            .bind(score)
+            .execute(db)
+            .await
+            .map(drop))?;
         tx.commit().await?;
         if let Some(user) = changed {
             self.publish(&Change::UserChanged(user.clone()));
         }
-        Ok(Recorded { score, previous_score, bans })
+        Ok(Recorded {
+            score,
+            previous_score,
+            bans,
+        })
     }
 
     /// Forgets violations recorded until `before`, and the answers to their request ids.
@@ -126,7 +139,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_violations(&self, before: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED).bind(before.millis()).execute(db).await.map(drop))?;
+        writing!(self, |db| query(DELETE_EXPIRED)
+            .bind(before.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -135,13 +152,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn delete_expired_scores(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED_SCORES).bind(now.millis()).execute(db).await.map(drop))?;
+        writing!(self, |db| query(DELETE_EXPIRED_SCORES)
+            .bind(now.millis())
+            .execute(db)
+            .await
+            .map(drop))?;
         Ok(())
     }
 }
 
 /// Whether this transaction is the one to answer the request id.
-async fn claim(tx: &mut Tx, id: &ViolationId, violation: &NewViolation<'_>) -> Result<bool, StoreError> {
+async fn claim(
+    tx: &mut Tx,
+    id: &ViolationId,
+    violation: &NewViolation<'_>,
+) -> Result<bool, StoreError> {
     let claimed = within!(*tx, |db| query(CLAIM)
         .bind(id.as_str())
         .bind(violation.caller)
@@ -158,14 +183,25 @@ async fn claim(tx: &mut Tx, id: &ViolationId, violation: &NewViolation<'_>) -> R
 }
 
 async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recorded, StoreError> {
-    let row =
-        within!(*tx, |db| query_as::<_, AnswerRow>(FIND_ANSWER).bind(violation.caller).bind(violation.request_id).fetch_one(db).await)?;
+    let row = within!(*tx, |db| query_as::<_, AnswerRow>(FIND_ANSWER)
+        .bind(violation.caller)
+        .bind(violation.request_id)
+        .fetch_one(db)
+        .await)?;
     let bans = bans::of_violation(tx, &row.id).await?;
-    Ok(Recorded { score: row.score, previous_score: row.previous_score, bans })
+    Ok(Recorded {
+        score: row.score,
+        previous_score: row.previous_score,
+        bans,
+    })
 }
 
 /// The target's score with this violation.
-async fn add_score(tx: &mut Tx, violation: &NewViolation<'_>, target: &BanTarget) -> Result<i64, StoreError> {
+async fn add_score(
+    tx: &mut Tx,
+    violation: &NewViolation<'_>,
+    target: &BanTarget,
+) -> Result<i64, StoreError> {
     let (kind, target) = match target {
         BanTarget::User(user) => ("user", user.to_string()),
         BanTarget::Network(network) => ("address", network.to_string()),
@@ -198,7 +234,13 @@ async fn punish(
         }
         (Penalty::Ban { until }, target) => {
             let reason = violation.kind.to_owned();
-            let ban = Ban { id: BanId::new(now), target, reason, create_time: now, expire_time: Some(until) };
+            let ban = Ban {
+                id: BanId::new(now),
+                target,
+                reason,
+                create_time: now,
+                expire_time: Some(until),
+            };
             bans::insert(tx, &ban, Some(id)).await?;
             Ok(Some(ban))
         }

@@ -19,7 +19,11 @@ pub struct Backend {
 impl Backend {
     pub fn new(name: &str, permissions: &[&str]) -> Self {
         let token = new_token().expose_secret().to_owned();
-        Self { name: name.to_owned(), tokens: vec![token], grants: format!("permissions: [{}]", permissions.join(", ")) }
+        Self {
+            name: name.to_owned(),
+            tokens: vec![token],
+            grants: format!("permissions: [{}]", permissions.join(", ")),
+        }
     }
 
     /// Only these audiences are open to it.
@@ -44,15 +48,27 @@ impl Backend {
     }
 
     fn entry(&self) -> String {
-        let hashes: Vec<_> = self.tokens.iter().map(|token| hex::encode(sha256(token.as_bytes()))).collect();
-        format!("  - {{ name: {}, token_sha256: [{}], {} }}\n", self.name, hashes.join(", "), self.grants)
+        let hashes: Vec<_> = self
+            .tokens
+            .iter()
+            .map(|token| hex::encode(sha256(token.as_bytes())))
+            .collect();
+        format!(
+            "  - {{ name: {}, token_sha256: [{}], {} }}\n",
+            self.name,
+            hashes.join(", "),
+            self.grants
+        )
     }
 }
 
 /// A request with a caller's token.
 pub fn sent_with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
+    request.metadata_mut().insert(
+        "authorization",
+        format!("Bearer {token}").parse().expect("ASCII"),
+    );
     request
 }
 
@@ -85,9 +101,18 @@ pub struct Listed {
 
 impl Listed {
     pub fn new(callers: &[(&str, &[&str])]) -> Self {
-        let backends: Vec<_> = callers.iter().map(|(name, permissions)| Backend::new(name, permissions)).collect();
+        let backends: Vec<_> = callers
+            .iter()
+            .map(|(name, permissions)| Backend::new(name, permissions))
+            .collect();
         let file = CallersFile::new(&backends.iter().collect::<Vec<_>>());
-        Self { file, tokens: backends.into_iter().map(|mut backend| backend.tokens.remove(0)).collect() }
+        Self {
+            file,
+            tokens: backends
+                .into_iter()
+                .map(|mut backend| backend.tokens.remove(0))
+                .collect(),
+        }
     }
 
     /// What COUNTERSIGN_CALLERS is set to.

@@ -1,5 +1,8 @@
 //! Calls that many tests make, and what came back.
-#![expect(clippy::unnecessary_wraps, reason = "message fields are optional on the wire")]
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "message fields are optional on the wire"
+)]
 
 use std::time::Duration;
 
@@ -19,30 +22,45 @@ pub fn client() -> Option<ClientContext> {
 }
 
 pub fn client_at(address: &str) -> Option<ClientContext> {
-    Some(ClientContext { ip_address: address.to_owned(), user_agent: "test/1".to_owned(), device_name: "test device".to_owned() })
+    Some(ClientContext {
+        ip_address: address.to_owned(),
+        user_agent: "test/1".to_owned(),
+        device_name: "test device".to_owned(),
+    })
 }
 
 /// Code and reason of an error; its details are all there.
 pub fn reason(status: &Status) -> (Code, String) {
     let details = status.get_error_details();
-    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     assert_eq!(info.domain, "countersign.v1");
-    assert!(details.request_info().is_some(), "no RequestInfo in {status:?}");
+    assert!(
+        details.request_info().is_some(),
+        "no RequestInfo in {status:?}"
+    );
     (status.code(), info.reason.clone())
 }
 
 /// The paths of all invalid fields, sorted.
 pub fn fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
-    let mut fields: Vec<_> =
-        details.bad_request().map_or_else(Vec::new, |bad| bad.field_violations.iter().map(|v| v.field.clone()).collect());
+    let mut fields: Vec<_> = details.bad_request().map_or_else(Vec::new, |bad| {
+        bad.field_violations
+            .iter()
+            .map(|v| v.field.clone())
+            .collect()
+    });
     fields.sort();
     fields
 }
 
 /// How long a refusal says to wait.
 pub fn retry_after(status: &Status) -> Option<Duration> {
-    status.get_details_retry_info().and_then(|info| info.retry_delay)
+    status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay)
 }
 
 /// Asks again while the answer is BUSY, as a backend should, for tests whose parallel calls are not about that.
@@ -66,17 +84,32 @@ pub fn register_request(email: &str) -> RegisterRequest {
 }
 
 pub fn login_request(email: &str, password: &str) -> LoginRequest {
-    LoginRequest { email: email.to_owned(), password: password.to_owned(), client: client() }
+    LoginRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        client: client(),
+    }
 }
 
 impl World<'_> {
     pub async fn register(&self, email: &str) -> User {
         self.secret(PASSWORD);
-        self.auth().register(register_request(email)).await.expect("registered").into_inner().user.expect("a user")
+        self.auth()
+            .register(register_request(email))
+            .await
+            .expect("registered")
+            .into_inner()
+            .user
+            .expect("a user")
     }
 
     pub async fn login(&self, email: &str) -> SignedIn {
-        let answer = self.auth().login(login_request(email, PASSWORD)).await.expect("signed in").into_inner();
+        let answer = self
+            .auth()
+            .login(login_request(email, PASSWORD))
+            .await
+            .expect("signed in")
+            .into_inner();
         let login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
         self.keep_secret(signed_in.tokens.as_ref().expect("tokens"));
         signed_in
@@ -86,7 +119,10 @@ impl World<'_> {
     pub async fn signed_in(&self, email: &str) -> (User, TokenPair) {
         self.register(email).await;
         let signed_in = self.login(email).await;
-        (signed_in.user.expect("a user"), signed_in.tokens.expect("tokens"))
+        (
+            signed_in.user.expect("a user"),
+            signed_in.tokens.expect("tokens"),
+        )
     }
 
     pub fn keep_secret(&self, tokens: &TokenPair) {
@@ -95,32 +131,66 @@ impl World<'_> {
     }
 
     pub async fn verify(&self, access_token: &str) -> VerifyTokenResponse {
-        let request = VerifyTokenRequest { access_token: access_token.to_owned(), audience: String::new() };
-        self.tokens().verify_token(request).await.expect("a verdict, never an error").into_inner()
+        let request = VerifyTokenRequest {
+            access_token: access_token.to_owned(),
+            audience: String::new(),
+        };
+        self.tokens()
+            .verify_token(request)
+            .await
+            .expect("a verdict, never an error")
+            .into_inner()
     }
 
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Status> {
-        let request = RefreshSessionRequest { refresh_token: refresh_token.to_owned(), client: client() };
-        let tokens = self.tokens().refresh_session(request).await?.into_inner().tokens.expect("tokens");
+        let request = RefreshSessionRequest {
+            refresh_token: refresh_token.to_owned(),
+            client: client(),
+        };
+        let tokens = self
+            .tokens()
+            .refresh_session(request)
+            .await?
+            .into_inner()
+            .tokens
+            .expect("tokens");
         self.keep_secret(&tokens);
         Ok(tokens)
     }
 
     pub async fn logout(&self, refresh_token: &str) -> Result<(), Status> {
-        self.auth().logout(LogoutRequest { refresh_token: refresh_token.to_owned() }).await.map(drop)
+        self.auth()
+            .logout(LogoutRequest {
+                refresh_token: refresh_token.to_owned(),
+            })
+            .await
+            .map(drop)
     }
 
     /// A session for a user on the caller's word.
     pub async fn mint(&self, user_id: &str) -> TokenPair {
-        let request = MintSessionRequest { user_id: user_id.to_owned(), ..Default::default() };
-        let tokens = self.tokens().mint_session(request).await.expect("minted").into_inner().tokens.expect("tokens");
+        let request = MintSessionRequest {
+            user_id: user_id.to_owned(),
+            ..Default::default()
+        };
+        let tokens = self
+            .tokens()
+            .mint_session(request)
+            .await
+            .expect("minted")
+            .into_inner()
+            .tokens
+            .expect("tokens");
         self.keep_secret(&tokens);
         tokens
     }
 
     /// Ends a session on the caller's word.
     pub async fn revoke(&self, session_id: &str) {
-        let request = RevokeSessionRequest { session_id: session_id.to_owned(), subject: None };
+        let request = RevokeSessionRequest {
+            session_id: session_id.to_owned(),
+            subject: None,
+        };
         self.tokens().revoke_session(request).await.expect("ended");
     }
 
@@ -134,15 +204,29 @@ impl World<'_> {
     pub async fn federated_login(&self, login: &str) -> Result<(SignedIn, bool), Status> {
         let begun = self.begin_federated_login().await;
         let callback = super::browser::sign_in(&begun.authorization_url, login).await;
-        let answer = self.auth().complete_federated_login(complete_request(&begun, &callback)).await?.into_inner();
-        let complete_federated_login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
+        let answer = self
+            .auth()
+            .complete_federated_login(complete_request(&begun, &callback))
+            .await?
+            .into_inner();
+        let complete_federated_login_response::Result::SignedIn(signed_in) =
+            answer.result.expect("a result");
         self.keep_secret(signed_in.tokens.as_ref().expect("tokens"));
         Ok((signed_in, answer.new_user))
     }
 
     pub async fn begin_federated_login(&self) -> BeginFederatedLoginResponse {
-        let request = BeginFederatedLoginRequest { provider: "openid".to_owned(), return_to: "/c/new".to_owned(), client: client() };
-        let begun = self.auth().begin_federated_login(request).await.expect("begun").into_inner();
+        let request = BeginFederatedLoginRequest {
+            provider: "openid".to_owned(),
+            return_to: "/c/new".to_owned(),
+            client: client(),
+        };
+        let begun = self
+            .auth()
+            .begin_federated_login(request)
+            .await
+            .expect("begun")
+            .into_inner();
         self.secret(&begun.state);
         self.secret(&begun.binding_token);
         begun
@@ -150,7 +234,10 @@ impl World<'_> {
 }
 
 /// What a backend sends when the browser comes back.
-pub fn complete_request(begun: &BeginFederatedLoginResponse, callback: &super::browser::Callback) -> CompleteFederatedLoginRequest {
+pub fn complete_request(
+    begun: &BeginFederatedLoginResponse,
+    callback: &super::browser::Callback,
+) -> CompleteFederatedLoginRequest {
     CompleteFederatedLoginRequest {
         provider: "openid".to_owned(),
         state: callback.state.clone(),
@@ -163,15 +250,21 @@ pub fn complete_request(begun: &BeginFederatedLoginResponse, callback: &super::b
 }
 
 pub fn by_token(access_token: &str) -> Option<Subject> {
-    Some(Subject { subject: Some(subject::Subject::AccessToken(access_token.to_owned())) })
+    Some(Subject {
+        subject: Some(subject::Subject::AccessToken(access_token.to_owned())),
+    })
 }
 
 pub fn by_session(id: &str) -> Option<Subject> {
-    Some(Subject { subject: Some(subject::Subject::SessionId(id.to_owned())) })
+    Some(Subject {
+        subject: Some(subject::Subject::SessionId(id.to_owned())),
+    })
 }
 
 pub fn by_user(id: &str) -> Option<Subject> {
-    Some(Subject { subject: Some(subject::Subject::UserId(id.to_owned())) })
+    Some(Subject {
+        subject: Some(subject::Subject::UserId(id.to_owned())),
+    })
 }
 
 /// The settings of a service that trusts the provider.
@@ -185,6 +278,9 @@ pub fn settings_of(issuer: &str) -> Vec<(&'static str, String)> {
         ("OPENID_CLIENT_ID", CLIENT_ID.to_owned()),
         ("OPENID_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
         ("OPENID_ISSUER", issuer.to_owned()),
-        ("OPENID_SCOPE", "openid profile email offline_access".to_owned()),
+        (
+            "OPENID_SCOPE",
+            "openid profile email offline_access".to_owned(),
+        ),
     ]
 }

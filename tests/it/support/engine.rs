@@ -1,6 +1,9 @@
 //! A fresh database on each engine.
 
-use sqlx::{AssertSqlSafe, Connection as _, Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Type};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Decode, PgConnection, Postgres, Row as _, Sqlite,
+    SqliteConnection, Type,
+};
 use tempfile::TempDir;
 
 /// The encryption keys of databases that have no key file.
@@ -24,19 +27,32 @@ pub async fn on_each_engine(test: impl AsyncFn(&Engine)) {
             test(&postgres).await;
             postgres.drop_database().await;
         }
-        Err(_) => assert!(std::env::var_os("CI").is_none(), "in CI COUNTERSIGN_TEST_POSTGRES must name a server"),
+        Err(_) => assert!(
+            std::env::var_os("CI").is_none(),
+            "in CI COUNTERSIGN_TEST_POSTGRES must name a server"
+        ),
     }
 }
 
 impl Engine {
     pub fn sqlite() -> Self {
-        Self::Sqlite { directory: tempfile::tempdir().expect("a directory") }
+        Self::Sqlite {
+            directory: tempfile::tempdir().expect("a directory"),
+        }
     }
 
     pub async fn postgres(server: String) -> Self {
-        let name = format!("countersign_{}", hex::encode(countersign::secret::random::<8>()));
-        let mut admin = PgConnection::connect(&server).await.expect("the server answers");
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
+        let name = format!(
+            "countersign_{}",
+            hex::encode(countersign::secret::random::<8>())
+        );
+        let mut admin = PgConnection::connect(&server)
+            .await
+            .expect("the server answers");
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut admin)
+            .await
+            .expect("created");
         Self::Postgres { server, name }
     }
 
@@ -51,7 +67,9 @@ impl Engine {
 
     pub fn url(&self) -> String {
         match self {
-            Self::Sqlite { directory } => format!("sqlite:{}", directory.path().join("test.db").display()),
+            Self::Sqlite { directory } => {
+                format!("sqlite:{}", directory.path().join("test.db").display())
+            }
             Self::Postgres { server, name } => {
                 let mut url: url::Url = server.parse().expect("a URL");
                 url.set_path(name);
@@ -66,11 +84,19 @@ impl Engine {
         match self {
             Self::Sqlite { .. } => {
                 let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).execute(&mut db).await.expect("runs").rows_affected()
+                sqlx::query(sql)
+                    .execute(&mut db)
+                    .await
+                    .expect("runs")
+                    .rows_affected()
             }
             Self::Postgres { .. } => {
                 let mut db = PgConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).execute(&mut db).await.expect("runs").rows_affected()
+                sqlx::query(sql)
+                    .execute(&mut db)
+                    .await
+                    .expect("runs")
+                    .rows_affected()
             }
         }
     }
@@ -87,17 +113,28 @@ impl Engine {
 
     async fn value<T>(&self, sql: &str) -> T
     where
-        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+        T: for<'r> Decode<'r, Sqlite>
+            + Type<Sqlite>
+            + for<'r> Decode<'r, Postgres>
+            + Type<Postgres>,
     {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite { .. } => {
                 let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+                sqlx::query(sql)
+                    .fetch_one(&mut db)
+                    .await
+                    .expect("a row")
+                    .get(0)
             }
             Self::Postgres { .. } => {
                 let mut db = PgConnection::connect(&self.url()).await.expect("opens");
-                sqlx::query(sql).fetch_one(&mut db).await.expect("a row").get(0)
+                sqlx::query(sql)
+                    .fetch_one(&mut db)
+                    .await
+                    .expect("a row")
+                    .get(0)
             }
         }
     }
@@ -107,15 +144,23 @@ impl Engine {
     pub async fn take_away(&self) {
         match self {
             Self::Sqlite { .. } => {
-                self.execute("ALTER TABLE sessions RENAME TO sessions_away").await;
+                self.execute("ALTER TABLE sessions RENAME TO sessions_away")
+                    .await;
             }
             Self::Postgres { server, name } => {
-                let mut admin = PgConnection::connect(server).await.expect("the server answers");
+                let mut admin = PgConnection::connect(server)
+                    .await
+                    .expect("the server answers");
                 for sql in [
                     format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
-                    format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"),
+                    format!(
+                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+                    ),
                 ] {
-                    sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await.expect("cut off");
+                    sqlx::query(AssertSqlSafe(sql))
+                        .execute(&mut admin)
+                        .await
+                        .expect("cut off");
                 }
             }
         }
@@ -124,10 +169,13 @@ impl Engine {
     pub async fn give_back(&self) {
         match self {
             Self::Sqlite { .. } => {
-                self.execute("ALTER TABLE sessions_away RENAME TO sessions").await;
+                self.execute("ALTER TABLE sessions_away RENAME TO sessions")
+                    .await;
             }
             Self::Postgres { server, name } => {
-                let mut admin = PgConnection::connect(server).await.expect("the server answers");
+                let mut admin = PgConnection::connect(server)
+                    .await
+                    .expect("the server answers");
                 let sql = AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
                 sqlx::query(sql).execute(&mut admin).await.expect("let in");
             }
@@ -139,20 +187,28 @@ impl Engine {
         match self {
             Self::Sqlite { directory } => {
                 let files = ["test.db", "test.db-wal"].map(|name| directory.path().join(name));
-                files.iter().filter_map(|file| std::fs::read(file).ok()).flatten().collect()
+                files
+                    .iter()
+                    .filter_map(|file| std::fs::read(file).ok())
+                    .flatten()
+                    .collect()
             }
             Self::Postgres { .. } => {
                 let mut db = PgConnection::connect(&self.url()).await.expect("opens");
-                let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
-                    .fetch_all(&mut db)
-                    .await
-                    .expect("tables");
+                let tables: Vec<String> = sqlx::query_scalar(
+                    "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'",
+                )
+                .fetch_all(&mut db)
+                .await
+                .expect("tables");
                 let mut content = Vec::new();
                 for table in tables {
-                    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" t")))
-                        .fetch_all(&mut db)
-                        .await
-                        .expect("rows");
+                    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+                        "SELECT t::text FROM \"{table}\" t"
+                    )))
+                    .fetch_all(&mut db)
+                    .await
+                    .expect("rows");
                     content.extend(rows.join("\n").into_bytes());
                 }
                 content
@@ -162,8 +218,13 @@ impl Engine {
 
     async fn drop_database(self) {
         if let Self::Postgres { server, name } = self {
-            let mut admin = PgConnection::connect(&server).await.expect("the server answers");
-            sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+            let mut admin = PgConnection::connect(&server)
+                .await
+                .expect("the server answers");
+            sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+                .execute(&mut admin)
+                .await
+                .expect("dropped");
         }
     }
 }

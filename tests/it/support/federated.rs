@@ -17,50 +17,87 @@ use super::{calls, client};
 pub fn parameter(url: &str, name: &str) -> String {
     let url = Url::parse(url).expect("a URL");
     let found = url.query_pairs().find(|(key, _)| key == name);
-    found.unwrap_or_else(|| panic!("no {name} in {url}")).1.into_owned()
+    found
+        .unwrap_or_else(|| panic!("no {name} in {url}"))
+        .1
+        .into_owned()
 }
 
 /// What kept a call from resolving: reason, entry and placeholder of each, sorted.
 pub fn failures(status: &Status) -> Vec<(String, String, String)> {
-    let failure = status.get_details_precondition_failure().unwrap_or_else(|| panic!("no PreconditionFailure in {status:?}"));
-    let mut failures: Vec<_> = failure.violations.into_iter().map(|one| (one.r#type, one.subject, one.description)).collect();
+    let failure = status
+        .get_details_precondition_failure()
+        .unwrap_or_else(|| panic!("no PreconditionFailure in {status:?}"));
+    let mut failures: Vec<_> = failure
+        .violations
+        .into_iter()
+        .map(|one| (one.r#type, one.subject, one.description))
+        .collect();
     failures.sort();
     failures
 }
 
 /// A request for the user of an access token.
-pub fn wish(access_token: &str, sink: Sink, entries: &[(&str, &str)]) -> ResolvePlaceholdersRequest {
-    let entries = entries.iter().map(|(name, template)| ((*name).to_owned(), (*template).to_owned())).collect();
-    ResolvePlaceholdersRequest { subject: by_token(access_token), sink: sink.into(), entries, ..Default::default() }
+pub fn wish(
+    access_token: &str,
+    sink: Sink,
+    entries: &[(&str, &str)],
+) -> ResolvePlaceholdersRequest {
+    let entries = entries
+        .iter()
+        .map(|(name, template)| ((*name).to_owned(), (*template).to_owned()))
+        .collect();
+    ResolvePlaceholdersRequest {
+        subject: by_token(access_token),
+        sink: sink.into(),
+        entries,
+        ..Default::default()
+    }
 }
 
 /// A map for `body` and `custom_vars`.
 pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// The statuses of outcomes by entry and placeholder.
 pub fn statuses(outcomes: &[PlaceholderOutcome]) -> BTreeMap<(&str, &str), OutcomeStatus> {
-    outcomes.iter().map(|one| ((one.entry.as_str(), one.placeholder.as_str()), one.status())).collect()
+    outcomes
+        .iter()
+        .map(|one| ((one.entry.as_str(), one.placeholder.as_str()), one.status()))
+        .collect()
 }
 
 impl<'a> World<'a> {
     /// A service that trusts an issuer, with `more` settings.
     pub async fn trusting(engine: &'a Engine, issuer: &str, more: &[(&str, &str)]) -> Self {
         let settings = settings_of(issuer);
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .chain(more.iter().copied())
+            .collect();
         Self::start(engine, &settings).await
     }
 
     /// Signs in at the real provider.
     pub async fn arrive(&self, login: &str) -> (User, TokenPair) {
         let (signed_in, _) = self.federated_login(login).await.expect("signed in");
-        (signed_in.user.expect("a user"), signed_in.tokens.expect("tokens"))
+        (
+            signed_in.user.expect("a user"),
+            signed_in.tokens.expect("tokens"),
+        )
     }
 
     /// Signs in at the hostile provider, whose token endpoint answers what `answer` makes of the login's nonce.
-    pub async fn arrive_at(&self, provider: &Hostile, answer: impl FnOnce(&str) -> String) -> Result<(User, TokenPair, bool), Status> {
+    pub async fn arrive_at(
+        &self,
+        provider: &Hostile,
+        answer: impl FnOnce(&str) -> String,
+    ) -> Result<(User, TokenPair, bool), Status> {
         let begun = self.begin_federated_login().await;
         provider.answer(200, &answer(&parameter(&begun.authorization_url, "nonce")));
         let request = CompleteFederatedLoginRequest {
@@ -71,23 +108,41 @@ impl<'a> World<'a> {
             client: client(),
             ..Default::default()
         };
-        let answer = self.auth().complete_federated_login(request).await?.into_inner();
-        let complete_federated_login_response::Result::SignedIn(signed_in) = answer.result.expect("a result");
+        let answer = self
+            .auth()
+            .complete_federated_login(request)
+            .await?
+            .into_inner();
+        let complete_federated_login_response::Result::SignedIn(signed_in) =
+            answer.result.expect("a result");
         let tokens = signed_in.tokens.expect("tokens");
         self.keep_secret(&tokens);
         Ok((signed_in.user.expect("a user"), tokens, answer.new_user))
     }
 
     /// Resolves and gives the values by name.
-    pub async fn resolve(&self, request: ResolvePlaceholdersRequest) -> Result<BTreeMap<String, String>, Status> {
-        let answer = self.federation().resolve_placeholders(request).await?.into_inner();
+    pub async fn resolve(
+        &self,
+        request: ResolvePlaceholdersRequest,
+    ) -> Result<BTreeMap<String, String>, Status> {
+        let answer = self
+            .federation()
+            .resolve_placeholders(request)
+            .await?
+            .into_inner();
         Ok(answer.entries.into_iter().collect())
     }
 
     /// The user's token of a placeholder, as a header would carry it.
     pub async fn token(&self, access_token: &str, name: &str) -> Result<String, Status> {
         let template = format!("Bearer {{{{LIBRECHAT_OPENID_{name}}}}}");
-        let mut values = self.resolve(wish(access_token, Sink::Header, &[("Authorization", &template)])).await?;
+        let mut values = self
+            .resolve(wish(
+                access_token,
+                Sink::Header,
+                &[("Authorization", &template)],
+            ))
+            .await?;
         let header = values.remove("Authorization").expect("the header");
         let token = header.strip_prefix("Bearer ").expect("a bearer").to_owned();
         assert!(!token.is_empty());
@@ -107,8 +162,17 @@ impl<'a> World<'a> {
 
     /// What is held of one kind of token.
     pub async fn held(&self, access_token: &str, kind: TokenKind) -> Option<TokenStatus> {
-        let request = GetTokenStatusRequest { subject: by_token(access_token), provider: String::new() };
-        let tokens = self.federation().get_token_status(request).await.expect("a status").into_inner().tokens;
+        let request = GetTokenStatusRequest {
+            subject: by_token(access_token),
+            provider: String::new(),
+        };
+        let tokens = self
+            .federation()
+            .get_token_status(request)
+            .await
+            .expect("a status")
+            .into_inner()
+            .tokens;
         tokens.into_iter().find(|token| token.kind() == kind)
     }
 }

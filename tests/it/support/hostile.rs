@@ -14,8 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::provider::CLIENT_ID;
 
-static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
-static OTHER_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
+static KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
+static OTHER_KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
 
 #[derive(Default)]
 struct State {
@@ -35,7 +37,10 @@ impl Hostile {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let issuer = format!("http://{}", listener.local_addr().expect("an address"));
-        let provider = Self { issuer, state: Arc::default() };
+        let provider = Self {
+            issuer,
+            state: Arc::default(),
+        };
         tokio::spawn(provider.clone().serve(listener));
         provider
     }
@@ -74,14 +79,21 @@ impl Hostile {
             "/.well-known/openid-configuration" => (200, self.discovery()),
             "/keys" => (200, json!({ "keys": [jwk(&KEY, "k1")] }).to_string()),
             "/token" => self.with(|state| {
-                state.token_requests.push(request.split_once("\r\n\r\n").unwrap_or_default().1.to_owned());
+                state.token_requests.push(
+                    request
+                        .split_once("\r\n\r\n")
+                        .unwrap_or_default()
+                        .1
+                        .to_owned(),
+                );
                 (state.status, state.body.clone())
             }),
             _ => (404, "{}".to_owned()),
         };
         let length = body.len();
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
     }
 
@@ -101,7 +113,9 @@ async fn read(stream: &mut TcpStream) -> String {
     loop {
         let length = stream.read(&mut buffer).await.unwrap_or(0);
         request.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        let body = request.split_once("\r\n\r\n").map(|(head, body)| (content_length(head), body.len()));
+        let body = request
+            .split_once("\r\n\r\n")
+            .map(|(head, body)| (content_length(head), body.len()));
         if length == 0 || body.is_some_and(|(announced, there)| there >= announced) {
             return request;
         }
@@ -109,7 +123,14 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 fn content_length(head: &str) -> usize {
-    head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0)
+    head.lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
 }
 
 /// A token endpoint's answer with these tokens.
@@ -122,7 +143,10 @@ pub fn tokens(access_token: &str, refresh_token: &str, id_token: &str) -> Value 
 
 /// An ID token as the provider signs it.
 pub fn signed(claims: &Value) -> String {
-    signed_as(&json!({ "alg": "RS256", "kid": "k1", "typ": "JWT" }), claims)
+    signed_as(
+        &json!({ "alg": "RS256", "kid": "k1", "typ": "JWT" }),
+        claims,
+    )
 }
 
 /// Signed with the provider's RSA key whatever the header says.
@@ -144,13 +168,23 @@ pub fn hs256(secret: &[u8], claims: &Value) -> String {
 
 /// Header and claims without a signature.
 pub fn unsigned(header: &Value, claims: &Value) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
 }
 
 fn sign(key: &RsaKeyPair, header: &Value, claims: &Value) -> String {
     let input = unsigned(header, claims);
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input.as_bytes(), &mut signature).expect("a signature");
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        input.as_bytes(),
+        &mut signature,
+    )
+    .expect("a signature");
     format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 

@@ -10,7 +10,9 @@ struct Keep;
 
 impl io::Write for Keep {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        LOG.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -22,7 +24,11 @@ impl io::Write for Keep {
 /// Keeps the log from now on.
 pub fn keep() {
     INSTALL.call_once(|| {
-        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_writer(|| Keep).init();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(|| Keep)
+            .init();
     });
 }
 

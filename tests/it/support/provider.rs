@@ -41,7 +41,10 @@ pub struct Stats {
 impl Stats {
     /// Code exchanges, whatever became of them.
     pub fn exchanges(&self) -> u32 {
-        self.requests.get("authorization_code").copied().unwrap_or(0)
+        self.requests
+            .get("authorization_code")
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Refresh requests, whatever became of them.
@@ -57,13 +60,25 @@ impl Provider {
         let log = NamedTempFile::new().expect("a temporary file");
         let mut child = spawn(&settings, &log);
         let stdout = child.stdout.take().expect("piped");
-        let line = tokio::task::spawn_blocking(move || first_line(stdout)).await.expect("no panic");
+        let line = tokio::task::spawn_blocking(move || first_line(stdout))
+            .await
+            .expect("no panic");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
             let _ = child.kill();
-            panic!("the provider did not start: {}", fs::read_to_string(log.path()).unwrap_or_default())
+            panic!(
+                "the provider did not start: {}",
+                fs::read_to_string(log.path()).unwrap_or_default()
+            )
         });
         let issuer = ready["issuer"].as_str().expect("an issuer").to_owned();
-        Self { issuer, child, http: reqwest::Client::builder().no_proxy().build().expect("a client") }
+        Self {
+            issuer,
+            child,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .expect("a client"),
+        }
     }
 
     pub async fn stats(&self) -> Stats {
@@ -89,7 +104,9 @@ impl Provider {
     /// Waits until so many refresh requests have come.
     pub async fn wait_for_refreshes(&self, count: u32) {
         let seen = async { while self.stats().await.refreshes() < count {} };
-        tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the requests come");
+        tokio::time::timeout(Duration::from_secs(10), seen)
+            .await
+            .expect("the requests come");
     }
 
     async fn control(&self, name: &str, body: Option<Value>) -> Stats {
@@ -112,10 +129,19 @@ impl Drop for Provider {
 
 fn spawn(settings: &Value, log: &NamedTempFile) -> Child {
     let directory: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oidc");
-    assert!(directory.join("node_modules").is_dir(), "run `npm ci` in tests/oidc first (scripts/test does)");
+    assert!(
+        directory.join("node_modules").is_dir(),
+        "run `npm ci` in tests/oidc first (scripts/test does)"
+    );
     let mut command = Command::new("node");
-    command.arg("provider.mjs").current_dir(directory).env("OIDC_SETTINGS", settings.to_string());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.reopen().expect("a second handle"));
+    command
+        .arg("provider.mjs")
+        .current_dir(directory)
+        .env("OIDC_SETTINGS", settings.to_string());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log.reopen().expect("a second handle"));
     command.spawn().expect("Node.js runs")
 }
 

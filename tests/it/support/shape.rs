@@ -6,7 +6,12 @@ use serde_json::Value;
 
 pub fn struct_of(value: &Value) -> Struct {
     let members = value.as_object().expect("an object");
-    Struct { fields: members.iter().map(|(name, value)| (name.clone(), proto_of(value))).collect() }
+    Struct {
+        fields: members
+            .iter()
+            .map(|(name, value)| (name.clone(), proto_of(value)))
+            .collect(),
+    }
 }
 
 fn proto_of(value: &Value) -> ProtoValue {
@@ -15,14 +20,22 @@ fn proto_of(value: &Value) -> ProtoValue {
         Value::Bool(flag) => Kind::BoolValue(*flag),
         Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a number")),
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(proto_of).collect() }),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(proto_of).collect(),
+        }),
         Value::Object(_) => Kind::StructValue(struct_of(value)),
     };
     ProtoValue { kind: Some(kind) }
 }
 
 pub fn json_of(object: Struct) -> Value {
-    Value::Object(object.fields.into_iter().map(|(name, value)| (name, json_of_value(value))).collect())
+    Value::Object(
+        object
+            .fields
+            .into_iter()
+            .map(|(name, value)| (name, json_of_value(value)))
+            .collect(),
+    )
 }
 
 fn json_of_value(value: ProtoValue) -> Value {

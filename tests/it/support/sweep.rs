@@ -7,9 +7,15 @@ use super::logs;
 pub async fn check(engine: &Engine, canaries: &[String]) {
     // As text, because the standard library's search for text is fast even where tests are not optimised.
     let (content, log) = (engine.content().await, logs::kept());
-    let (content, log) = (String::from_utf8_lossy(&content), String::from_utf8_lossy(&log));
+    let (content, log) = (
+        String::from_utf8_lossy(&content),
+        String::from_utf8_lossy(&log),
+    );
     for canary in canaries {
-        assert!(!content.contains(canary), "a secret is in the database: {canary}");
+        assert!(
+            !content.contains(canary),
+            "a secret is in the database: {canary}"
+        );
         assert!(!log.contains(canary), "a secret is in the log: {canary}");
     }
     for (what, sql) in RULES {
@@ -18,7 +24,10 @@ pub async fn check(engine: &Engine, canaries: &[String]) {
 }
 
 const RULES: [(&str, &str); 5] = [
-    ("every session has a generation", "SELECT COUNT(*) FROM sessions WHERE generation < 1"),
+    (
+        "every session has a generation",
+        "SELECT COUNT(*) FROM sessions WHERE generation < 1",
+    ),
     (
         "every user can sign in in some way",
         "SELECT COUNT(*) FROM users u WHERE NOT EXISTS (SELECT 1 FROM passwords p WHERE p.user_id = u.id) AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id)",
@@ -31,5 +40,8 @@ const RULES: [(&str, &str); 5] = [
         "an ended session holds no provider tokens",
         "SELECT COUNT(*) FROM federated_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.revoke_time IS NOT NULL",
     ),
-    ("one signing key is active", "SELECT COUNT(*) - 1 FROM signing_keys WHERE state = 'active'"),
+    (
+        "one signing key is active",
+        "SELECT COUNT(*) - 1 FROM signing_keys WHERE state = 'active'",
+    ),
 ];

@@ -40,7 +40,11 @@ impl<'a> World<'a> {
     /// Starts the service with defaults that do not limit tests, and `settings` over them. The clock stands at the real time.
     pub async fn start(engine: &'a Engine, settings: &[(&str, &str)]) -> Self {
         let mut world = Self::absent(engine);
-        world.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        world.settings.extend(
+            settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         world.resume().await;
         world
     }
@@ -49,15 +53,26 @@ impl<'a> World<'a> {
     pub fn absent(engine: &'a Engine) -> Self {
         logs::keep();
         let mut all: BTreeMap<String, String> = engine.settings().into_iter().collect();
-        let defaults = [("LOGIN_MAX", "10000"), ("REGISTER_MAX", "10000"), ("ALLOW_SOCIAL_LOGIN", "true")];
+        let defaults = [
+            ("LOGIN_MAX", "10000"),
+            ("REGISTER_MAX", "10000"),
+            ("ALLOW_SOCIAL_LOGIN", "true"),
+        ];
         all.extend(defaults.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let clock = Clock::manual(Clock::system().now());
-        Self { clock, engine, settings: all, replica: None, canaries: Mutex::default() }
+        Self {
+            clock,
+            engine,
+            settings: all,
+            replica: None,
+            canaries: Mutex::default(),
+        }
     }
 
     /// Another replica on the same database.
     pub async fn another(&self) -> Result<Replica, StartError> {
-        let config = Config::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
+        let config =
+            Config::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let app = App::start(config, self.clock.clone()).await?;
@@ -65,8 +80,16 @@ impl<'a> World<'a> {
         let served = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
         }));
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("connects");
-        Ok(Replica { channel, stop, served })
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .expect("a URL")
+            .connect()
+            .await
+            .expect("connects");
+        Ok(Replica {
+            channel,
+            stop,
+            served,
+        })
     }
 
     fn replica(&self) -> &Replica {
@@ -115,12 +138,19 @@ impl<'a> World<'a> {
 
     /// What a start ends with that must not succeed.
     pub async fn refused_start(&self) -> String {
-        self.another().await.err().expect("must not start").to_string()
+        self.another()
+            .await
+            .err()
+            .expect("must not start")
+            .to_string()
     }
 
     /// Remembers a text that must never be found in the log or the database.
     pub fn secret(&self, text: &str) {
-        self.canaries.lock().expect("no panic").push(text.to_owned());
+        self.canaries
+            .lock()
+            .expect("no panic")
+            .push(text.to_owned());
     }
 
     /// Stops the service and checks what has to hold after every test.

@@ -54,7 +54,11 @@ impl Idp {
     fn of(provider: Provider, config: OpenIdProvider) -> Self {
         let clock = Clock::manual(NOW);
         let client = OpenIdClient::new(config, &clock).expect("a client");
-        Self { provider, client, clock }
+        Self {
+            provider,
+            client,
+            clock,
+        }
     }
 
     fn claims(&self) -> Value {
@@ -73,21 +77,35 @@ impl Idp {
     async fn login_with(&self, change: impl FnOnce(&mut Value)) -> Result<(Grant, VerifiedClaims)> {
         let mut claims = self.claims();
         change(&mut claims);
-        claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
-        self.provider.token(answer_with(&signed(&json!({"alg": "RS256", "kid": "k1", "typ": "JWT"}), &claims)));
+        claims
+            .as_object_mut()
+            .expect("an object")
+            .retain(|_, value| !value.is_null());
+        self.provider.token(answer_with(&signed(
+            &json!({"alg": "RS256", "kid": "k1", "typ": "JWT"}),
+            &claims,
+        )));
         self.exchange().await
     }
 
     async fn exchange(&self) -> Result<(Grant, VerifiedClaims)> {
-        self.client.exchange("c0de", &"verifier".into(), "n-1", NOW).await
+        self.client
+            .exchange("c0de", &"verifier".into(), "n-1", NOW)
+            .await
     }
 
     async fn refresh(&self) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
-        let owner = Owner { issuer: &self.provider.issuer, subject: "ann-1", nonce: Some("n-1") };
+        let owner = Owner {
+            issuer: &self.provider.issuer,
+            subject: "ann-1",
+            nonce: Some("n-1"),
+        };
         self.client.refresh(&"rt-1".into(), &owner, NOW).await
     }
 }
 
 fn answer_with(id_token: &str) -> Vec<u8> {
-    ok(&json!({"access_token": "at-1", "token_type": "bearer", "expires_in": 3600, "refresh_token": "rt-1", "id_token": id_token}))
+    ok(
+        &json!({"access_token": "at-1", "token_type": "bearer", "expires_in": 3600, "refresh_token": "rt-1", "id_token": id_token}),
+    )
 }

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
-static OTHER_KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
+static KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
+static OTHER_KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"));
 
 #[derive(Default)]
 struct State {
@@ -33,7 +35,10 @@ impl Provider {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let issuer = format!("http://{}", listener.local_addr().expect("an address"));
-        let provider = Self { issuer, state: Arc::default() };
+        let provider = Self {
+            issuer,
+            state: Arc::default(),
+        };
         provider.discovery(|_| {});
         provider.keys(ok(&json!({"keys": [jwk(&KEY, "k1")]})));
         tokio::spawn(provider.clone().serve(listener));
@@ -106,7 +111,9 @@ async fn read(stream: &mut TcpStream) -> String {
     loop {
         let length = stream.read(&mut buffer).await.unwrap_or(0);
         request.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        let body = request.split_once("\r\n\r\n").map(|(head, body)| (content_length(head), body.len()));
+        let body = request
+            .split_once("\r\n\r\n")
+            .map(|(head, body)| (content_length(head), body.len()));
         if length == 0 || body.is_some_and(|(announced, there)| there >= announced) {
             return request;
         }
@@ -114,17 +121,30 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 fn content_length(head: &str) -> usize {
-    head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0)
+    head.lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
 }
 
 pub(super) fn response(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
-    let head =
-        format!("HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
 pub(super) fn ok(body: &Value) -> Vec<u8> {
-    response(200, "application/json; charset=utf-8", body.to_string().as_bytes())
+    response(
+        200,
+        "application/json; charset=utf-8",
+        body.to_string().as_bytes(),
+    )
 }
 
 pub(super) fn jwk_of_other_key(kid: &str) -> Value {
@@ -133,8 +153,12 @@ pub(super) fn jwk_of_other_key(kid: &str) -> Value {
 
 fn jwk(key: &RsaKeyPair, kid: &str) -> Value {
     let public = key.public_key();
-    let encode =
-        |number: aws_lc_rs::rsa::PublicKeyComponents<Vec<u8>>| (URL_SAFE_NO_PAD.encode(number.n), URL_SAFE_NO_PAD.encode(number.e));
+    let encode = |number: aws_lc_rs::rsa::PublicKeyComponents<Vec<u8>>| {
+        (
+            URL_SAFE_NO_PAD.encode(number.n),
+            URL_SAFE_NO_PAD.encode(number.e),
+        )
+    };
     let (n, e) = encode(public.into());
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e})
 }
@@ -150,10 +174,20 @@ pub(super) fn signed_by_other_key(header: &Value, claims: &Value) -> String {
 fn sign(key: &RsaKeyPair, header: &Value, claims: &Value) -> String {
     let input = unsigned(header, claims);
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input.as_bytes(), &mut signature).expect("a signature");
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        input.as_bytes(),
+        &mut signature,
+    )
+    .expect("a signature");
     format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
 }

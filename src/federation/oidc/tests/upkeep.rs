@@ -19,7 +19,10 @@ async fn a_discovery_that_is_not_right_makes_the_provider_unavailable_and_is_tri
         response(200, "application/json", &vec![b' '; 1024 * 1024 + 1]),
     ] {
         idp.provider.raw_discovery(answer);
-        assert!(matches!(idp.client.authorization().await, Err(Error::ProviderUnavailable(_))));
+        assert!(matches!(
+            idp.client.authorization().await,
+            Err(Error::ProviderUnavailable(_))
+        ));
         idp.clock.advance(Duration::from_secs(3));
     }
     for (member, value) in [
@@ -29,8 +32,15 @@ async fn a_discovery_that_is_not_right_makes_the_provider_unavailable_and_is_tri
         ("jwks_uri", json!("https://169.254.169.254/keys")),
         ("code_challenge_methods_supported", json!(["plain"])),
     ] {
-        idp.provider.discovery(|document| document[member] = value.clone());
-        assert!(matches!(idp.client.authorization().await, Err(Error::ProviderUnavailable(_))), "{member} {value}");
+        idp.provider
+            .discovery(|document| document[member] = value.clone());
+        assert!(
+            matches!(
+                idp.client.authorization().await,
+                Err(Error::ProviderUnavailable(_))
+            ),
+            "{member} {value}"
+        );
         idp.clock.advance(Duration::from_secs(3));
     }
     idp.provider.discovery(|_| {});
@@ -40,17 +50,24 @@ async fn a_discovery_that_is_not_right_makes_the_provider_unavailable_and_is_tri
 #[tokio::test]
 async fn a_failed_discovery_is_not_repeated_at_once_and_a_good_one_not_soon() {
     let idp = Idp::start().await;
-    idp.provider.raw_discovery(response(500, "application/json", b"{}"));
+    idp.provider
+        .raw_discovery(response(500, "application/json", b"{}"));
     for _ in 0..3 {
         assert!(idp.client.authorization().await.is_err());
     }
-    assert_eq!(idp.provider.seen("/.well-known/openid-configuration").len(), 1);
+    assert_eq!(
+        idp.provider.seen("/.well-known/openid-configuration").len(),
+        1
+    );
     idp.provider.discovery(|_| {});
     idp.clock.advance(Duration::from_secs(3));
     for _ in 0..3 {
         assert!(idp.client.authorization().await.is_ok());
     }
-    assert_eq!(idp.provider.seen("/.well-known/openid-configuration").len(), 2);
+    assert_eq!(
+        idp.provider.seen("/.well-known/openid-configuration").len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -59,24 +76,40 @@ async fn the_configured_issuer_may_differ_by_what_configurations_append() {
         let provider = Provider::start().await;
         let config = provider_config(&format!("{}{appended}", provider.issuer));
         let idp = Idp::of(provider, config);
-        assert_eq!(idp.client.issuer().await.expect("the pinned issuer"), idp.provider.issuer);
+        assert_eq!(
+            idp.client.issuer().await.expect("the pinned issuer"),
+            idp.provider.issuer
+        );
         idp.login_with(|_| {}).await.expect("a login");
     }
-    let slashed = Idp::start_with(|document| document["issuer"] = json!(format!("{}/", document["issuer"].as_str().expect("text")))).await;
-    assert!(slashed.login_with(|_| {}).await.is_err(), "the pinned issuer has a slash, the token's has none");
+    let slashed = Idp::start_with(|document| {
+        document["issuer"] = json!(format!("{}/", document["issuer"].as_str().expect("text")));
+    })
+    .await;
+    assert!(
+        slashed.login_with(|_| {}).await.is_err(),
+        "the pinned issuer has a slash, the token's has none"
+    );
     let issuer = format!("{}/", slashed.provider.issuer);
-    slashed.login_with(|claims| claims["iss"] = json!(issuer)).await.expect("byte for byte");
+    slashed
+        .login_with(|claims| claims["iss"] = json!(issuer))
+        .await
+        .expect("byte for byte");
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_asked_for_once_in_thirty_seconds() {
     let idp = Idp::start().await;
     idp.login_with(|_| {}).await.expect("a login");
-    idp.provider.keys(ok(&json!({"keys": [jwk_of_other_key("k2")]})));
+    idp.provider
+        .keys(ok(&json!({"keys": [jwk_of_other_key("k2")]})));
     let token = signed_by_other_key(&json!({"alg": "RS256", "kid": "k2"}), &idp.claims());
     idp.provider.token(answer_with(&token));
     for _ in 0..5 {
-        assert!(matches!(idp.exchange().await, Err(Error::IdTokenInvalid(_))));
+        assert!(matches!(
+            idp.exchange().await,
+            Err(Error::IdTokenInvalid(_))
+        ));
     }
     assert_eq!(idp.provider.seen("/keys").len(), 1, "fetched a moment ago");
     idp.clock.advance(Duration::from_secs(30));
@@ -92,7 +125,10 @@ async fn a_replaced_key_without_an_id_is_found_too() {
     let mut key = jwk_of_other_key("k2");
     key.as_object_mut().expect("an object").remove("kid");
     idp.provider.keys(ok(&json!({ "keys": [key] })));
-    idp.provider.token(answer_with(&signed_by_other_key(&json!({"alg": "RS256"}), &idp.claims())));
+    idp.provider.token(answer_with(&signed_by_other_key(
+        &json!({"alg": "RS256"}),
+        &idp.claims(),
+    )));
     idp.exchange().await.expect("the new key");
 }
 
@@ -103,13 +139,17 @@ async fn the_last_good_keys_and_metadata_serve_through_an_outage() {
     idp.provider.keys(response(500, "text/plain", b""));
     idp.provider.raw_discovery(response(500, "text/plain", b""));
     idp.clock.advance(Duration::from_hours(2));
-    idp.login_with(|_| {}).await.expect("a login during the outage");
+    idp.login_with(|_| {})
+        .await
+        .expect("a login during the outage");
 }
 
 #[tokio::test]
 async fn a_refresh_brings_new_tokens_with_or_without_an_id_token() {
     let idp = Idp::start().await;
-    idp.provider.token(ok(&json!({"access_token": "at-2", "expires_in": 60, "scope": "openid"})));
+    idp.provider.token(ok(
+        &json!({"access_token": "at-2", "expires_in": 60, "scope": "openid"}),
+    ));
     let (grant, claims) = idp.refresh().await.expect("renewed");
     assert_eq!((grant.access_token.expose_secret(), claims), ("at-2", None));
     assert!(grant.refresh_token.is_none() && grant.id_token.is_none());
@@ -118,19 +158,40 @@ async fn a_refresh_brings_new_tokens_with_or_without_an_id_token() {
     for nonce in [json!(null), json!("n-1")] {
         let mut claims = idp.claims();
         claims["nonce"] = nonce;
-        idp.provider.token(answer_with(&signed(&json!({"alg": "RS256", "kid": "k1"}), &claims)));
-        assert_eq!(idp.refresh().await.expect("renewed").1.expect("claims").subject(), "ann-1");
+        idp.provider.token(answer_with(&signed(
+            &json!({"alg": "RS256", "kid": "k1"}),
+            &claims,
+        )));
+        assert_eq!(
+            idp.refresh()
+                .await
+                .expect("renewed")
+                .1
+                .expect("claims")
+                .subject(),
+            "ann-1"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refreshed_id_token_of_another_user_issuer_or_login_is_refused() {
     let idp = Idp::start().await;
-    for (name, value) in [("sub", json!("bob")), ("iss", json!("https://evil.example")), ("nonce", json!("another"))] {
+    for (name, value) in [
+        ("sub", json!("bob")),
+        ("iss", json!("https://evil.example")),
+        ("nonce", json!("another")),
+    ] {
         let mut claims = idp.claims();
         claims[name] = value;
-        idp.provider.token(answer_with(&signed(&json!({"alg": "RS256", "kid": "k1"}), &claims)));
-        assert!(matches!(idp.refresh().await, Err(RefreshError::Invalid(_))), "{name}");
+        idp.provider.token(answer_with(&signed(
+            &json!({"alg": "RS256", "kid": "k1"}),
+            &claims,
+        )));
+        assert!(
+            matches!(idp.refresh().await, Err(RefreshError::Invalid(_))),
+            "{name}"
+        );
     }
 }
 
@@ -138,7 +199,10 @@ async fn a_refreshed_id_token_of_another_user_issuer_or_login_is_refused() {
 async fn new_tokens_are_kept_when_only_the_keys_cannot_be_had() {
     let idp = Idp::start().await;
     idp.provider.keys(response(500, "text/plain", b""));
-    idp.provider.token(answer_with(&signed(&json!({"alg": "RS256", "kid": "k1"}), &idp.claims())));
+    idp.provider.token(answer_with(&signed(
+        &json!({"alg": "RS256", "kid": "k1"}),
+        &idp.claims(),
+    )));
     let (grant, claims) = idp.refresh().await.expect("renewed");
     assert!(claims.is_none() && grant.id_token.is_none() && grant.refresh_token.is_some());
 }
@@ -148,21 +212,43 @@ async fn a_failed_refresh_says_whether_the_refresh_token_can_still_be_used() {
     let idp = Idp::start().await;
     let error = |code: &str| json!({ "error": code }).to_string().into_bytes();
     for code in ["invalid_grant", "interaction_required"] {
-        idp.provider.token(response(400, "application/json", &error(code)));
-        assert!(matches!(idp.refresh().await, Err(RefreshError::Refused(refused)) if refused == code));
+        idp.provider
+            .token(response(400, "application/json", &error(code)));
+        assert!(
+            matches!(idp.refresh().await, Err(RefreshError::Refused(refused)) if refused == code)
+        );
     }
-    for (status, body) in
-        [(400, error("invalid_client")), (429, error("slow_down")), (503, Vec::new()), (500, error("invalid_grant")), (403, b"no".to_vec())]
-    {
-        idp.provider.token(response(status, "application/json", &body));
-        assert!(matches!(idp.refresh().await, Err(RefreshError::Transient(_))), "{status}");
+    for (status, body) in [
+        (400, error("invalid_client")),
+        (429, error("slow_down")),
+        (503, Vec::new()),
+        (500, error("invalid_grant")),
+        (403, b"no".to_vec()),
+    ] {
+        idp.provider
+            .token(response(status, "application/json", &body));
+        assert!(
+            matches!(idp.refresh().await, Err(RefreshError::Transient(_))),
+            "{status}"
+        );
     }
-    for answer in [response(200, "application/json", b"{"), b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(), Vec::new()] {
+    for answer in [
+        response(200, "application/json", b"{"),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(),
+        Vec::new(),
+    ] {
         idp.provider.token(answer);
         assert!(matches!(idp.refresh().await, Err(RefreshError::InDoubt(_))));
     }
-    let unknown = Owner { issuer: "https://other.example", subject: "ann-1", nonce: None };
-    assert!(matches!(idp.client.refresh(&"rt-1".into(), &unknown, NOW).await, Err(RefreshError::Transient(_))));
+    let unknown = Owner {
+        issuer: "https://other.example",
+        subject: "ann-1",
+        nonce: None,
+    };
+    assert!(matches!(
+        idp.client.refresh(&"rt-1".into(), &unknown, NOW).await,
+        Err(RefreshError::Transient(_))
+    ));
 }
 
 #[tokio::test]
@@ -174,6 +260,14 @@ async fn the_end_of_the_providers_session_is_offered_where_configured() {
     let idp = Idp::of(idp.provider, config);
     let bare = format!("{}/logout?client_id=chat", idp.provider.issuer);
     assert_eq!(idp.client.end_session_url(None).await, Some(bare.clone()));
-    assert_eq!(idp.client.end_session_url(Some(&"a.b.c".into())).await, Some(format!("{bare}&id_token_hint=a.b.c")));
-    assert_eq!(idp.client.end_session_url(Some(&"x".repeat(2000).into())).await, Some(bare));
+    assert_eq!(
+        idp.client.end_session_url(Some(&"a.b.c".into())).await,
+        Some(format!("{bare}&id_token_hint=a.b.c"))
+    );
+    assert_eq!(
+        idp.client
+            .end_session_url(Some(&"x".repeat(2000).into()))
+            .await,
+        Some(bare)
+    );
 }

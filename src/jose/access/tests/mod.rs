@@ -7,7 +7,10 @@ use super::*;
 use crate::jose::{SigningKey, encode};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const EXPECTED: Expected<'_> = Expected { issuer: "https://id.example", audience: Some("chat") };
+const EXPECTED: Expected<'_> = Expected {
+    issuer: "https://id.example",
+    audience: Some("chat"),
+};
 
 fn key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate_pkcs8()).expect("a key")
@@ -29,7 +32,12 @@ fn claims() -> AccessClaims {
 }
 
 fn verify_at(key: &SigningKey, token: &str, now: Timestamp) -> Result<AccessClaims, Rejected> {
-    verify_access(token, |kid| (kid == key.kid()).then(|| key.verify_key()), &EXPECTED, now)
+    verify_access(
+        token,
+        |kid| (kid == key.kid()).then(|| key.verify_key()),
+        &EXPECTED,
+        now,
+    )
 }
 
 fn verify(key: &SigningKey, token: &str) -> Result<AccessClaims, Rejected> {
@@ -61,7 +69,10 @@ fn a_signed_token_verifies_to_its_claims() {
     let key = key();
     let token = key.sign(&claims());
     assert_eq!(verify(&key, &token), Ok(claims()));
-    let any = Expected { audience: None, ..EXPECTED };
+    let any = Expected {
+        audience: None,
+        ..EXPECTED
+    };
     assert!(verify_access(&token, |_| Some(key.verify_key()), &any, NOW).is_ok());
 }
 
@@ -70,7 +81,10 @@ fn a_token_of_another_key_or_of_no_key_is_invalid() {
     let (key, other) = (key(), self::key());
     let token = key.sign(&claims());
     assert_eq!(verify(&other, &token), Err(Rejected::Invalid));
-    assert_eq!(verify_access(&token, |_| Some(other.verify_key()), &EXPECTED, NOW), Err(Rejected::Invalid));
+    assert_eq!(
+        verify_access(&token, |_| Some(other.verify_key()), &EXPECTED, NOW),
+        Err(Rejected::Invalid)
+    );
 }
 
 #[test]
@@ -82,7 +96,11 @@ fn a_flipped_bit_is_refused_at_every_position() {
             let mut changed = token.clone();
             changed[position] ^= 1 << bit;
             if let Ok(changed) = std::str::from_utf8(&changed) {
-                assert_eq!(verify(&key, changed), Err(Rejected::Invalid), "byte {position}, bit {bit}");
+                assert_eq!(
+                    verify(&key, changed),
+                    Err(Rejected::Invalid),
+                    "byte {position}, bit {bit}"
+                );
             }
         }
     }
@@ -93,13 +111,28 @@ fn an_unsigned_token_is_refused_however_none_is_spelled() {
     let key = key();
     let signed = key.sign(&claims());
     let mut parts = signed.split('.').skip(1);
-    let (payload, signature) = (parts.next().expect("a payload"), parts.next().expect("a signature"));
+    let (payload, signature) = (
+        parts.next().expect("a payload"),
+        parts.next().expect("a signature"),
+    );
     for alg in ["none", "None", "nOnE", "", "EdDSA"] {
-        let header = encode(format!(r#"{{"alg":"{alg}","kid":"{}","typ":"at+jwt"}}"#, key.kid()));
-        assert_eq!(verify(&key, &format!("{header}.{payload}.")), Err(Rejected::Invalid));
-        assert_eq!(verify(&key, &format!("{header}.{payload}")), Err(Rejected::Invalid));
+        let header = encode(format!(
+            r#"{{"alg":"{alg}","kid":"{}","typ":"at+jwt"}}"#,
+            key.kid()
+        ));
+        assert_eq!(
+            verify(&key, &format!("{header}.{payload}.")),
+            Err(Rejected::Invalid)
+        );
+        assert_eq!(
+            verify(&key, &format!("{header}.{payload}")),
+            Err(Rejected::Invalid)
+        );
         if alg != "EdDSA" {
-            assert_eq!(verify(&key, &format!("{header}.{payload}.{signature}")), Err(Rejected::Invalid));
+            assert_eq!(
+                verify(&key, &format!("{header}.{payload}.{signature}")),
+                Err(Rejected::Invalid)
+            );
         }
     }
 }
@@ -108,12 +141,21 @@ fn an_unsigned_token_is_refused_however_none_is_spelled() {
 fn the_public_key_is_no_shared_secret() {
     let key = key();
     let payload = encode(claims().to_json());
-    let header = encode(format!(r#"{{"alg":"HS256","kid":"{}","typ":"at+jwt"}}"#, key.kid()));
+    let header = encode(format!(
+        r#"{{"alg":"HS256","kid":"{}","typ":"at+jwt"}}"#,
+        key.kid()
+    ));
     let input = format!("{header}.{payload}");
     let public = key.verify_key().public();
     for secret in [public.as_slice(), encode(public).as_bytes(), b""] {
-        let mac = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret), input.as_bytes());
-        assert_eq!(verify(&key, &format!("{input}.{}", encode(mac))), Err(Rejected::Invalid));
+        let mac = aws_lc_rs::hmac::sign(
+            &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret),
+            input.as_bytes(),
+        );
+        assert_eq!(
+            verify(&key, &format!("{input}.{}", encode(mac))),
+            Err(Rejected::Invalid)
+        );
     }
 }
 
@@ -122,7 +164,10 @@ fn a_header_with_anything_but_its_three_members_is_refused() {
     let key = key();
     let kid = key.kid();
     let good = format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"at+jwt"}}"#);
-    assert!(verify(&key, &under_header(&key, &good)).is_ok(), "the control");
+    assert!(
+        verify(&key, &under_header(&key, &good)).is_ok(),
+        "the control"
+    );
     for member in [
         r#""jwk":{}"#,
         r#""jku":"https://evil.example""#,
@@ -136,7 +181,11 @@ fn a_header_with_anything_but_its_three_members_is_refused() {
         r#""cty":"JWT""#,
     ] {
         let header = good.replacen('{', &format!("{{{member},"), 1);
-        assert_eq!(verify(&key, &under_header(&key, &header)), Err(Rejected::Invalid), "{header}");
+        assert_eq!(
+            verify(&key, &under_header(&key, &header)),
+            Err(Rejected::Invalid),
+            "{header}"
+        );
     }
     for header in [
         format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"JWT"}}"#),
@@ -145,18 +194,36 @@ fn a_header_with_anything_but_its_three_members_is_refused() {
         r#"{"alg":"EdDSA","typ":"at+jwt"}"#.to_owned(),
         format!(r#"["EdDSA","{kid}","at+jwt"]"#),
     ] {
-        assert_eq!(verify(&key, &under_header(&key, &header)), Err(Rejected::Invalid), "{header}");
+        assert_eq!(
+            verify(&key, &under_header(&key, &header)),
+            Err(Rejected::Invalid),
+            "{header}"
+        );
     }
 }
 
 #[test]
 fn tokens_of_other_kinds_are_refused() {
     let key = key();
-    for token in ["", ".", "..", "...", "a.b.c", "csr_0123456789abcdef", "eyJhbGciOiJFZERTQSJ9..c2ln"] {
+    for token in [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "csr_0123456789abcdef",
+        "eyJhbGciOiJFZERTQSJ9..c2ln",
+    ] {
         assert_eq!(verify(&key, token), Err(Rejected::Invalid), "{token}");
     }
     let good = key.sign(&claims());
-    for token in [format!("{good}."), format!(".{good}"), format!("{good} "), format!("{good}="), good.replacen('.', "..", 1)] {
+    for token in [
+        format!("{good}."),
+        format!(".{good}"),
+        format!("{good} "),
+        format!("{good}="),
+        good.replacen('.', "..", 1),
+    ] {
         assert_eq!(verify(&key, &token), Err(Rejected::Invalid), "{token}");
     }
 }
