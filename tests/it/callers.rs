@@ -1,26 +1,19 @@
-//! Callers: who gets in, what a grant covers, and what belongs to whom.
+//! Callers: who gets in, and what a permission covers.
 
 use std::collections::BTreeMap;
 
 use countersign::config::callers::Permission;
-use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
 use http::uri::PathAndQuery;
 use prost::Message as _;
-use serde_json::json;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::browser::sign_in;
 use crate::support::callers::{Backend, CallersFile, sent_with};
-use crate::support::calls::{
-    PASSWORD, by_session, by_token, by_user, complete_request, login_request, openid_settings,
-    register_request,
-};
-use crate::support::provider::Provider;
-use crate::support::{World, client, on_each_engine, reason};
+use crate::support::calls::{PASSWORD, login_request, register_request};
+use crate::support::{World, on_each_engine, reason};
 
-const CALLERS: &str = "COUNTERSIGN_CALLERS";
+pub(crate) const CALLERS: &str = "COUNTERSIGN_CALLERS";
 
 /// The path of every RPC in the descriptor set.
 fn methods() -> Vec<String> {
@@ -52,12 +45,12 @@ async fn call(world: &World<'_>, path: &str, request: Request<()>) -> Result<(),
 }
 
 /// The permission that the caller lacks, where that is why the call failed.
-fn lacking<T>(answer: &Result<T, Status>) -> Option<String> {
+pub(crate) fn lacking<T>(answer: &Result<T, Status>) -> Option<String> {
     refused_for(answer, "permission")
 }
 
 /// What the caller lacks, by the name in the metadata, where that is why the call failed.
-fn refused_for<T>(answer: &Result<T, Status>, lacking: &str) -> Option<String> {
+pub(crate) fn refused_for<T>(answer: &Result<T, Status>, lacking: &str) -> Option<String> {
     let status = answer
         .as_ref()
         .err()
@@ -177,490 +170,6 @@ async fn a_group_covers_nothing_sensitive() {
     .await;
 }
 
-/// A user with a session that `caller` got.
-async fn signed_in(world: &World<'_>, caller: &Backend, email: &str) -> (User, TokenPair) {
-    world.secret(PASSWORD);
-    world
-        .auth()
-        .register(caller.sends(register_request(email)))
-        .await
-        .expect("registered");
-    let answer = world
-        .auth()
-        .login(caller.sends(login_request(email, PASSWORD)))
-        .await
-        .expect("signed in")
-        .into_inner();
-    let login_response::Result::SignedIn(SignedIn { user, tokens }) =
-        answer.result.expect("a result");
-    let tokens = tokens.expect("tokens");
-    world.keep_secret(&tokens);
-    (user.expect("a user"), tokens)
-}
-
-fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceholdersRequest {
-    let entries = [("X-Test".to_owned(), template.to_owned())].into();
-    ResolvePlaceholdersRequest {
-        subject,
-        sink: Sink::Header.into(),
-        entries,
-        ..Default::default()
-    }
-}
-
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn whom_a_token_does_not_name_only_the_any_forms_reach() {
-    let groups = Backend::new(
-        "groups",
-        &[
-            "auth.*",
-            "token.*",
-            "federation.*",
-            "federation.inline",
-            "federation.tokens",
-        ],
-    );
-    let plain = Backend::new("plain", &["federation.resolve"]);
-    let file = CallersFile::new(&[&groups, &plain]);
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[(CALLERS, file.path())]).await;
-        let (user, tokens) = signed_in(&world, &groups, "ann@example.com").await;
-        let (mut auth, mut sessions, mut federation) =
-            (world.auth(), world.tokens(), world.federation());
-        let id = tokens.session_id.clone();
-        let unnamed = groups.sends(RevokeSessionRequest {
-            session_id: id.clone(),
-            subject: None,
-        });
-        assert_eq!(
-            lacking(&sessions.revoke_session(unnamed).await).as_deref(),
-            Some("token.revoke.any")
-        );
-        let email = groups.sends(GetUserRequest {
-            user: Some(Named::Email("ann@example.com".to_owned())),
-        });
-        assert_eq!(
-            lacking(&auth.get_user(email).await).as_deref(),
-            Some("auth.read.any")
-        );
-        for subject in [
-            by_user(&user.id),
-            by_session(&id),
-            by_user("000000000000000000000000"),
-            by_session("not even an id"),
-        ] {
-            let one = RevokeSessionRequest {
-                session_id: id.clone(),
-                subject: subject.clone(),
-            };
-            assert_eq!(
-                lacking(&sessions.revoke_session(groups.sends(one)).await).as_deref(),
-                Some("token.revoke.any")
-            );
-            let all = RevokeUserSessionsRequest {
-                subject: subject.clone(),
-                except_session_id: String::new(),
-            };
-            assert_eq!(
-                lacking(&sessions.revoke_user_sessions(groups.sends(all)).await).as_deref(),
-                Some("token.revoke.any")
-            );
-            let list = ListSessionsRequest {
-                subject: subject.clone(),
-                ..Default::default()
-            };
-            assert_eq!(
-                lacking(&sessions.list_sessions(groups.sends(list)).await).as_deref(),
-                Some("token.read.any")
-            );
-            let get = GetUserRequest {
-                user: subject.clone().map(Named::Subject),
-            };
-            assert_eq!(
-                lacking(&auth.get_user(groups.sends(get)).await).as_deref(),
-                Some("auth.read.any")
-            );
-            let entries = resolve(subject.clone(), "{{LIBRECHAT_USER_ID}}");
-            assert_eq!(
-                lacking(&federation.resolve_placeholders(groups.sends(entries)).await).as_deref(),
-                Some("federation.act_as")
-            );
-            let status = GetTokenStatusRequest {
-                subject: subject.clone(),
-                provider: String::new(),
-            };
-            assert_eq!(
-                lacking(&federation.get_token_status(groups.sends(status)).await).as_deref(),
-                Some("federation.act_as")
-            );
-            let delete = DeleteTokensRequest {
-                subject,
-                provider: String::new(),
-            };
-            assert_eq!(
-                lacking(&federation.delete_tokens(groups.sends(delete)).await).as_deref(),
-                Some("federation.act_as")
-            );
-        }
-        let own = by_token(&tokens.access_token);
-        let env = federation
-            .resolve_placeholders(groups.sends(resolve(own.clone(), "${HOME}")))
-            .await;
-        assert_eq!(lacking(&env).as_deref(), Some("federation.template_env"));
-        let inline = federation
-            .resolve_placeholders(plain.sends(resolve(own.clone(), "{{LIBRECHAT_USER_ID}}")))
-            .await;
-        assert_eq!(lacking(&inline).as_deref(), Some("federation.inline"));
-        let resolved = federation
-            .resolve_placeholders(groups.sends(resolve(own.clone(), "{{LIBRECHAT_USER_ID}}")))
-            .await
-            .expect("resolved");
-        assert_eq!(resolved.into_inner().entries["X-Test"], user.id);
-        let list = groups.sends(ListSessionsRequest {
-            subject: own,
-            ..Default::default()
-        });
-        assert_eq!(
-            sessions
-                .list_sessions(list)
-                .await
-                .expect("a list")
-                .into_inner()
-                .sessions
-                .len(),
-            1
-        );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_token_of_one_user_opens_nothing_of_another() {
-    let chat = Backend::new("chat", &["auth.*", "token.*"]);
-    let file = CallersFile::new(&[&chat]);
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[(CALLERS, file.path())]).await;
-        let (_, anns) = signed_in(&world, &chat, "ann@example.com").await;
-        let (_, bobs) = signed_in(&world, &chat, "bob@example.com").await;
-        let revoke = RevokeSessionRequest {
-            session_id: bobs.session_id.clone(),
-            subject: by_token(&anns.access_token),
-        };
-        world
-            .tokens()
-            .revoke_session(chat.sends(revoke))
-            .await
-            .expect("a session of nobody's is no error");
-        let all = RevokeUserSessionsRequest {
-            subject: by_token(&anns.access_token),
-            except_session_id: String::new(),
-        };
-        assert_eq!(
-            world
-                .tokens()
-                .revoke_user_sessions(chat.sends(all))
-                .await
-                .expect("ended")
-                .into_inner()
-                .revoked_count,
-            1
-        );
-        let active = async |token: &str| {
-            let request = VerifyTokenRequest {
-                access_token: token.to_owned(),
-                audience: String::new(),
-            };
-            world
-                .tokens()
-                .verify_token(chat.sends(request))
-                .await
-                .expect("a verdict")
-                .into_inner()
-                .active
-        };
-        assert_eq!(
-            (
-                active(&anns.access_token).await,
-                active(&bobs.access_token).await
-            ),
-            (false, true)
-        );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn another_callers_refresh_token_is_refused_and_not_consumed() {
-    let (chat, agents) = (
-        Backend::new("chat", &["auth.sign_in", "token.*"]),
-        Backend::new("agents", &["auth.sign_in", "token.*"]),
-    );
-    let file = CallersFile::new(&[&chat, &agents]);
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[(CALLERS, file.path())]).await;
-        let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
-        let refresh = async |caller: &Backend| {
-            let request = RefreshSessionRequest {
-                refresh_token: tokens.refresh_token.clone(),
-                client: client(),
-            };
-            world
-                .tokens()
-                .refresh_session(caller.sends(request))
-                .await
-                .map(|answer| answer.into_inner().tokens.expect("tokens"))
-        };
-        let refused = (Code::Unauthenticated, "REFRESH_TOKEN_INVALID".to_owned());
-        assert_eq!(
-            reason(&refresh(&agents).await.expect_err("refused")),
-            refused
-        );
-        let logout = agents.sends(LogoutRequest {
-            refresh_token: tokens.refresh_token.clone(),
-        });
-        assert_eq!(
-            reason(&world.auth().logout(logout).await.expect_err("refused")),
-            refused
-        );
-        let next = refresh(&chat).await.expect("refreshed");
-        world.keep_secret(&next);
-        assert_eq!(
-            reason(&refresh(&agents).await.expect_err("no successor for others")),
-            refused
-        );
-        assert_eq!(
-            refresh(&chat)
-                .await
-                .expect("the same successor")
-                .refresh_token,
-            next.refresh_token
-        );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn only_the_caller_that_began_a_federated_login_completes_it() {
-    let provider = Provider::start(json!({})).await;
-    let (chat, agents) = (
-        Backend::new("chat", &["auth.sign_in"]),
-        Backend::new("agents", &["auth.sign_in"]),
-    );
-    let file = CallersFile::new(&[&chat, &agents]);
-    let mut settings = openid_settings(&provider);
-    settings.push((CALLERS, file.path().to_owned()));
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
-        let begun = async || {
-            let request = BeginFederatedLoginRequest {
-                provider: "openid".to_owned(),
-                return_to: String::new(),
-                client: client(),
-            };
-            let begun = world
-                .auth()
-                .begin_federated_login(chat.sends(request))
-                .await
-                .expect("begun")
-                .into_inner();
-            let callback = sign_in(&begun.authorization_url, "bob").await;
-            complete_request(&begun, &callback)
-        };
-        let complete = async |caller: &Backend, request| {
-            world
-                .auth()
-                .complete_federated_login(caller.sends(request))
-                .await
-        };
-        let refused = complete(&agents, begun().await).await.expect_err("refused");
-        assert_eq!(
-            reason(&refused),
-            (Code::Unauthenticated, "STATE_INVALID".to_owned())
-        );
-        assert_eq!(engine.number("SELECT COUNT(*) FROM users").await, 0);
-        complete(&chat, begun().await).await.expect("signed in");
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_caller_with_audiences_verifies_for_no_other_one() {
-    let audience = "https://chat.example";
-    let chat = Backend::new("chat", &["auth.sign_in", "token.*"]).audiences(&[audience]);
-    let agents = Backend::new("agents", &["token.*"]).audiences(&["https://agents.example"]);
-    let file = CallersFile::new(&[&chat, &agents]);
-    on_each_engine(async |engine| {
-        let world = World::start(
-            engine,
-            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", audience)],
-        )
-        .await;
-        let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
-        let verify = async |caller: &Backend, audience: &str| {
-            let request = VerifyTokenRequest {
-                access_token: tokens.access_token.clone(),
-                audience: audience.to_owned(),
-            };
-            let one = world.tokens().verify_token(caller.sends(request)).await;
-            let batch = BatchVerifyTokensRequest {
-                access_tokens: vec![tokens.access_token.clone()],
-                audience: audience.to_owned(),
-            };
-            let many = world
-                .tokens()
-                .batch_verify_tokens(caller.sends(batch))
-                .await;
-            assert_eq!(
-                refused_for(&one, "audience"),
-                refused_for(&many, "audience")
-            );
-            one.map(|answer| answer.into_inner().active)
-        };
-        for asked in ["", audience] {
-            assert!(verify(&chat, asked).await.expect("a verdict"));
-            assert_eq!(
-                refused_for(&verify(&agents, asked).await, "audience").as_deref(),
-                Some(audience)
-            );
-        }
-        assert!(refused_for(&verify(&chat, "https://agents.example").await, "audience").is_some());
-        assert!(
-            !verify(&agents, "https://agents.example")
-                .await
-                .expect("a verdict"),
-            "it is for another audience"
-        );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_caller_without_our_audience_neither_gets_nor_shows_our_tokens() {
-    let audience = "https://chat.example";
-    let chat = Backend::new("chat", &["auth.*"]).audiences(&[audience]);
-    let all = [
-        "auth.*",
-        "token.*",
-        "token.mint",
-        "federation.*",
-        "federation.inline",
-        "federation.tokens",
-        "auth.read.any",
-    ];
-    let agents = Backend::new("agents", &all).audiences(&["https://agents.example"]);
-    let file = CallersFile::new(&[&chat, &agents]);
-    on_each_engine(async |engine| {
-        let world = World::start(
-            engine,
-            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", audience)],
-        )
-        .await;
-        let (user, tokens) = signed_in(&world, &chat, "ann@example.com").await;
-        let (mut auth, mut sessions, mut federation) =
-            (world.auth(), world.tokens(), world.federation());
-        let named = || by_token(&tokens.access_token);
-        let get = GetUserRequest {
-            user: named().map(Named::Subject),
-        };
-        let one = RevokeSessionRequest {
-            session_id: tokens.session_id.clone(),
-            subject: named(),
-        };
-        let many = RevokeUserSessionsRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let status = GetTokenStatusRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let delete = DeleteTokensRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let mint = MintSessionRequest {
-            user_id: user.id.clone(),
-            ..Default::default()
-        };
-        let refresh = RefreshSessionRequest {
-            refresh_token: tokens.refresh_token.clone(),
-            client: client(),
-        };
-        for refused in [
-            refused_for(&auth.get_user(agents.sends(get)).await, "audience"),
-            refused_for(
-                &sessions
-                    .list_sessions(agents.sends(ListSessionsRequest {
-                        subject: named(),
-                        ..Default::default()
-                    }))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &sessions.revoke_session(agents.sends(one)).await,
-                "audience",
-            ),
-            refused_for(
-                &sessions.revoke_user_sessions(agents.sends(many)).await,
-                "audience",
-            ),
-            refused_for(
-                &federation
-                    .resolve_placeholders(agents.sends(resolve(named(), "{{LIBRECHAT_USER_ID}}")))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &federation.get_token_status(agents.sends(status)).await,
-                "audience",
-            ),
-            refused_for(
-                &federation.delete_tokens(agents.sends(delete)).await,
-                "audience",
-            ),
-            refused_for(&sessions.mint_session(agents.sends(mint)).await, "audience"),
-            refused_for(
-                &sessions.refresh_session(agents.sends(refresh)).await,
-                "audience",
-            ),
-            refused_for(
-                &auth
-                    .login(agents.sends(login_request("ann@example.com", PASSWORD)))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &auth
-                    .complete_federated_login(
-                        agents.sends(CompleteFederatedLoginRequest::default()),
-                    )
-                    .await,
-                "audience",
-            ),
-        ] {
-            assert_eq!(refused.as_deref(), Some(audience));
-        }
-        let by_email = agents.sends(GetUserRequest {
-            user: Some(Named::Email("ann@example.com".to_owned())),
-        });
-        auth.get_user(by_email).await.expect("no token is shown");
-        world.end().await;
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_caller_changes_its_token_without_a_gap() {
     on_each_engine(async |engine| {
@@ -709,4 +218,29 @@ async fn a_caller_changes_its_token_without_a_gap() {
         world.end().await;
     })
     .await;
+}
+
+/// A user with a session that `caller` got.
+pub(crate) async fn signed_in(
+    world: &World<'_>,
+    caller: &Backend,
+    email: &str,
+) -> (User, TokenPair) {
+    world.secret(PASSWORD);
+    world
+        .auth()
+        .register(caller.sends(register_request(email)))
+        .await
+        .expect("registered");
+    let answer = world
+        .auth()
+        .login(caller.sends(login_request(email, PASSWORD)))
+        .await
+        .expect("signed in")
+        .into_inner();
+    let login_response::Result::SignedIn(SignedIn { user, tokens }) =
+        answer.result.expect("a result");
+    let tokens = tokens.expect("tokens");
+    world.keep_secret(&tokens);
+    (user.expect("a user"), tokens)
 }

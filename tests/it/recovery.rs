@@ -1,23 +1,16 @@
-//! Restarts, keys and stores that are not what they were.
+//! Restarts, and stores that are not what they were.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use countersign::grpc::proto::*;
-use countersign::jose::SigningKey;
 use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::support::calls::by_user;
 use crate::support::{Engine, World, on_each_engine, reason};
 
-const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
-const OLD: &str = "old:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
-const NEW: &str = "new:AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE=";
-const IMPOSTOR: &str = "old:AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI=";
-
-fn directory(engine: &Engine) -> Option<&Path> {
+pub(crate) fn directory(engine: &Engine) -> Option<&Path> {
     match engine {
         Engine::Sqlite { directory } => Some(directory.path()),
         Engine::Postgres { .. } => None,
@@ -25,7 +18,7 @@ fn directory(engine: &Engine) -> Option<&Path> {
 }
 
 /// All files of a directory with their bytes.
-fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(directory)
         .expect("a directory")
         .map(|entry| entry.expect("an entry").path());
@@ -81,117 +74,6 @@ async fn a_restart_changes_nothing_for_anyone() {
     .await;
 }
 
-#[tokio::test]
-async fn sqlite_keeps_its_key_beside_the_database_for_its_owner_only() {
-    let engine = Engine::sqlite();
-    let world = World::start(&engine, &[]).await;
-    let directory = directory(&engine).expect("SQLite");
-    for file in files(directory) {
-        let mode = fs::metadata(&file.0)
-            .expect("metadata")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600, "{}", file.0.display());
-    }
-    let key = fs::read_to_string(directory.join("test.db.key")).expect("a key file");
-    assert_eq!(key.trim().len(), 64);
-    world.secret(key.trim());
-    world.end().await;
-}
-
-#[tokio::test]
-async fn without_its_own_key_file_a_database_is_refused_and_left_alone() {
-    let engine = Engine::sqlite();
-    let mut world = World::start(&engine, &[]).await;
-    let (_, tokens) = world.signed_in("ann@example.com").await;
-    world.stop().await;
-    let directory = directory(&engine).expect("SQLite");
-    let key_file = directory.join("test.db.key");
-    let key = fs::read(&key_file).expect("a key file");
-
-    fs::remove_file(&key_file).expect("removed");
-    let before = files(directory);
-    let error = world.refused_start().await;
-    assert!(
-        error.contains("test.db.key is missing") && error.contains(KEYS),
-        "{error}"
-    );
-    assert_eq!(files(directory), before);
-
-    let foreign = "ab".repeat(32);
-    for (content, expected) in [
-        (foreign.as_str(), "not those that the data was written with"),
-        ("", "64 hexadecimal"),
-        ("ab", "64 hex"),
-    ] {
-        fs::write(&key_file, content).expect("written");
-        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("set");
-        let error = world.refused_start().await;
-        assert!(error.contains(expected), "{error}");
-        assert_eq!(fs::read_to_string(&key_file).expect("still there"), content);
-    }
-    fs::write(&key_file, &key).expect("written");
-    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).expect("set");
-    let error = world.refused_start().await;
-    assert!(error.contains("can be read by others"), "{error}");
-
-    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("set");
-    world.resume().await;
-    assert!(world.verdict(&tokens.access_token).await.0);
-    world.end().await;
-}
-
-#[tokio::test]
-async fn a_new_key_takes_over_while_the_old_one_still_reads() {
-    on_each_engine(async |engine| {
-        let mut world = World::start(engine, &[(KEYS, OLD)]).await;
-        let (_, tokens) = world.signed_in("ann@example.com").await;
-        world.stop().await;
-        world.set(KEYS, &format!("{NEW},{OLD}"));
-        world.resume().await;
-        assert!(world.verdict(&tokens.access_token).await.0);
-        let next = world
-            .refresh(&tokens.refresh_token)
-            .await
-            .expect("an old key's token");
-        let again = world
-            .refresh(&tokens.refresh_token)
-            .await
-            .expect("within its grace time");
-        assert_eq!(next.refresh_token, again.refresh_token);
-        let third = world
-            .refresh(&next.refresh_token)
-            .await
-            .expect("the new key's token");
-        assert!(world.verdict(&third.access_token).await.0);
-
-        world.stop().await;
-        for wrong in [NEW, IMPOSTOR, &format!("{NEW},{IMPOSTOR}")] {
-            world.set(KEYS, wrong);
-            let error = world.refused_start().await;
-            assert!(error.contains("key"), "{error}");
-            assert!(
-                !error.contains("AgIC") && !error.contains("AwMD"),
-                "{error}"
-            );
-        }
-        world.set(KEYS, NEW);
-        let error = world.refused_start().await;
-        assert!(
-            error.contains(r#""old""#) && error.contains(KEYS),
-            "the missing key is named: {error}"
-        );
-        world.set(KEYS, &format!("{NEW},{OLD}"));
-        world.resume().await;
-        world
-            .refresh(&third.refresh_token)
-            .await
-            .expect("nothing was lost");
-        world.end().await;
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn replicas_that_start_at_once_on_an_empty_database_agree() {
     for _ in 0..5 {
@@ -242,71 +124,6 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
         world.end().await;
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_signing_key_that_was_tampered_with_is_refused_at_the_start() {
-    on_each_engine(async |engine| {
-        let mut world = World::start(engine, &[]).await;
-        let (_, tokens) = world.signed_in("ann@example.com").await;
-        world.stop().await;
-        for column in ["private_key", "public_key"] {
-            let good = engine
-                .bytes(&format!("SELECT {column} FROM signing_keys"))
-                .await;
-            let middle = good.len() / 2;
-            let mut flipped = good.clone();
-            flipped[middle] ^= 1;
-            for bad in [flipped, good[..middle].to_vec(), Vec::new()] {
-                set_bytes(engine, column, &bad).await;
-                let error = world.refused_start().await;
-                assert!(error.contains("key"), "{column}: {error}");
-                assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 1);
-            }
-            set_bytes(engine, column, &good).await;
-        }
-        world.resume().await;
-        assert!(world.verdict(&tokens.access_token).await.0);
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_public_half_that_was_put_into_the_database_is_no_signing_key() {
-    on_each_engine(async |engine| {
-        let mut world = World::start(engine, &[]).await;
-        world.stop().await;
-        let foreign = SigningKey::from_pkcs8(&SigningKey::generate_pkcs8()).expect("a key");
-        let (kid, public) = (foreign.kid(), literal(engine, foreign.verify_key().public()));
-        let added = format!(
-            "INSERT INTO signing_keys (id, algorithm, public_key, private_key, state, create_time)
-            SELECT '{kid}', algorithm, {public}, private_key, 'retired', create_time FROM signing_keys"
-        );
-        engine.execute(&added).await;
-        let error = world.refused_start().await;
-        assert!(error.contains(kid), "{error}");
-        engine.execute(&format!("DELETE FROM signing_keys WHERE id = '{kid}'")).await;
-        world.resume().await;
-        world.end().await;
-    })
-    .await;
-}
-
-fn literal(engine: &Engine, bytes: &[u8]) -> String {
-    let hex = hex::encode(bytes);
-    if directory(engine).is_some() {
-        format!("X'{hex}'")
-    } else {
-        format!("'\\x{hex}'::bytea")
-    }
-}
-
-async fn set_bytes(engine: &Engine, column: &str, bytes: &[u8]) {
-    let literal = literal(engine, bytes);
-    engine
-        .execute(&format!("UPDATE signing_keys SET {column} = {literal}"))
-        .await;
 }
 
 #[tokio::test]

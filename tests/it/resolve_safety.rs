@@ -1,25 +1,24 @@
-//! What a user controls stays text, goes where it goes in that place's own writing, and never reaches another user.
+//! What a user controls stays text and never reaches another user.
 
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::support::calls::fields;
 use crate::support::federated::{failures, map, statuses, wish};
 use crate::support::hostile::{Hostile, signed, tokens};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 const CANARY: &str = "canary-of-the-environment";
-const VARIABLES: &[(&str, &str)] = &[
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("COUNTERSIGN_TEMPLATE_ENV", "CANARY,NESTED"),
     ("CANARY", CANARY),
     ("NESTED", "${CANARY}{{LIBRECHAT_OPENID_TOKEN}}"),
 ];
 
 /// A user whose claims are changed so and whose access token at the provider is this one.
-async fn arrive_as(
+pub(crate) async fn arrive_as(
     world: &World<'_>,
     provider: &Hostile,
     access_token: &str,
@@ -33,12 +32,6 @@ async fn arrive_as(
         tokens(access_token, "a-refresh-token", &signed(&claims)).to_string()
     });
     arrival.await.expect("signed in").1
-}
-
-async fn failed(world: &World<'_>, request: ResolvePlaceholdersRequest) -> String {
-    let status = world.resolve(request).await.expect_err("unresolved");
-    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    reason(&status).1
 }
 
 #[tokio::test]
@@ -111,168 +104,6 @@ async fn a_variable_of_the_environment_and_a_token_are_inserted_byte_for_byte() 
             (resolved["A"].as_str(), resolved["B"].as_str()),
             (&*format!("Bearer {access_token}"), VARIABLES[2].1)
         );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_header_holds_visible_latin1_or_its_base64() {
-    let provider = Hostile::start().await;
-    on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, &[]).await;
-        let session = arrive_as(
-            &world,
-            &provider,
-            "an-access-token",
-            &json!({ "name": "山田" }),
-        )
-        .await;
-        let header = |template: &str, value: &str| {
-            let mut request = wish(&session.access_token, Sink::Header, &[("X-A", template)]);
-            request.custom_vars = map(&[("V", value)]);
-            request
-        };
-        for (template, value, expected) in [
-            ("{{LIBRECHAT_USER_NAME}}", "", "b64:5bGx55Sw"),
-            ("Hi {{LIBRECHAT_OPENID_USER_NAME}}!", "", "Hi b64:5bGx55Sw!"),
-            ("{{V}}", "José", "José"),
-            ("{{V}}", "Marić", "b64:TWFyacSH"),
-            ("{{V}}", "b64:QQ==", "b64:YjY0OlFRPT0="),
-            (" {{V}} ", " a  b ", "a  b"),
-        ] {
-            let resolved = world
-                .resolve(header(template, value))
-                .await
-                .expect("resolved");
-            assert_eq!(resolved["X-A"], expected, "{template} {value}");
-        }
-        for value in [
-            "a\r\nX-Evil: 1",
-            "a\n",
-            "\0",
-            "a\tb",
-            "\u{7f}",
-            "\u{85}",
-            &"x".repeat(16 * 1024 + 1),
-        ] {
-            assert_eq!(
-                failed(&world, header("{{V}}", value)).await,
-                "VALUE_UNSAFE",
-                "{value:?}"
-            );
-        }
-        for name in [
-            "Host",
-            "content-length",
-            "Transfer-Encoding",
-            "Connection",
-            "Proxy-Authorization",
-            ":authority",
-            "X\r\nY",
-            "",
-        ] {
-            let status = world
-                .resolve(wish(&session.access_token, Sink::Header, &[(name, "x")]))
-                .await
-                .expect_err(name);
-            assert_eq!(
-                (reason(&status).1.as_str(), fields(&status)),
-                ("FIELDS_INVALID", vec![format!("entries[{name:?}]")])
-            );
-        }
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_environment_variable_has_a_name_and_no_line_breaks_of_a_users() {
-    let provider = Hostile::start().await;
-    on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, &[]).await;
-        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
-        let mut request = wish(
-            &session.access_token,
-            Sink::Env,
-            &[("PEM", "-----\n{{V}}\n-----")],
-        );
-        request.custom_vars = map(&[("V", "QQ==")]);
-        assert_eq!(
-            world
-                .resolve(request.clone())
-                .await
-                .expect("the operator's lines")["PEM"],
-            "-----\nQQ==\n-----"
-        );
-        for value in ["a\nLD_PRELOAD=x", "a\rb", "a\0b"] {
-            request.custom_vars = map(&[("V", value)]);
-            assert_eq!(failed(&world, request.clone()).await, "VALUE_UNSAFE");
-        }
-        for name in ["1A", "A-B", "A=B", ""] {
-            let status = world
-                .resolve(wish(&session.access_token, Sink::Env, &[(name, "x")]))
-                .await
-                .expect_err(name);
-            assert_eq!(fields(&status), [format!("entries[{name:?}]")]);
-        }
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_url_takes_values_as_components_only_and_no_tokens() {
-    let provider = Hostile::start().await;
-    on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
-        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
-        let url = |template: &str, value: &str| {
-            let mut request = wish(&session.access_token, Sink::Url, &[("url", template)]);
-            request.custom_vars = map(&[("V", value)]);
-            request
-        };
-        for (template, value, expected) in [
-            (
-                "https://h.example/{{V}}/x?q={{V}}",
-                "a/b?c&d=é",
-                "https://h.example/a%2Fb%3Fc%26d%3D%C3%A9/x?q=a%2Fb%3Fc%26d%3D%C3%A9",
-            ),
-            (
-                "https://h.example/${CANARY}?u={{LIBRECHAT_OPENID_USER_EMAIL}}",
-                "",
-                "https://h.example/canary-of-the-environment?u=mallory%40example.net",
-            ),
-        ] {
-            assert_eq!(
-                world.resolve(url(template, value)).await.expect("resolved")["url"],
-                expected
-            );
-        }
-        for (template, value, expected) in [
-            ("https://{{V}}/", "evil.example", "PLACEHOLDER_NOT_ALLOWED"),
-            ("https://h.example:{{V}}/", "1", "PLACEHOLDER_NOT_ALLOWED"),
-            ("{{V}}://h.example/", "http", "PLACEHOLDER_NOT_ALLOWED"),
-            ("https://u:{{V}}@h.example/", "x", "PLACEHOLDER_NOT_ALLOWED"),
-            ("https://h.example/a/{{V}}", "..", "VALUE_UNSAFE"),
-            (
-                "https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}",
-                "",
-                "PLACEHOLDER_NOT_ALLOWED",
-            ),
-            (
-                "https://h.example/{{LIBRECHAT_OPENID_ID_TOKEN}}",
-                "",
-                "PLACEHOLDER_NOT_ALLOWED",
-            ),
-        ] {
-            assert_eq!(
-                failed(&world, url(template, value)).await,
-                expected,
-                "{template}"
-            );
-        }
         world.end().await;
     })
     .await;

@@ -1,45 +1,22 @@
-//! VerifyToken: what it says of good tokens and bad ones, and how soon it knows that a session has ended.
+//! VerifyToken: what it says of good tokens and of bad ones.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use countersign::clock::Timestamp;
 use countersign::grpc::proto::*;
-use futures_util::future::join_all;
 use tonic::Code;
 
-use crate::support::calls::{by_token, by_user, fields};
+use crate::support::calls::fields;
 use crate::support::{World, on_each_engine, reason};
 
-const ACTIVE: (bool, InactiveReason) = (true, InactiveReason::Unspecified);
+pub(crate) const ACTIVE: (bool, InactiveReason) = (true, InactiveReason::Unspecified);
 const EXPIRED: (bool, InactiveReason) = (false, InactiveReason::Expired);
-const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
-const REVOKED: (bool, InactiveReason) = (false, InactiveReason::SessionRevoked);
-const BANNED: (bool, InactiveReason) = (false, InactiveReason::Banned);
-/// What another process did is seen after a second.
-const STALE: Duration = Duration::from_millis(1001);
+pub(crate) const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
+pub(crate) const REVOKED: (bool, InactiveReason) = (false, InactiveReason::SessionRevoked);
 
 fn at(time: Option<prost_types::Timestamp>) -> Timestamp {
     let time = time.expect("a time");
     Timestamp::from_millis(time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
-}
-
-fn ban_request(user_id: &str) -> BanTargetRequest {
-    let target = Some(ban_target_request::Target::UserId(user_id.to_owned()));
-    BanTargetRequest {
-        target,
-        reason: "spam".to_owned(),
-        ..Default::default()
-    }
-}
-
-async fn ban(world: &World<'_>, user_id: &str) -> String {
-    let banned = world
-        .moderation()
-        .ban_target(ban_request(user_id))
-        .await
-        .expect("banned");
-    banned.into_inner().ban.expect("a ban").id
 }
 
 #[tokio::test]
@@ -169,168 +146,6 @@ async fn a_token_is_good_for_its_own_audience_only() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
-        let (user, _) = world.signed_in("ann@example.com").await;
-        let warm = async || {
-            let tokens = world.mint(&user.id).await;
-            assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE);
-            tokens
-        };
-        let [logged_out, revoked, swept, kept, reused] = [
-            warm().await,
-            warm().await,
-            warm().await,
-            warm().await,
-            warm().await,
-        ];
-
-        world
-            .logout(&logged_out.refresh_token)
-            .await
-            .expect("logged out");
-        assert_eq!(world.verdict(&logged_out.access_token).await, REVOKED);
-        world.revoke(&revoked.session_id).await;
-        assert_eq!(world.verdict(&revoked.access_token).await, REVOKED);
-
-        let next = world
-            .refresh(&reused.refresh_token)
-            .await
-            .expect("the next pair");
-        assert_eq!(world.verdict(&next.access_token).await, ACTIVE);
-        world.clock.advance(Duration::from_secs(11));
-        world
-            .refresh(&reused.refresh_token)
-            .await
-            .expect_err("reuse");
-        for access_token in [&reused.access_token, &next.access_token] {
-            assert_eq!(world.verdict(access_token).await, REVOKED);
-        }
-
-        for pair in [&swept, &kept] {
-            assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
-        }
-        let request = RevokeUserSessionsRequest {
-            subject: by_token(&kept.access_token),
-            except_session_id: kept.session_id.clone(),
-        };
-        world
-            .tokens()
-            .revoke_user_sessions(request)
-            .await
-            .expect("ended");
-        assert_eq!(world.verdict(&swept.access_token).await, REVOKED);
-        assert_eq!(world.verdict(&kept.access_token).await, ACTIVE);
-
-        let ban_id = ban(&world, &user.id).await;
-        for pair in [&kept, &swept] {
-            assert_eq!(world.verdict(&pair.access_token).await, BANNED);
-        }
-        world
-            .moderation()
-            .lift_ban(LiftBanRequest { ban_id })
-            .await
-            .expect("lifted");
-        assert_eq!(world.verdict(&kept.access_token).await, REVOKED);
-        world.end().await;
-    })
-    .await;
-}
-
-/// Asks for verdicts until five were asked for after the revocation was answered; none of those may be active.
-async fn watch(world: &World<'_>, access_token: &str, answered: &AtomicBool) {
-    let mut after = 0;
-    while after < 5 {
-        let too_late = answered.load(Ordering::SeqCst);
-        let verdict = world.verdict(access_token).await;
-        assert!(
-            !too_late || verdict == REVOKED,
-            "active after the revocation was answered"
-        );
-        after += u32::from(too_late);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_look_under_load_finds_a_session_active_once_its_revocation_was_answered() {
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
-        let (user, _) = world.signed_in("ann@example.com").await;
-        for round in 0..10 {
-            let tokens = world.mint(&user.id).await;
-            let answered = AtomicBool::new(false);
-            let revoke = async {
-                for _ in 0..round {
-                    // Other users' changes keep all states on the move meanwhile.
-                    let request = RevokeUserSessionsRequest {
-                        subject: by_user(&user.id),
-                        except_session_id: tokens.session_id.clone(),
-                    };
-                    world
-                        .tokens()
-                        .revoke_user_sessions(request)
-                        .await
-                        .expect("ended");
-                    world.clock.advance(STALE);
-                }
-                world.revoke(&tokens.session_id).await;
-                answered.store(true, Ordering::SeqCst);
-            };
-            let watchers = join_all((0..8).map(|_| watch(&world, &tokens.access_token, &answered)));
-            futures_util::future::join(watchers, revoke).await;
-        }
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_another_replica_changes_is_known_within_a_second() {
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
-        let other = world.another().await.expect("starts");
-        let (user, tokens) = world.signed_in("ann@example.com").await;
-        let second = world.mint(&user.id).await;
-        for pair in [&tokens, &second] {
-            assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
-        }
-        let request = RevokeSessionRequest {
-            session_id: tokens.session_id.clone(),
-            subject: None,
-        };
-        other.tokens().revoke_session(request).await.expect("ended");
-        engine
-            .execute("UPDATE users SET role = 'AUDITOR', email = 'ann@example.org'")
-            .await;
-        world.clock.advance(STALE);
-        assert_eq!(world.verdict(&tokens.access_token).await, REVOKED);
-        let claims = world
-            .verify(&second.access_token)
-            .await
-            .claims
-            .expect("active");
-        assert_eq!(
-            (claims.role.as_str(), claims.email.as_str()),
-            ("AUDITOR", "ann@example.org")
-        );
-
-        let mut there =
-            moderation_service_client::ModerationServiceClient::new(other.channel.clone());
-        there
-            .ban_target(ban_request(&user.id))
-            .await
-            .expect("banned");
-        world.clock.advance(STALE);
-        assert_eq!(world.verdict(&second.access_token).await, BANNED);
-        other.stop().await;
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_batch_is_answered_in_its_order() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
@@ -386,57 +201,6 @@ async fn a_batch_is_answered_in_its_order() {
             );
             assert_eq!(fields(&status), ["access_tokens"]);
         }
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_up() {
-    on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
-        let (user, known) = world.signed_in("ann@example.com").await;
-        let unseen = world.mint(&user.id).await;
-        assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
-        let asked = async |access_token: &str| {
-            let request = VerifyTokenRequest {
-                access_token: access_token.to_owned(),
-                audience: String::new(),
-            };
-            world.tokens().verify_token(request).await
-        };
-        let failing = async |access_token: &str| {
-            reason(&asked(access_token).await.expect_err("no store, no verdict"))
-        };
-        let unavailable = (Code::Unavailable, "STORE_UNAVAILABLE".to_owned());
-
-        engine.take_away().await;
-        world.clock.advance(Duration::from_secs(1));
-        assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
-        assert_eq!(failing(&unseen.access_token).await, unavailable);
-        assert_eq!(world.verdict("no.token.ofours").await, INVALID);
-        world.clock.advance(Duration::from_millis(1));
-        assert_eq!(failing(&known.access_token).await, unavailable);
-        let status = world
-            .refresh(&known.refresh_token)
-            .await
-            .expect_err("no store");
-        assert_eq!(reason(&status), unavailable);
-
-        engine.give_back().await;
-        // Each connection that was cut may fail one call yet, and is not used again.
-        let mut calls = 0;
-        while asked(&unseen.access_token).await.is_err() {
-            calls += 1;
-            assert!(calls <= 20, "the service does not find back to its store");
-        }
-        for pair in [&known, &unseen] {
-            assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
-        }
-        world
-            .refresh(&known.refresh_token)
-            .await
-            .expect("nothing was spent");
         world.end().await;
     })
     .await;

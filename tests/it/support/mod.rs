@@ -7,6 +7,7 @@ pub mod engine;
 pub mod federated;
 pub mod hostile;
 pub mod logs;
+pub mod probe;
 pub mod provider;
 pub mod shape;
 pub mod sweep;

@@ -1,0 +1,92 @@
+//! Sign-in at a provider: the account that it makes, finds or changes.
+
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::federated_login::{arrived, complete, users_and_sessions};
+use crate::support::calls::complete_request;
+use crate::support::hostile::{Hostile, signed, tokens};
+use crate::support::provider::Provider;
+use crate::support::{World, on_each_engine, reason};
+
+#[tokio::test]
+async fn the_first_account_is_no_administrator_if_a_provider_brought_it_and_no_later_one_is() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (user, _) = world.arrive("ann").await;
+        assert_eq!(user.role, "USER");
+        assert_eq!(world.register("local@example.com").await.role, "USER");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_another_account_holds_is_in_use_and_links_nothing() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let local = world.register("ANN@example.org").await;
+        let (begun, callback) = arrived(&world, "ann").await;
+        let status = complete(&world, complete_request(&begun, &callback))
+            .await
+            .expect_err("in use");
+        assert_eq!(
+            reason(&status),
+            (Code::AlreadyExists, "EMAIL_IN_USE".to_owned())
+        );
+        assert_eq!(
+            (
+                users_and_sessions(engine).await,
+                engine.number("SELECT COUNT(*) FROM identities").await
+            ),
+            ((1, 0), 0)
+        );
+        assert_eq!(
+            world
+                .login("ann@example.org")
+                .await
+                .user
+                .expect("a user")
+                .id,
+            local.id
+        );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_provider_says_of_a_user_is_taken_over_at_the_next_login() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        world.register("held@example.com").await;
+        let login = async |changes: Value| {
+            let arrival = world.arrive_at(&provider, |nonce| {
+                let mut claims = provider.claims("ann-1", nonce, world.clock.now().secs());
+                for (name, value) in changes.as_object().expect("an object") {
+                    claims[name] = value.clone();
+                }
+                tokens("an-access-token", "a-refresh-token", &signed(&claims)).to_string()
+            });
+            arrival.await.expect("signed in")
+        };
+        let (first, session, new_user) = login(json!({ "email_verified": "false" })).await;
+        assert!(new_user && !first.email_verified);
+        assert_eq!(world.verify(&session.access_token).await.claims.expect("active").email, "ann-1@example.net");
+
+        let (second, _, new_user) =
+            login(json!({ "name": "Ann B.", "email": "Ann.B@Example.net", "picture": "https://example.net/ann.png" })).await;
+        assert_eq!((&second.id, new_user, second.name.as_str()), (&first.id, false, "Ann B."));
+        assert_eq!((second.email.as_str(), second.email_verified), ("ann.b@example.net", true));
+        assert_eq!(second.avatar_url, "https://example.net/ann.png");
+        assert_eq!(world.verify(&session.access_token).await.claims.expect("active").email, "ann.b@example.net");
+
+        let (third, ..) = login(json!({ "email": "held@example.com" })).await;
+        assert_eq!((&third.id, third.email.as_str()), (&first.id, "ann.b@example.net"), "another account's address stays out");
+        world.end().await;
+    })
+    .await;
+}

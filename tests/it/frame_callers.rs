@@ -1,0 +1,126 @@
+//! The frame around the services: who gets in, and what answers without a caller.
+
+use countersign::config::callers::{Caller, Callers, Permission};
+use countersign::secret::sha256;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt;
+
+use crate::support::probe::{ask, assert_failed, start};
+
+fn listed() -> Callers {
+    let caller = |name: &str, token: &str, permission| Caller {
+        name: name.into(),
+        token_sha256: vec![sha256(token.as_bytes())],
+        permissions: [permission].into(),
+        audiences: vec![],
+    };
+    Callers::Listed(vec![
+        caller("chat", "csc_chat", Permission::AuthSignIn),
+        caller("gateway", "csc_gateway", Permission::TokenVerify),
+    ])
+}
+
+#[tokio::test]
+async fn only_a_known_caller_with_the_permission_gets_in() {
+    let server = start(listed()).await;
+    let chat = ("authorization", "Bearer csc_chat");
+    let answer = ask(&server.channel, &[chat]).await.expect("an answer");
+    assert_eq!(answer.get_ref().providers[0].id, "chat");
+    for metadata in [
+        vec![],
+        vec![("authorization", "Bearer csc_none")],
+        vec![chat, chat],
+        vec![("x-caller", "chat")],
+    ] {
+        let status = ask(&server.channel, &metadata).await.expect_err("refused");
+        assert_failed(&status, Code::Unauthenticated, "CALLER_UNKNOWN");
+    }
+    let status = ask(&server.channel, &[("authorization", "Bearer csc_gateway")])
+        .await
+        .expect_err("refused");
+    assert_failed(&status, Code::PermissionDenied, "CALLER_NOT_ALLOWED");
+    assert_eq!(
+        status.get_details_error_info().expect("ErrorInfo").metadata["permission"],
+        "auth.sign_in"
+    );
+}
+
+#[tokio::test]
+async fn health_answers_without_a_caller_and_for_known_services_only() {
+    let server = start(listed()).await;
+    let mut health = HealthClient::new(server.channel.clone());
+    for service in [
+        "",
+        "countersign.v1.AuthService",
+        "countersign.v1.TokenService",
+    ] {
+        let answer = health
+            .check(HealthCheckRequest {
+                service: service.into(),
+            })
+            .await
+            .expect("an answer");
+        assert_eq!(answer.get_ref().status(), ServingStatus::Serving);
+    }
+    let status = health
+        .check(HealthCheckRequest {
+            service: "none".into(),
+        })
+        .await
+        .expect_err("no such service");
+    assert_failed(&status, Code::NotFound, "SERVICE_UNKNOWN");
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services_and_finds_the_details_of_errors() {
+    let server = start(listed()).await;
+    let mut reflection = ServerReflectionClient::new(server.channel.clone());
+    let ask = |message_request| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message_request),
+    };
+    let asked = [
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol(
+            "google.rpc.ErrorInfo".into(),
+        )),
+    ];
+    let mut answers = reflection
+        .server_reflection_info(tokio_stream::iter(asked))
+        .await
+        .expect("a stream")
+        .into_inner();
+    let mut next = async || {
+        answers
+            .message()
+            .await
+            .expect("good")
+            .expect("a message")
+            .message_response
+            .expect("a response")
+    };
+    let MessageResponse::ListServicesResponse(list) = next().await else {
+        panic!("not a list")
+    };
+    let names: Vec<_> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    let ours = countersign::grpc::routes::SERVICE_NAMES;
+    assert_eq!(ours.len(), 4);
+    for name in ours.into_iter().chain(["grpc.health.v1.Health"]) {
+        assert!(names.iter().any(|listed| listed == name), "{names:?}");
+    }
+    assert!(matches!(
+        next().await,
+        MessageResponse::FileDescriptorResponse(_)
+    ));
+}

@@ -1,0 +1,269 @@
+//! Requests to resolve placeholders: who may send them, for whom, and in what form.
+
+use countersign::grpc::proto::*;
+use serde_json::json;
+use tonic::Code;
+
+use crate::resolve::{VARIABLES, claimant};
+use crate::support::callers::{Listed, sent_with};
+use crate::support::calls::{by_session, by_token, by_user, complete_request, fields};
+use crate::support::federated::{map, wish};
+use crate::support::provider::Provider;
+use crate::support::{World, client, on_each_engine, reason};
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
+async fn only_callers_with_the_permission_bring_templates_and_name_users() {
+    let provider = claimant().await;
+    let all = [
+        "auth.sign_in",
+        "federation.resolve",
+        "federation.inline",
+        "federation.template_env",
+        "federation.act_as",
+    ];
+    let callers = Listed::new(&[
+        ("all", &all),
+        ("none", &["token.verify"]),
+        ("resolve", &all[1..2]),
+        ("inline", &all[1..3]),
+    ]);
+    on_each_engine(async |engine| {
+        let path = callers.path();
+        let settings: Vec<_> = VARIABLES
+            .iter()
+            .copied()
+            .chain([("COUNTERSIGN_CALLERS", path.as_str())])
+            .collect();
+        let world = World::trusting(engine, &provider.issuer, &settings).await;
+        let (user, tokens) = arrive_through(&world, &callers.tokens[0], "ann").await;
+        let text = wish(&tokens.access_token, Sink::Text, &[("a", "plain")]);
+        let env = wish(&tokens.access_token, Sink::Text, &[("a", "${REGION}")]);
+        let subject = |subject| ResolvePlaceholdersRequest {
+            subject,
+            ..text.clone()
+        };
+        let (session, named) = (
+            subject(by_session(&tokens.session_id)),
+            subject(by_user(&user.id)),
+        );
+        for (caller, request, missing) in [
+            (1, &text, "federation.resolve"),
+            (2, &text, "federation.inline"),
+            (3, &env, "federation.template_env"),
+            (3, &session, "federation.act_as"),
+            (3, &named, "federation.act_as"),
+        ] {
+            let request = sent_with(&callers.tokens[caller], request.clone());
+            let status = world
+                .federation()
+                .resolve_placeholders(request)
+                .await
+                .expect_err(missing);
+            assert_eq!(
+                reason(&status),
+                (Code::PermissionDenied, "CALLER_NOT_ALLOWED".to_owned())
+            );
+            let info = tonic_types::StatusExt::get_details_error_info(&status).expect("info");
+            assert_eq!(info.metadata["permission"], missing);
+        }
+        for (caller, request) in [(3, &text), (0, &env), (0, &session), (0, &named)] {
+            let request = sent_with(&callers.tokens[caller], request.clone());
+            world
+                .federation()
+                .resolve_placeholders(request)
+                .await
+                .expect("allowed");
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, TokenPair) {
+    let begin = BeginFederatedLoginRequest {
+        provider: "openid".to_owned(),
+        client: client(),
+        ..Default::default()
+    };
+    let started = world
+        .auth()
+        .begin_federated_login(sent_with(caller, begin))
+        .await
+        .expect("begun")
+        .into_inner();
+    let callback = crate::support::browser::sign_in(&started.authorization_url, login).await;
+    let complete = sent_with(caller, complete_request(&started, &callback));
+    let answer = world
+        .auth()
+        .complete_federated_login(complete)
+        .await
+        .expect("signed in")
+        .into_inner();
+    let Some(complete_federated_login_response::Result::SignedIn(signed_in)) = answer.result else {
+        panic!("no result")
+    };
+    let tokens = signed_in.tokens.expect("tokens");
+    world.keep_secret(&tokens);
+    (signed_in.user.expect("a user"), tokens)
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
+async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
+    let provider = Provider::start(json!({ "access_token_ttl": 100 })).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let later = || world.clock.advance(std::time::Duration::from_secs(40));
+        let (user, old) = world.arrive("ann").await;
+        later();
+        let (_, new) = world.arrive("ann").await;
+        let mint = MintSessionRequest {
+            user_id: user.id.clone(),
+            client: client(),
+            ..Default::default()
+        };
+        later();
+        let minted = world
+            .tokens()
+            .mint_session(mint)
+            .await
+            .expect("minted")
+            .into_inner()
+            .tokens
+            .expect("tokens");
+        world.keep_secret(&minted);
+        let by_id = async || {
+            let mut request = wish("", Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
+            request.subject = by_user(&user.id);
+            world
+                .resolve(request)
+                .await
+                .expect("resolved")
+                .remove("t")
+                .expect("a token")
+        };
+        let of_new = world.bearer(&new.access_token).await.expect("resolved");
+        assert_eq!(
+            by_id().await,
+            of_new,
+            "not the minted session, which has no tokens"
+        );
+        let of_old = world.bearer(&old.access_token).await.expect("renewed");
+        assert_ne!(of_old, of_new);
+        assert_eq!(by_id().await, of_old, "renewed just now");
+        let end = RevokeSessionRequest {
+            session_id: old.session_id.clone(),
+            subject: None,
+        };
+        world.tokens().revoke_session(end).await.expect("revoked");
+        assert_eq!(by_id().await, of_new, "the other one is over");
+
+        let mut request = wish("", Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
+        request.subject = by_session(&new.session_id);
+        assert_eq!(
+            world.resolve(request.clone()).await.expect("resolved")["t"],
+            of_new
+        );
+        request.subject = by_session(&old.session_id);
+        assert_eq!(
+            reason(&world.resolve(request).await.expect_err("ended")).1,
+            "SESSION_NOT_FOUND"
+        );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
+async fn a_request_that_cannot_be_meant_is_refused_field_by_field() {
+    let provider = claimant().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, tokens) = world.arrive("ann").await;
+        let good = wish(
+            &tokens.access_token,
+            Sink::Text,
+            &[("a", "{{LIBRECHAT_USER_ID}}")],
+        );
+        let many = (0..1001).map(|n| (n.to_string(), String::new())).collect();
+        let large = map(&[("a", &"x".repeat(1024 * 1024))]);
+        let busy = map(&[("a", &"{{X}}".repeat(10_001))]);
+        for (request, expected) in [
+            (
+                ResolvePlaceholdersRequest {
+                    sink: 0,
+                    ..good.clone()
+                },
+                "sink",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    subject: None,
+                    ..good.clone()
+                },
+                "subject",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    on_unresolved: 9,
+                    ..good.clone()
+                },
+                "on_unresolved",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    entries: many,
+                    ..good.clone()
+                },
+                "entries",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    entries: large,
+                    ..good.clone()
+                },
+                "entries",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    entries: busy,
+                    ..good.clone()
+                },
+                "entries",
+            ),
+            (
+                ResolvePlaceholdersRequest {
+                    custom_vars: map(&[("LIBRECHAT_USER_EMAIL", "x")]),
+                    ..good.clone()
+                },
+                "custom_vars[\"LIBRECHAT_USER_EMAIL\"]",
+            ),
+        ] {
+            let status = world.resolve(request).await.expect_err(expected);
+            assert_eq!(
+                (reason(&status).1.as_str(), fields(&status)),
+                ("FIELDS_INVALID", vec![expected.to_owned()])
+            );
+        }
+        let unknown = ResolvePlaceholdersRequest {
+            provider: "google".to_owned(),
+            ..good.clone()
+        };
+        assert_eq!(
+            reason(&world.resolve(unknown).await.expect_err("unknown")).1,
+            "PROVIDER_NOT_FOUND"
+        );
+        let stranger = ResolvePlaceholdersRequest {
+            subject: by_token("x.y.z"),
+            ..good
+        };
+        assert_eq!(
+            reason(&world.resolve(stranger).await.expect_err("no token")).1,
+            "ACCESS_TOKEN_INVALID"
+        );
+        world.end().await;
+    })
+    .await;
+}

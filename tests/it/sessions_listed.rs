@@ -1,0 +1,111 @@
+//! Lists of sessions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use countersign::grpc::proto::*;
+
+use crate::support::calls::{by_token, by_user, fields};
+use crate::support::{World, client, on_each_engine, reason};
+
+async fn list(world: &World<'_>, request: ListSessionsRequest) -> ListSessionsResponse {
+    world
+        .tokens()
+        .list_sessions(request)
+        .await
+        .expect("listed")
+        .into_inner()
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story told in order")]
+async fn live_sessions_are_listed_newest_first_page_by_page() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, first) = world.signed_in("ann@example.com").await;
+        let (other, others) = world.signed_in("bob@example.com").await;
+        let mut made = vec![first.session_id.clone()];
+        for turn in 0..6 {
+            // Some of them in one instant, so that the order cannot be by time alone.
+            world.clock.advance(Duration::from_secs((turn + 1) % 2));
+            made.push(world.mint(&user.id).await.session_id);
+        }
+        let ended = world.mint(&user.id).await;
+        world.revoke(&ended.session_id).await;
+
+        let page = |size, token: &str| ListSessionsRequest {
+            subject: by_token(&first.access_token),
+            page_size: size,
+            page_token: token.to_owned(),
+        };
+        let whole = list(&world, page(0, "")).await;
+        assert_eq!(whole.next_page_token, "");
+        assert!(whole.sessions.is_sorted_by_key(|session| std::cmp::Reverse(
+            session.create_time.map(|time| (time.seconds, time.nanos))
+        )));
+        let (listed, expected): (BTreeSet<_>, BTreeSet<_>) = (
+            whole.sessions.iter().map(|s| &s.id).collect(),
+            made.iter().collect(),
+        );
+        assert_eq!(listed, expected);
+        let oldest = whole.sessions.last().expect("some");
+        assert_eq!(
+            (oldest.id.as_str(), oldest.user_id.as_str()),
+            (made[0].as_str(), user.id.as_str())
+        );
+        assert_eq!(
+            (
+                oldest.provider.as_str(),
+                oldest.caller.as_str(),
+                oldest.client.clone()
+            ),
+            ("local", "open", client())
+        );
+
+        let (mut paged, mut token) = (Vec::new(), String::new());
+        for size in [3, 3, 1] {
+            let answer = list(&world, page(3, &token)).await;
+            assert_eq!(answer.sessions.len(), size);
+            paged.extend(answer.sessions);
+            token = answer.next_page_token;
+        }
+        assert_eq!((paged, token.as_str()), (whole.sessions.clone(), ""));
+        let by_id = ListSessionsRequest {
+            subject: by_user(&user.id),
+            ..Default::default()
+        };
+        assert_eq!(list(&world, by_id).await.sessions, whole.sessions);
+
+        let token = list(&world, page(1, "")).await.next_page_token;
+        let foreign = ListSessionsRequest {
+            subject: by_token(&others.access_token),
+            page_token: token,
+            ..Default::default()
+        };
+        let status = world
+            .tokens()
+            .list_sessions(foreign)
+            .await
+            .expect_err("another user's list");
+        assert_eq!(fields(&status), ["page_token"]);
+        let status = world
+            .tokens()
+            .list_sessions(page(-1, "x"))
+            .await
+            .expect_err("two mistakes");
+        assert_eq!(
+            (reason(&status).1.as_str(), fields(&status)),
+            (
+                "FIELDS_INVALID",
+                vec!["page_size".to_owned(), "page_token".to_owned()]
+            )
+        );
+        let of_other = ListSessionsRequest {
+            subject: by_user(&other.id),
+            ..Default::default()
+        };
+        assert_eq!(list(&world, of_other).await.sessions.len(), 1);
+        world.end().await;
+    })
+    .await;
+}

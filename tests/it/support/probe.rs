@@ -1,0 +1,160 @@
+//! The frame around services that do what a test asks of them, over a real connection.
+
+use std::sync::Arc;
+
+use countersign::config::callers::Callers;
+use countersign::error::Error;
+use countersign::grpc::caller::{Gate, caller};
+use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use countersign::grpc::proto::auth_service_server::AuthService;
+use countersign::grpc::proto::federation_service_server::FederationService;
+use countersign::grpc::proto::moderation_service_server::ModerationService;
+use countersign::grpc::proto::token_service_server::TokenService;
+use countersign::grpc::proto::*;
+use countersign::server::{Services, serve};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
+
+/// Services whose ListProviders does what the metadata `do` says; the rest answers with nothing.
+#[derive(Clone, Default)]
+pub struct Probe {
+    pub entered: Arc<Notify>,
+    pub release: Arc<Notify>,
+}
+
+macro_rules! service {
+    ($trait:ident { $($method:ident: $request:ident => $response:ident,)* } $($own:item)*) => {
+        #[tonic::async_trait]
+        impl $trait for Probe {
+            $($own)*
+            $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Ok(Response::new($response::default()))
+            })*
+        }
+    };
+}
+
+service!(AuthService {
+    register: RegisterRequest => RegisterResponse,
+    login: LoginRequest => LoginResponse,
+    logout: LogoutRequest => LogoutResponse,
+    begin_federated_login: BeginFederatedLoginRequest => BeginFederatedLoginResponse,
+    complete_federated_login: CompleteFederatedLoginRequest => CompleteFederatedLoginResponse,
+    get_user: GetUserRequest => GetUserResponse,
+    list_users: ListUsersRequest => ListUsersResponse,
+}
+async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Result<Response<ListProvidersResponse>, Status> {
+    let caller = caller(&request)?;
+    match request.metadata().get("do").map(tonic::metadata::MetadataValue::as_bytes) {
+        Some(b"fail") => Err(Error::StoreUnavailable("canary".into()))?,
+        Some(b"panic") => panic!("as asked"),
+        Some(b"wait") => {
+            self.entered.notify_one();
+            self.release.notified().await;
+        }
+        Some(b"grow") => {
+            let provider = Provider { id: "x".repeat(5 * 1024 * 1024), ..Provider::default() };
+            return Ok(Response::new(ListProvidersResponse { providers: vec![provider] }));
+        }
+        _ => (),
+    }
+    let provider = Provider { id: caller.name().to_string(), ..Provider::default() };
+    Ok(Response::new(ListProvidersResponse { providers: vec![provider] }))
+});
+
+service!(TokenService {
+    mint_session: MintSessionRequest => MintSessionResponse,
+    verify_token: VerifyTokenRequest => VerifyTokenResponse,
+    batch_verify_tokens: BatchVerifyTokensRequest => BatchVerifyTokensResponse,
+    refresh_session: RefreshSessionRequest => RefreshSessionResponse,
+    revoke_session: RevokeSessionRequest => RevokeSessionResponse,
+    revoke_user_sessions: RevokeUserSessionsRequest => RevokeUserSessionsResponse,
+    list_sessions: ListSessionsRequest => ListSessionsResponse,
+});
+
+service!(ModerationService {
+    record_violation: RecordViolationRequest => RecordViolationResponse,
+    check_access: CheckAccessRequest => CheckAccessResponse,
+    ban_target: BanTargetRequest => BanTargetResponse,
+    lift_ban: LiftBanRequest => LiftBanResponse,
+    list_bans: ListBansRequest => ListBansResponse,
+});
+
+service!(FederationService {
+    resolve_placeholders: ResolvePlaceholdersRequest => ResolvePlaceholdersResponse,
+    resolve_endpoint: ResolveEndpointRequest => ResolveEndpointResponse,
+    resolve_mcp_server: ResolveMcpServerRequest => ResolveMcpServerResponse,
+    get_token_status: GetTokenStatusRequest => GetTokenStatusResponse,
+    delete_tokens: DeleteTokensRequest => DeleteTokensResponse,
+});
+
+pub struct Running {
+    pub channel: Channel,
+    pub probe: Probe,
+    pub stop: oneshot::Sender<()>,
+    pub served: JoinHandle<countersign::error::Result<()>>,
+}
+
+pub async fn start(callers: Callers) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let probe = Probe::default();
+    let services = Services {
+        auth: probe.clone(),
+        token: probe.clone(),
+        moderation: probe.clone(),
+        federation: probe.clone(),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(async move {
+        let shutdown = async { stopped.await.expect("told to stop") };
+        serve(listener, services, Gate::new(&callers), true, shutdown).await
+    });
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");
+    Running {
+        channel: endpoint.connect().await.expect("a connection"),
+        probe,
+        stop,
+        served,
+    }
+}
+
+pub async fn ask(
+    channel: &Channel,
+    metadata: &[(&'static str, &str)],
+) -> Result<Response<ListProvidersResponse>, Status> {
+    let mut request = Request::new(ListProvidersRequest {});
+    for (name, value) in metadata {
+        request
+            .metadata_mut()
+            .append(*name, value.parse().expect("metadata"));
+    }
+    AuthServiceClient::new(channel.clone())
+        .list_providers(request)
+        .await
+}
+
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!(info.domain, "countersign.v1");
+    info.reason
+}
+
+pub fn assert_failed(status: &Status, code: Code, expected: &str) {
+    assert_eq!((status.code(), reason(status).as_str()), (code, expected));
+    let id = status
+        .get_details_request_info()
+        .expect("RequestInfo")
+        .request_id;
+    assert_eq!(
+        status
+            .metadata()
+            .get("x-request-id")
+            .expect("the id in the trailers"),
+        id.as_str()
+    );
+}
