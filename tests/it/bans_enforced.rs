@@ -10,7 +10,7 @@ use crate::bans::{access, address, ban, range, user};
 use crate::support::browser::sign_in;
 use crate::support::calls::{
     ADDRESS, PASSWORD, by_session, by_token, by_user, client_at, complete_request, fields,
-    login_request, openid_settings, register_request,
+    login_request, register_request,
 };
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
@@ -38,13 +38,8 @@ fn resolve(subject: Option<Subject>) -> ResolvePlaceholdersRequest {
 #[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_banned_users_every_way_in_says_so_and_the_sessions_are_gone_afterwards() {
     let provider = Provider::start(json!({})).await;
-    let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (signed_in, _) = world.federated_login("bob").await.expect("signed in");
         let (bob, tokens) = (
             signed_in.user.expect("a user"),
@@ -117,13 +112,8 @@ async fn a_banned_users_every_way_in_says_so_and_the_sessions_are_gone_afterward
 #[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn an_addresss_ban_refuses_wherever_the_address_is_given_and_ends_no_session() {
     let provider = Provider::start(json!({})).await;
-    let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (ann, tokens) = world.signed_in("ann@example.com").await;
         let begun = world.begin_federated_login().await;
         let callback = sign_in(&begun.authorization_url, "bob").await;

@@ -8,7 +8,7 @@ use crate::callers::{CALLERS, signed_in};
 use crate::refresh::{refused, unauthenticated};
 use crate::support::browser::sign_in;
 use crate::support::callers::{Backend, CallersFile, Listed, sent_with};
-use crate::support::calls::{complete_request, openid_settings, register_request};
+use crate::support::calls::{complete_request, register_request};
 use crate::support::provider::Provider;
 use crate::support::{World, client, on_each_engine, reason};
 
@@ -71,14 +71,8 @@ async fn only_the_caller_that_began_a_federated_login_completes_it() {
         Backend::new("agents", &["auth.sign_in"]),
     );
     let file = CallersFile::new(&[&chat, &agents]);
-    let mut settings = openid_settings(&provider);
-    settings.push((CALLERS, file.path().to_owned()));
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[(CALLERS, file.path())]).await;
         let begun = async || {
             let request = BeginFederatedLoginRequest {
                 provider: "openid".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::accounts::{USERS, is, refused, register};
-use crate::support::calls::{openid_settings, register_request};
+use crate::support::calls::register_request;
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
@@ -85,13 +85,8 @@ async fn of_parallel_registrations_of_one_address_one_succeeds_and_the_others_co
 #[tokio::test]
 async fn after_a_first_account_from_a_provider_nobody_becomes_administrator_by_being_first() {
     let provider = Provider::start(json!({})).await;
-    let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (signed_in, _) = world.federated_login("bob").await.expect("signed in");
         assert_eq!(signed_in.user.expect("a user").role, "USER");
         assert_eq!(world.register("ann@example.com").await.role, "USER");

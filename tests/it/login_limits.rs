@@ -8,9 +8,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::login::{WRONG, from, refused};
-use crate::support::calls::{
-    PASSWORD, client_at, fields, login_request, openid_settings, retry_after,
-};
+use crate::support::calls::{PASSWORD, client_at, fields, login_request, retry_after};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
@@ -81,14 +79,8 @@ async fn good_and_bad_logins_count_until_the_window_ends() {
 #[tokio::test]
 async fn beginning_a_federated_login_is_an_attempt_too() {
     let provider = Provider::start(json!({})).await;
-    let mut settings = openid_settings(&provider);
-    settings.push(("LOGIN_MAX", "2".to_owned()));
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[("LOGIN_MAX", "2")]).await;
         world.begin_federated_login().await;
         refused(&world, login_request("ann@example.com", WRONG)).await;
         let request = BeginFederatedLoginRequest {

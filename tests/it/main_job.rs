@@ -3,7 +3,7 @@
 use countersign::grpc::proto::*;
 use serde_json::json;
 
-use crate::support::calls::{by_token, openid_settings};
+use crate::support::calls::by_token;
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
@@ -11,13 +11,8 @@ use crate::support::{World, on_each_engine};
 #[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_backend_signs_users_in_verifies_them_and_acts_for_them() {
     let provider = Provider::start(json!({})).await;
-    let settings = openid_settings(&provider);
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     on_each_engine(async |engine| {
-        let world = World::start(engine, &settings).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
         assert_eq!(user.role, "ADMIN");
         let claims = world

@@ -10,7 +10,7 @@ use countersign::grpc::proto::*;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::provider::{CLIENT_ID, CLIENT_SECRET, Provider};
+use super::provider::{CLIENT_ID, CLIENT_SECRET};
 use super::world::World;
 
 pub const PASSWORD: &str = "kestrel lantern orbit meadow";
@@ -265,11 +265,6 @@ pub fn by_user(id: &str) -> Option<Subject> {
     Some(Subject {
         subject: Some(subject::Subject::UserId(id.to_owned())),
     })
-}
-
-/// The settings of a service that trusts the provider.
-pub fn openid_settings(provider: &Provider) -> Vec<(&'static str, String)> {
-    settings_of(&provider.issuer)
 }
 
 /// The settings of a service that trusts an issuer.
