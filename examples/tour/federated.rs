@@ -1,31 +1,22 @@
-//! Sign-in at the provider, and what the user's provider tokens are for.
+//! What the user's provider tokens are for.
 
 use std::time::Duration;
 
 use countersign::grpc::proto::{
-    BeginFederatedLoginRequest, ClientContext, CompleteFederatedLoginRequest,
     GetTokenStatusRequest, ResolveEndpointRequest, ResolveMcpServerRequest,
-    ResolvePlaceholdersRequest, Sink, Subject, TokenPair, complete_federated_login_response,
-    resolve_endpoint_request, resolve_mcp_server_request, subject,
+    ResolvePlaceholdersRequest, Sink, Subject, TokenPair, resolve_endpoint_request,
+    resolve_mcp_server_request, subject,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tonic_types::StatusExt as _;
 
 use crate::World;
-use crate::browser::visit;
 use crate::objects::{to_json, to_wire};
 use crate::story::{Outcome, call, ensure, got, present, refused, short, step};
 
 /// Calls that want the expired token at once.
 const CROWD: usize = 20;
-
-fn client() -> ClientContext {
-    ClientContext {
-        ip_address: "198.51.100.23".into(),
-        ..ClientContext::default()
-    }
-}
 
 /// The user acts for themself.
 fn acting(tokens: &TokenPair) -> Subject {
@@ -53,92 +44,6 @@ fn shorten(value: &mut Value) {
 }
 
 impl World {
-    #[expect(clippy::too_many_lines, reason = "one story told in order")]
-    pub async fn federated_login(&self) -> Outcome<TokenPair> {
-        step(
-            "Bea signs in at the OpenID provider (authorization code, PKCE, state, nonce, browser binding)",
-        );
-        call(
-            "AuthService.BeginFederatedLogin",
-            "openid, return to /c/new",
-        );
-        let (provider, return_to) = ("openid".to_owned(), "/c/new".into());
-        let request = BeginFederatedLoginRequest {
-            provider: provider.clone(),
-            return_to,
-            client: Some(client()),
-        };
-        let begun = self
-            .auth
-            .clone()
-            .begin_federated_login(request)
-            .await?
-            .into_inner();
-        got(&format!(
-            "authorization URL {}...",
-            begun.authorization_url.chars().take(60).collect::<String>()
-        ));
-
-        call("The browser", "goes there, and comes back to the callback");
-        let mut callback = visit(&begun.authorization_url).await?;
-        let mut take = |name: &str| callback.remove(name).unwrap_or_default();
-        let (state, code, iss) = (take("state"), take("code"), take("iss"));
-        got(&format!(
-            "code {}, state {}, iss {iss}",
-            short(&code),
-            short(&state)
-        ));
-
-        call(
-            "AuthService.CompleteFederatedLogin",
-            &format!("code {}", short(&code)),
-        );
-        let binding_token = begun.binding_token;
-        let complete = CompleteFederatedLoginRequest {
-            provider,
-            state,
-            code,
-            iss,
-            binding_token,
-            client: Some(client()),
-            ..Default::default()
-        };
-        let completed = self
-            .auth
-            .clone()
-            .complete_federated_login(complete.clone())
-            .await?
-            .into_inner();
-        ensure(
-            completed.new_user && completed.return_to == "/c/new",
-            "a new account, sent back to where it came from",
-        )?;
-        let complete_federated_login_response::Result::SignedIn(signed_in) =
-            present(completed.result, "result")?;
-        let (user, tokens) = (
-            present(signed_in.user, "user")?,
-            present(signed_in.tokens, "tokens")?,
-        );
-        got(&format!(
-            "new user {}, {}, role {}, session {}",
-            user.id, user.email, user.role, tokens.session_id
-        ));
-        ensure(
-            user.email == "bea@example.com" && user.email_verified && user.role == "USER",
-            "Bea is a user like any other",
-        )?;
-
-        call(
-            "AuthService.CompleteFederatedLogin",
-            "once more, with the same state and code",
-        );
-        refused(
-            self.auth.clone().complete_federated_login(complete).await,
-            "STATE_INVALID",
-        )?;
-        Ok(tokens)
-    }
-
     pub async fn resolve_endpoint(&self, tokens: &TokenPair) -> Outcome {
         step("An LLM endpoint is called as Bea: her provider token goes into its headers");
         let endpoint = json!({

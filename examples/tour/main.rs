@@ -6,6 +6,7 @@
 
 mod browser;
 mod federated;
+mod federated_login;
 mod local;
 mod moderation;
 mod objects;

@@ -34,17 +34,42 @@ fn resolve(subject: Option<Subject>) -> ResolvePlaceholdersRequest {
     }
 }
 
+/// Asserts that every call which needs the user or their session answers BANNED.
+async fn assert_banned_everywhere(world: &World<'_>, user: &User, tokens: &TokenPair) {
+    assert_eq!(
+        world.verify(&tokens.access_token).await.inactive_reason(),
+        InactiveReason::Banned
+    );
+    assert!(banned(world.refresh(&tokens.refresh_token).await));
+    for subject in [
+        by_token(&tokens.access_token),
+        by_session(&tokens.session_id),
+        by_user(&user.id),
+    ] {
+        assert!(banned(
+            world
+                .federation()
+                .resolve_placeholders(resolve(subject))
+                .await
+        ));
+    }
+    let who = GetUserRequest {
+        user: by_token(&tokens.access_token).map(get_user_request::User::Subject),
+    };
+    assert!(banned(world.auth().get_user(who).await));
+    let mint = MintSessionRequest {
+        user_id: user.id.clone(),
+        ..Default::default()
+    };
+    assert!(banned(world.tokens().mint_session(mint).await));
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_banned_users_every_way_in_says_so_and_the_sessions_are_gone_afterwards() {
+async fn a_banned_user_is_refused_everywhere_and_the_sessions_are_gone_afterwards() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
-        let (signed_in, _) = world.federated_login("bob").await.expect("signed in");
-        let (bob, tokens) = (
-            signed_in.user.expect("a user"),
-            signed_in.tokens.expect("tokens"),
-        );
+        let (bob, tokens) = world.arrive("bob").await;
         let (_, anns) = world.signed_in("ann@example.com").await;
         world
             .federation()
@@ -53,39 +78,8 @@ async fn a_banned_users_every_way_in_says_so_and_the_sessions_are_gone_afterward
             .expect("resolved");
         ban(&world, user(&bob.id), 10).await;
 
-        assert_eq!(
-            world.verify(&tokens.access_token).await.inactive_reason(),
-            InactiveReason::Banned
-        );
-        assert!(banned(world.refresh(&tokens.refresh_token).await));
-        for subject in [
-            by_token(&tokens.access_token),
-            by_session(&tokens.session_id),
-            by_user(&bob.id),
-        ] {
-            assert!(banned(
-                world
-                    .federation()
-                    .resolve_placeholders(resolve(subject))
-                    .await
-            ));
-        }
-        let who = GetUserRequest {
-            user: Some(get_user_request::User::Subject(
-                by_token(&tokens.access_token).expect("a subject"),
-            )),
-        };
-        assert!(banned(world.auth().get_user(who).await));
+        assert_banned_everywhere(&world, &bob, &tokens).await;
         assert!(banned(world.federated_login("bob").await));
-        assert!(banned(
-            world
-                .tokens()
-                .mint_session(MintSessionRequest {
-                    user_id: bob.id.clone(),
-                    ..Default::default()
-                })
-                .await
-        ));
         assert_eq!(
             engine.number("SELECT COUNT(*) FROM federated_tokens").await,
             0,
@@ -109,8 +103,7 @@ async fn a_banned_users_every_way_in_says_so_and_the_sessions_are_gone_afterward
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn an_addresss_ban_refuses_wherever_the_address_is_given_and_ends_no_session() {
+async fn a_ban_of_an_address_refuses_every_call_that_gives_the_address() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -118,30 +111,19 @@ async fn an_addresss_ban_refuses_wherever_the_address_is_given_and_ends_no_sessi
         let begun = world.begin_federated_login().await;
         let callback = sign_in(&begun.authorization_url, "bob").await;
         ban(&world, address(ADDRESS), 10).await;
-        assert!(banned(
-            world
-                .auth()
-                .register(register_request("bob@example.com"))
-                .await
-        ));
-        assert!(banned(
-            world
-                .auth()
-                .login(login_request("ann@example.com", PASSWORD))
-                .await
-        ));
-        let another = BeginFederatedLoginRequest {
+        let mut auth = world.auth();
+        let register = register_request("bob@example.com");
+        assert!(banned(auth.register(register).await));
+        let login = login_request("ann@example.com", PASSWORD);
+        assert!(banned(auth.login(login).await));
+        let request = BeginFederatedLoginRequest {
             provider: "openid".to_owned(),
             return_to: String::new(),
             client: client_at(ADDRESS),
         };
-        assert!(banned(world.auth().begin_federated_login(another).await));
-        assert!(banned(
-            world
-                .auth()
-                .complete_federated_login(complete_request(&begun, &callback))
-                .await
-        ));
+        assert!(banned(auth.begin_federated_login(request).await));
+        let complete = complete_request(&begun, &callback);
+        assert!(banned(auth.complete_federated_login(complete).await));
         assert!(banned(world.refresh(&tokens.refresh_token).await));
         let mint = MintSessionRequest {
             user_id: ann.id.clone(),
@@ -149,7 +131,20 @@ async fn an_addresss_ban_refuses_wherever_the_address_is_given_and_ends_no_sessi
             ..Default::default()
         };
         assert!(banned(world.tokens().mint_session(mint).await));
+        world.clock.advance(Duration::from_mins(10));
+        world.login("ann@example.com").await;
+        world.end().await;
+    })
+    .await;
+}
 
+#[tokio::test]
+async fn a_ban_of_an_address_ends_no_session_and_refuses_no_other_address() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (ann, tokens) = world.signed_in("ann@example.com").await;
+        ban(&world, address(ADDRESS), 10).await;
+        assert!(banned(world.refresh(&tokens.refresh_token).await));
         assert!(world.verify(&tokens.access_token).await.active);
         let elsewhere = RefreshSessionRequest {
             refresh_token: tokens.refresh_token.clone(),
@@ -165,8 +160,6 @@ async fn an_addresss_ban_refuses_wherever_the_address_is_given_and_ends_no_sessi
         assert!(
             free(&world, &ann.id, "203.0.113.8").await && !free(&world, &ann.id, ADDRESS).await
         );
-        world.clock.advance(Duration::from_mins(10));
-        world.login("ann@example.com").await;
         world.end().await;
     })
     .await;

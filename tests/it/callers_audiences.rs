@@ -4,21 +4,22 @@ use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
 
 use crate::callers::{CALLERS, refused_for, signed_in};
-use crate::callers_subjects::resolve;
+use crate::callers_subjects::lacking_for;
 use crate::support::callers::{Backend, CallersFile};
 use crate::support::calls::{PASSWORD, by_token, login_request};
 use crate::support::{World, client, on_each_engine};
 
+const AUDIENCE: &str = "https://chat.example";
+
 #[tokio::test]
 async fn a_caller_with_audiences_verifies_for_no_other_one() {
-    let audience = "https://chat.example";
-    let chat = Backend::new("chat", &["auth.sign_in", "token.*"]).audiences(&[audience]);
+    let chat = Backend::new("chat", &["auth.sign_in", "token.*"]).audiences(&[AUDIENCE]);
     let agents = Backend::new("agents", &["token.*"]).audiences(&["https://agents.example"]);
     let file = CallersFile::new(&[&chat, &agents]);
     on_each_engine(async |engine| {
         let world = World::start(
             engine,
-            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", audience)],
+            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", AUDIENCE)],
         )
         .await;
         let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
@@ -42,11 +43,11 @@ async fn a_caller_with_audiences_verifies_for_no_other_one() {
             );
             one.map(|answer| answer.into_inner().active)
         };
-        for asked in ["", audience] {
+        for asked in ["", AUDIENCE] {
             assert!(verify(&chat, asked).await.expect("a verdict"));
             assert_eq!(
                 refused_for(&verify(&agents, asked).await, "audience").as_deref(),
-                Some(audience)
+                Some(AUDIENCE)
             );
         }
         assert!(refused_for(&verify(&chat, "https://agents.example").await, "audience").is_some());
@@ -61,11 +62,8 @@ async fn a_caller_with_audiences_verifies_for_no_other_one() {
     .await;
 }
 
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_caller_without_our_audience_neither_gets_nor_shows_our_tokens() {
-    let audience = "https://chat.example";
-    let chat = Backend::new("chat", &["auth.*"]).audiences(&[audience]);
+/// A backend for our audience, and one that has every permission for another audience.
+fn backends() -> (Backend, Backend) {
     let all = [
         "auth.*",
         "token.*",
@@ -75,104 +73,76 @@ async fn a_caller_without_our_audience_neither_gets_nor_shows_our_tokens() {
         "federation.tokens",
         "auth.read.any",
     ];
-    let agents = Backend::new("agents", &all).audiences(&["https://agents.example"]);
+    (
+        Backend::new("chat", &["auth.*"]).audiences(&[AUDIENCE]),
+        Backend::new("agents", &all).audiences(&["https://agents.example"]),
+    )
+}
+
+#[tokio::test]
+async fn a_token_of_ours_shown_by_a_caller_of_another_audience_is_refused() {
+    let (chat, agents) = backends();
     let file = CallersFile::new(&[&chat, &agents]);
     on_each_engine(async |engine| {
         let world = World::start(
             engine,
-            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", audience)],
+            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", AUDIENCE)],
         )
         .await;
-        let (user, tokens) = signed_in(&world, &chat, "ann@example.com").await;
-        let (mut auth, mut sessions, mut federation) =
-            (world.auth(), world.tokens(), world.federation());
-        let named = || by_token(&tokens.access_token);
-        let get = GetUserRequest {
-            user: named().map(Named::Subject),
-        };
-        let one = RevokeSessionRequest {
-            session_id: tokens.session_id.clone(),
-            subject: named(),
-        };
-        let many = RevokeUserSessionsRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let status = GetTokenStatusRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let delete = DeleteTokensRequest {
-            subject: named(),
-            ..Default::default()
-        };
-        let mint = MintSessionRequest {
-            user_id: user.id.clone(),
-            ..Default::default()
-        };
-        let refresh = RefreshSessionRequest {
-            refresh_token: tokens.refresh_token.clone(),
+        let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
+        let named = by_token(&tokens.access_token);
+        assert_eq!(
+            lacking_for(&world, &agents, &tokens.session_id, named, "audience").await,
+            vec![Some(AUDIENCE.to_owned()); 7]
+        );
+        let refresh = agents.sends(RefreshSessionRequest {
+            refresh_token: tokens.refresh_token,
             client: client(),
-        };
-        for refused in [
-            refused_for(&auth.get_user(agents.sends(get)).await, "audience"),
-            refused_for(
-                &sessions
-                    .list_sessions(agents.sends(ListSessionsRequest {
-                        subject: named(),
-                        ..Default::default()
-                    }))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &sessions.revoke_session(agents.sends(one)).await,
-                "audience",
-            ),
-            refused_for(
-                &sessions.revoke_user_sessions(agents.sends(many)).await,
-                "audience",
-            ),
-            refused_for(
-                &federation
-                    .resolve_placeholders(agents.sends(resolve(named(), "{{LIBRECHAT_USER_ID}}")))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &federation.get_token_status(agents.sends(status)).await,
-                "audience",
-            ),
-            refused_for(
-                &federation.delete_tokens(agents.sends(delete)).await,
-                "audience",
-            ),
-            refused_for(&sessions.mint_session(agents.sends(mint)).await, "audience"),
-            refused_for(
-                &sessions.refresh_session(agents.sends(refresh)).await,
-                "audience",
-            ),
-            refused_for(
-                &auth
-                    .login(agents.sends(login_request("ann@example.com", PASSWORD)))
-                    .await,
-                "audience",
-            ),
-            refused_for(
-                &auth
-                    .complete_federated_login(
-                        agents.sends(CompleteFederatedLoginRequest::default()),
-                    )
-                    .await,
-                "audience",
-            ),
-        ] {
-            assert_eq!(refused.as_deref(), Some(audience));
-        }
+        });
+        assert_eq!(
+            refused_for(&world.tokens().refresh_session(refresh).await, "audience").as_deref(),
+            Some(AUDIENCE)
+        );
         let by_email = agents.sends(GetUserRequest {
             user: Some(Named::Email("ann@example.com".to_owned())),
         });
-        auth.get_user(by_email).await.expect("no token is shown");
+        world
+            .auth()
+            .get_user(by_email)
+            .await
+            .expect("no token is shown");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_of_another_audience_gets_no_token_of_ours() {
+    let (chat, agents) = backends();
+    let file = CallersFile::new(&[&chat, &agents]);
+    on_each_engine(async |engine| {
+        let world = World::start(
+            engine,
+            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", AUDIENCE)],
+        )
+        .await;
+        let (user, _) = signed_in(&world, &chat, "ann@example.com").await;
+        let mint = agents.sends(MintSessionRequest {
+            user_id: user.id,
+            ..Default::default()
+        });
+        let login = agents.sends(login_request("ann@example.com", PASSWORD));
+        let complete = agents.sends(CompleteFederatedLoginRequest::default());
+        for refused in [
+            refused_for(&world.tokens().mint_session(mint).await, "audience"),
+            refused_for(&world.auth().login(login).await, "audience"),
+            refused_for(
+                &world.auth().complete_federated_login(complete).await,
+                "audience",
+            ),
+        ] {
+            assert_eq!(refused.as_deref(), Some(AUDIENCE));
+        }
         world.end().await;
     })
     .await;

@@ -7,8 +7,8 @@ use tonic::Code;
 use crate::callers::{CALLERS, signed_in};
 use crate::refresh::{refused, unauthenticated};
 use crate::support::browser::sign_in;
-use crate::support::callers::{Backend, CallersFile, Listed, sent_with};
-use crate::support::calls::{complete_request, register_request};
+use crate::support::callers::{Backend, CallersFile};
+use crate::support::calls::complete_request;
 use crate::support::provider::Provider;
 use crate::support::{World, client, on_each_engine, reason};
 
@@ -107,78 +107,41 @@ async fn only_the_caller_that_began_a_federated_login_completes_it() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn another_callers_session_is_neither_refreshed_nor_harmed() {
-    let file = Listed::new(&[
-        ("chat", &["auth.sign_in", "token.refresh"]),
-        ("rogue", &["auth.sign_in", "token.refresh"]),
-    ]);
+    let chat = Backend::new("chat", &["auth.sign_in", "token.refresh"]);
+    let rogue = Backend::new("rogue", &["auth.sign_in", "token.refresh"]);
+    let file = CallersFile::new(&[&chat, &rogue]);
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[("COUNTERSIGN_CALLERS", &file.path())]).await;
-        let (mut auth, mut tokens) = (world.auth(), world.tokens());
-        auth.register(sent_with(
-            &file.tokens[0],
-            register_request("ann@example.com"),
-        ))
-        .await
-        .expect("registered");
-        let login = crate::support::calls::login_request(
-            "ann@example.com",
-            crate::support::calls::PASSWORD,
-        );
-        let answer = auth
-            .login(sent_with(&file.tokens[0], login))
-            .await
-            .expect("signed in")
-            .into_inner();
-        let Some(login_response::Result::SignedIn(signed_in)) = answer.result else {
-            panic!("not signed in")
+        let world = World::start(engine, &[(CALLERS, file.path())]).await;
+        let (_, TokenPair { refresh_token, .. }) =
+            signed_in(&world, &chat, "ann@example.com").await;
+        let refresh = async |caller: &Backend| {
+            let request = RefreshSessionRequest {
+                refresh_token: refresh_token.clone(),
+                client: None,
+            };
+            world.tokens().refresh_session(caller.sends(request)).await
         };
-        let refresh_token = signed_in.tokens.expect("tokens").refresh_token;
-        let request = || RefreshSessionRequest {
-            refresh_token: refresh_token.clone(),
-            client: None,
-        };
+        let generation = "SELECT generation FROM sessions WHERE revoke_time IS NULL";
 
         assert_eq!(
-            refused(
-                tokens
-                    .refresh_session(sent_with(&file.tokens[1], request()))
-                    .await
-            ),
+            refused(refresh(&rogue).await),
             unauthenticated("REFRESH_TOKEN_INVALID")
         );
-        let logout = LogoutRequest {
+        let logout = rogue.sends(LogoutRequest {
             refresh_token: refresh_token.clone(),
-        };
+        });
         assert_eq!(
-            refused(auth.logout(sent_with(&file.tokens[1], logout)).await),
+            refused(world.auth().logout(logout).await),
             unauthenticated("REFRESH_TOKEN_INVALID")
         );
+        assert_eq!(engine.number(generation).await, 1);
+        refresh(&chat).await.expect("its own caller's");
         assert_eq!(
-            engine
-                .number("SELECT generation FROM sessions WHERE revoke_time IS NULL")
-                .await,
-            1
-        );
-        tokens
-            .refresh_session(sent_with(&file.tokens[0], request()))
-            .await
-            .expect("its own caller's");
-        assert_eq!(
-            refused(
-                tokens
-                    .refresh_session(sent_with(&file.tokens[1], request()))
-                    .await
-            ),
+            refused(refresh(&rogue).await),
             unauthenticated("REFRESH_TOKEN_INVALID")
         );
-        assert_eq!(
-            engine
-                .number("SELECT generation FROM sessions WHERE revoke_time IS NULL")
-                .await,
-            2
-        );
+        assert_eq!(engine.number(generation).await, 2);
         world.end().await;
     })
     .await;

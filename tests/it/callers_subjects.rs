@@ -3,12 +3,12 @@
 use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
 
-use crate::callers::{CALLERS, lacking, signed_in};
+use crate::callers::{CALLERS, lacking, refused_for, signed_in};
 use crate::support::callers::{Backend, CallersFile};
 use crate::support::calls::{by_session, by_token, by_user};
 use crate::support::{World, on_each_engine};
 
-pub(crate) fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceholdersRequest {
+fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceholdersRequest {
     let entries = [("X-Test".to_owned(), template.to_owned())].into();
     ResolvePlaceholdersRequest {
         subject,
@@ -18,10 +18,62 @@ pub(crate) fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceh
     }
 }
 
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn whom_a_token_does_not_name_only_the_any_forms_reach() {
-    let groups = Backend::new(
+/// What each method says that the caller lacks for this subject, by `what` in the error's metadata.
+pub(crate) async fn lacking_for(
+    world: &World<'_>,
+    caller: &Backend,
+    session_id: &str,
+    subject: Option<Subject>,
+    what: &str,
+) -> Vec<Option<String>> {
+    let (mut auth, mut sessions, mut federation) =
+        (world.auth(), world.tokens(), world.federation());
+    let get = GetUserRequest {
+        user: subject.clone().map(Named::Subject),
+    };
+    let list = ListSessionsRequest {
+        subject: subject.clone(),
+        ..Default::default()
+    };
+    let one = RevokeSessionRequest {
+        session_id: session_id.to_owned(),
+        subject: subject.clone(),
+    };
+    let all = RevokeUserSessionsRequest {
+        subject: subject.clone(),
+        ..Default::default()
+    };
+    let entries = resolve(subject.clone(), "{{LIBRECHAT_USER_ID}}");
+    let status = GetTokenStatusRequest {
+        subject: subject.clone(),
+        ..Default::default()
+    };
+    let delete = DeleteTokensRequest {
+        subject,
+        ..Default::default()
+    };
+    vec![
+        refused_for(&auth.get_user(caller.sends(get)).await, what),
+        refused_for(&sessions.list_sessions(caller.sends(list)).await, what),
+        refused_for(&sessions.revoke_session(caller.sends(one)).await, what),
+        refused_for(
+            &sessions.revoke_user_sessions(caller.sends(all)).await,
+            what,
+        ),
+        refused_for(
+            &federation.resolve_placeholders(caller.sends(entries)).await,
+            what,
+        ),
+        refused_for(
+            &federation.get_token_status(caller.sends(status)).await,
+            what,
+        ),
+        refused_for(&federation.delete_tokens(caller.sends(delete)).await, what),
+    ]
+}
+
+fn groups() -> Backend {
+    Backend::new(
         "groups",
         &[
             "auth.*",
@@ -30,109 +82,89 @@ async fn whom_a_token_does_not_name_only_the_any_forms_reach() {
             "federation.inline",
             "federation.tokens",
         ],
-    );
-    let plain = Backend::new("plain", &["federation.resolve"]);
-    let file = CallersFile::new(&[&groups, &plain]);
+    )
+}
+
+#[tokio::test]
+async fn a_user_whom_no_token_names_is_reached_only_with_the_any_permissions() {
+    let groups = groups();
+    let file = CallersFile::new(&[&groups]);
     on_each_engine(async |engine| {
         let world = World::start(engine, &[(CALLERS, file.path())]).await;
         let (user, tokens) = signed_in(&world, &groups, "ann@example.com").await;
-        let (mut auth, mut sessions, mut federation) =
-            (world.auth(), world.tokens(), world.federation());
         let id = tokens.session_id.clone();
         let unnamed = groups.sends(RevokeSessionRequest {
             session_id: id.clone(),
             subject: None,
         });
         assert_eq!(
-            lacking(&sessions.revoke_session(unnamed).await).as_deref(),
+            lacking(&world.tokens().revoke_session(unnamed).await).as_deref(),
             Some("token.revoke.any")
         );
         let email = groups.sends(GetUserRequest {
             user: Some(Named::Email("ann@example.com".to_owned())),
         });
         assert_eq!(
-            lacking(&auth.get_user(email).await).as_deref(),
+            lacking(&world.auth().get_user(email).await).as_deref(),
             Some("auth.read.any")
         );
+        let expected = [
+            "auth.read.any",
+            "token.read.any",
+            "token.revoke.any",
+            "token.revoke.any",
+            "federation.act_as",
+            "federation.act_as",
+            "federation.act_as",
+        ]
+        .map(|permission| Some(permission.to_owned()));
         for subject in [
             by_user(&user.id),
             by_session(&id),
             by_user("000000000000000000000000"),
             by_session("not even an id"),
         ] {
-            let one = RevokeSessionRequest {
-                session_id: id.clone(),
-                subject: subject.clone(),
-            };
             assert_eq!(
-                lacking(&sessions.revoke_session(groups.sends(one)).await).as_deref(),
-                Some("token.revoke.any")
-            );
-            let all = RevokeUserSessionsRequest {
-                subject: subject.clone(),
-                except_session_id: String::new(),
-            };
-            assert_eq!(
-                lacking(&sessions.revoke_user_sessions(groups.sends(all)).await).as_deref(),
-                Some("token.revoke.any")
-            );
-            let list = ListSessionsRequest {
-                subject: subject.clone(),
-                ..Default::default()
-            };
-            assert_eq!(
-                lacking(&sessions.list_sessions(groups.sends(list)).await).as_deref(),
-                Some("token.read.any")
-            );
-            let get = GetUserRequest {
-                user: subject.clone().map(Named::Subject),
-            };
-            assert_eq!(
-                lacking(&auth.get_user(groups.sends(get)).await).as_deref(),
-                Some("auth.read.any")
-            );
-            let entries = resolve(subject.clone(), "{{LIBRECHAT_USER_ID}}");
-            assert_eq!(
-                lacking(&federation.resolve_placeholders(groups.sends(entries)).await).as_deref(),
-                Some("federation.act_as")
-            );
-            let status = GetTokenStatusRequest {
-                subject: subject.clone(),
-                provider: String::new(),
-            };
-            assert_eq!(
-                lacking(&federation.get_token_status(groups.sends(status)).await).as_deref(),
-                Some("federation.act_as")
-            );
-            let delete = DeleteTokensRequest {
-                subject,
-                provider: String::new(),
-            };
-            assert_eq!(
-                lacking(&federation.delete_tokens(groups.sends(delete)).await).as_deref(),
-                Some("federation.act_as")
+                lacking_for(&world, &groups, &id, subject.clone(), "permission").await,
+                expected,
+                "{subject:?}"
             );
         }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_users_token_a_caller_reaches_what_its_own_permissions_cover() {
+    let groups = groups();
+    let plain = Backend::new("plain", &["federation.resolve"]);
+    let file = CallersFile::new(&[&groups, &plain]);
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[(CALLERS, file.path())]).await;
+        let (user, tokens) = signed_in(&world, &groups, "ann@example.com").await;
         let own = by_token(&tokens.access_token);
-        let env = federation
-            .resolve_placeholders(groups.sends(resolve(own.clone(), "${HOME}")))
-            .await;
+        let ask = async |caller: &Backend, template: &str| {
+            world
+                .federation()
+                .resolve_placeholders(caller.sends(resolve(own.clone(), template)))
+                .await
+        };
+        let env = ask(&groups, "${HOME}").await;
         assert_eq!(lacking(&env).as_deref(), Some("federation.template_env"));
-        let inline = federation
-            .resolve_placeholders(plain.sends(resolve(own.clone(), "{{LIBRECHAT_USER_ID}}")))
-            .await;
+        let inline = ask(&plain, "{{LIBRECHAT_USER_ID}}").await;
         assert_eq!(lacking(&inline).as_deref(), Some("federation.inline"));
-        let resolved = federation
-            .resolve_placeholders(groups.sends(resolve(own.clone(), "{{LIBRECHAT_USER_ID}}")))
+        let resolved = ask(&groups, "{{LIBRECHAT_USER_ID}}")
             .await
             .expect("resolved");
         assert_eq!(resolved.into_inner().entries["X-Test"], user.id);
         let list = groups.sends(ListSessionsRequest {
-            subject: own,
+            subject: own.clone(),
             ..Default::default()
         });
         assert_eq!(
-            sessions
+            world
+                .tokens()
                 .list_sessions(list)
                 .await
                 .expect("a list")

@@ -44,7 +44,6 @@ async fn another_browsers_binding_token_is_refused_and_uses_the_state_up() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
@@ -59,17 +58,11 @@ async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() 
             "x".repeat(10_000),
             begun.binding_token.clone(),
         ] {
-            assert_eq!(
-                refusal(
-                    &world,
-                    CompleteFederatedLoginRequest {
-                        state,
-                        ..request.clone()
-                    }
-                )
-                .await,
-                "STATE_INVALID"
-            );
+            let changed = CompleteFederatedLoginRequest {
+                state,
+                ..request.clone()
+            };
+            assert_eq!(refusal(&world, changed).await, "STATE_INVALID");
         }
         let elsewhere = CompleteFederatedLoginRequest {
             provider: "google".to_owned(),
@@ -95,6 +88,16 @@ async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() 
             ),
             (0, 0)
         );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_login_begins_at_a_provider_that_is_not_configured() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
         for unknown in ["", "OpenID", "google"] {
             let status = world
                 .auth()
@@ -155,8 +158,7 @@ async fn a_login_is_completed_by_the_caller_that_began_it() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
+async fn a_callback_with_an_error_or_without_a_code_makes_nothing() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -190,7 +192,28 @@ async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
             "access_denied"
         );
         assert_eq!(refusal(&world, good).await, "STATE_INVALID");
+        assert_eq!(provider.stats().await.exchanges(), 0);
+        assert_eq!(engine.number(NOTHING_MADE).await, 0);
+        world.end().await;
+    })
+    .await;
+}
 
+#[tokio::test]
+async fn a_callback_of_another_issuer_or_with_an_unknown_code_makes_nothing() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let come_back = async |iss: &str| {
+            let begun = world.begin_federated_login().await;
+            let callback = Callback {
+                code: "a-code".to_owned(),
+                state: begun.state.clone(),
+                iss: iss.to_owned(),
+            };
+            refusal(&world, complete_request(&begun, &callback)).await
+        };
         let slashed = format!("{}/", provider.issuer);
         for iss in [
             "",
@@ -198,28 +221,11 @@ async fn a_callback_without_a_code_or_of_another_issuer_makes_nothing() {
             &slashed,
             &provider.issuer.replacen("://", "%3A%2F%2F", 1),
         ] {
-            let begun = world.begin_federated_login().await;
-            let callback = Callback {
-                code: "a-code".to_owned(),
-                state: begun.state.clone(),
-                iss: iss.to_owned(),
-            };
-            assert_eq!(
-                refusal(&world, complete_request(&begun, &callback)).await,
-                "ID_TOKEN_INVALID",
-                "{iss}"
-            );
+            assert_eq!(come_back(iss).await, "ID_TOKEN_INVALID", "{iss}");
         }
         assert_eq!(provider.stats().await.exchanges(), 0);
-
-        let begun = world.begin_federated_login().await;
-        let callback = Callback {
-            code: "a-code".to_owned(),
-            state: begun.state.clone(),
-            iss: provider.issuer.clone(),
-        };
         assert_eq!(
-            refusal(&world, complete_request(&begun, &callback)).await,
+            come_back(&provider.issuer).await,
             "PROVIDER_REFUSED",
             "a code that it never gave"
         );

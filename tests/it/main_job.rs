@@ -8,7 +8,6 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_backend_signs_users_in_verifies_them_and_acts_for_them() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {

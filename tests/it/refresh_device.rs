@@ -1,84 +1,82 @@
 //! What a refresh tells of the user's device.
 
 use countersign::grpc::proto::*;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::refresh::{HOUR, refused};
 use crate::support::calls::by_user;
 use crate::support::{World, on_each_engine};
 
+/// A user's only session: its device, and when it was refreshed last.
+async fn seen(world: &World<'_>, user: &User) -> (ClientContext, Option<i64>) {
+    let request = ListSessionsRequest {
+        subject: by_user(&user.id),
+        ..Default::default()
+    };
+    let session = world
+        .tokens()
+        .list_sessions(request)
+        .await
+        .expect("listed")
+        .into_inner()
+        .sessions
+        .remove(0);
+    (
+        session.client.expect("a client"),
+        session.refresh_time.map(|time| time.seconds),
+    )
+}
+
+async fn refresh(
+    world: &World<'_>,
+    refresh_token: &str,
+    client: Option<ClientContext>,
+) -> Result<RefreshSessionResponse, Status> {
+    let request = RefreshSessionRequest {
+        refresh_token: refresh_token.to_owned(),
+        client,
+    };
+    let answer = world.tokens().refresh_session(request).await?;
+    Ok(answer.into_inner())
+}
+
+fn at(ip_address: &str) -> ClientContext {
+    ClientContext {
+        ip_address: ip_address.to_owned(),
+        ..Default::default()
+    }
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn what_is_known_of_the_users_device_is_renewed_and_kept() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;
-        let seen = async || {
-            let request = ListSessionsRequest {
-                subject: by_user(&user.id),
-                ..Default::default()
-            };
-            let session = world
-                .tokens()
-                .list_sessions(request)
-                .await
-                .expect("listed")
-                .into_inner()
-                .sessions
-                .remove(0);
-            (session.client.expect("a client"), session.refresh_time)
-        };
-        let (before, _) = seen().await;
+        let (before, _) = seen(&world, &user).await;
         world.clock.advance(HOUR);
-        let request = RefreshSessionRequest {
-            refresh_token: first.refresh_token,
-            client: None,
-        };
-        let second = world
-            .tokens()
-            .refresh_session(request)
+        let second = refresh(&world, &first.refresh_token, None)
             .await
-            .expect("the next pair")
-            .into_inner();
+            .expect("the next pair");
         assert_eq!(second.user.expect("a user").id, user.id);
-        let (kept, renewed) = seen().await;
         assert_eq!(
-            (kept, renewed.map(|time| time.seconds)),
+            seen(&world, &user).await,
             (before.clone(), Some(world.clock.now().secs()))
         );
 
-        let moved = ClientContext {
-            ip_address: "2001:db8::7".to_owned(),
-            ..Default::default()
-        };
+        let moved = at("2001:db8::7");
         let refresh_token = second.tokens.expect("tokens").refresh_token;
-        let request = RefreshSessionRequest {
-            refresh_token: refresh_token.clone(),
-            client: Some(moved.clone()),
-        };
-        world
-            .tokens()
-            .refresh_session(request)
+        refresh(&world, &refresh_token, Some(moved.clone()))
             .await
             .expect("the next pair");
         assert_eq!(
-            seen().await.0,
+            seen(&world, &user).await.0,
             ClientContext {
                 ip_address: moved.ip_address,
                 ..before
             }
         );
-
-        let nowhere = ClientContext {
-            ip_address: "nowhere".to_owned(),
-            ..Default::default()
-        };
-        let request = RefreshSessionRequest {
-            refresh_token,
-            client: Some(nowhere),
-        };
         assert_eq!(
-            refused(world.tokens().refresh_session(request).await),
+            refused(refresh(&world, &refresh_token, Some(at("nowhere"))).await),
             (Code::InvalidArgument, "FIELDS_INVALID".to_owned())
         );
         world.end().await;

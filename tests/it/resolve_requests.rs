@@ -11,10 +11,7 @@ use crate::support::federated::{map, wish};
 use crate::support::provider::Provider;
 use crate::support::{World, client, on_each_engine, reason};
 
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn only_callers_with_the_permission_bring_templates_and_name_users() {
-    let provider = claimant().await;
+fn callers() -> Listed {
     let all = [
         "auth.sign_in",
         "federation.resolve",
@@ -22,12 +19,18 @@ async fn only_callers_with_the_permission_bring_templates_and_name_users() {
         "federation.template_env",
         "federation.act_as",
     ];
-    let callers = Listed::new(&[
+    Listed::new(&[
         ("all", &all),
         ("none", &["token.verify"]),
         ("resolve", &all[1..2]),
         ("inline", &all[1..3]),
-    ]);
+    ])
+}
+
+#[tokio::test]
+async fn only_callers_with_the_permission_bring_templates_and_name_users() {
+    let provider = claimant().await;
+    let callers = callers();
     on_each_engine(async |engine| {
         let path = callers.path();
         let settings: Vec<_> = VARIABLES
@@ -108,8 +111,15 @@ async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, 
     (signed_in.user.expect("a user"), tokens)
 }
 
+/// A request for the provider's access token of the subject.
+fn token_of(subject: Option<Subject>) -> ResolvePlaceholdersRequest {
+    ResolvePlaceholdersRequest {
+        subject,
+        ..wish("", Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")])
+    }
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
     let provider = Provider::start(json!({ "access_token_ttl": 100 })).await;
     on_each_engine(async |engine| {
@@ -118,26 +128,11 @@ async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
         let (user, old) = world.arrive("ann").await;
         later();
         let (_, new) = world.arrive("ann").await;
-        let mint = MintSessionRequest {
-            user_id: user.id.clone(),
-            client: client(),
-            ..Default::default()
-        };
         later();
-        let minted = world
-            .tokens()
-            .mint_session(mint)
-            .await
-            .expect("minted")
-            .into_inner()
-            .tokens
-            .expect("tokens");
-        world.keep_secret(&minted);
+        world.mint(&user.id).await;
         let by_id = async || {
-            let mut request = wish("", Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
-            request.subject = by_user(&user.id);
             world
-                .resolve(request)
+                .resolve(token_of(by_user(&user.id)))
                 .await
                 .expect("resolved")
                 .remove("t")
@@ -152,22 +147,16 @@ async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
         let of_old = world.bearer(&old.access_token).await.expect("renewed");
         assert_ne!(of_old, of_new);
         assert_eq!(by_id().await, of_old, "renewed just now");
-        let end = RevokeSessionRequest {
-            session_id: old.session_id.clone(),
-            subject: None,
-        };
-        world.tokens().revoke_session(end).await.expect("revoked");
+        world.revoke(&old.session_id).await;
         assert_eq!(by_id().await, of_new, "the other one is over");
 
-        let mut request = wish("", Sink::Text, &[("t", "{{LIBRECHAT_OPENID_TOKEN}}")]);
-        request.subject = by_session(&new.session_id);
+        let of_session = async |id: &str| world.resolve(token_of(by_session(id))).await;
         assert_eq!(
-            world.resolve(request.clone()).await.expect("resolved")["t"],
+            of_session(&new.session_id).await.expect("resolved")["t"],
             of_new
         );
-        request.subject = by_session(&old.session_id);
         assert_eq!(
-            reason(&world.resolve(request).await.expect_err("ended")).1,
+            reason(&of_session(&old.session_id).await.expect_err("ended")).1,
             "SESSION_NOT_FOUND"
         );
         world.end().await;
@@ -175,9 +164,45 @@ async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
     .await;
 }
 
+/// A good request with one mistake in it each, and the field that is wrong.
+fn with_a_mistake(
+    good: &ResolvePlaceholdersRequest,
+) -> Vec<(ResolvePlaceholdersRequest, &'static str)> {
+    let changed = |change: fn(&mut ResolvePlaceholdersRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    vec![
+        (changed(|request| request.sink = 0), "sink"),
+        (changed(|request| request.subject = None), "subject"),
+        (
+            changed(|request| request.on_unresolved = 9),
+            "on_unresolved",
+        ),
+        (
+            changed(|request| {
+                request.entries = (0..1001).map(|n| (n.to_string(), String::new())).collect();
+            }),
+            "entries",
+        ),
+        (
+            changed(|request| request.entries = map(&[("a", &"x".repeat(1024 * 1024))])),
+            "entries",
+        ),
+        (
+            changed(|request| request.entries = map(&[("a", &"{{X}}".repeat(10_001))])),
+            "entries",
+        ),
+        (
+            changed(|request| request.custom_vars = map(&[("LIBRECHAT_USER_EMAIL", "x")])),
+            "custom_vars[\"LIBRECHAT_USER_EMAIL\"]",
+        ),
+    ]
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn a_request_that_cannot_be_meant_is_refused_field_by_field() {
+async fn a_request_with_a_mistake_is_refused_and_the_field_is_named() {
     let provider = claimant().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -187,60 +212,7 @@ async fn a_request_that_cannot_be_meant_is_refused_field_by_field() {
             Sink::Text,
             &[("a", "{{LIBRECHAT_USER_ID}}")],
         );
-        let many = (0..1001).map(|n| (n.to_string(), String::new())).collect();
-        let large = map(&[("a", &"x".repeat(1024 * 1024))]);
-        let busy = map(&[("a", &"{{X}}".repeat(10_001))]);
-        for (request, expected) in [
-            (
-                ResolvePlaceholdersRequest {
-                    sink: 0,
-                    ..good.clone()
-                },
-                "sink",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    subject: None,
-                    ..good.clone()
-                },
-                "subject",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    on_unresolved: 9,
-                    ..good.clone()
-                },
-                "on_unresolved",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    entries: many,
-                    ..good.clone()
-                },
-                "entries",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    entries: large,
-                    ..good.clone()
-                },
-                "entries",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    entries: busy,
-                    ..good.clone()
-                },
-                "entries",
-            ),
-            (
-                ResolvePlaceholdersRequest {
-                    custom_vars: map(&[("LIBRECHAT_USER_EMAIL", "x")]),
-                    ..good.clone()
-                },
-                "custom_vars[\"LIBRECHAT_USER_EMAIL\"]",
-            ),
-        ] {
+        for (request, expected) in with_a_mistake(&good) {
             let status = world.resolve(request).await.expect_err(expected);
             assert_eq!(
                 (reason(&status).1.as_str(), fields(&status)),

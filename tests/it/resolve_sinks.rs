@@ -17,7 +17,6 @@ async fn failed(world: &World<'_>, request: ResolvePlaceholdersRequest) -> Strin
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_header_holds_visible_latin1_or_its_base64() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
@@ -63,6 +62,17 @@ async fn a_header_holds_visible_latin1_or_its_base64() {
                 "{value:?}"
             );
         }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn headers_that_belong_to_the_connection_or_are_no_headers_are_refused() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let session = arrive_as(&world, &provider, "an-access-token", &json!({})).await;
         for name in [
             "Host",
             "content-length",

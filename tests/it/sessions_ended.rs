@@ -60,31 +60,32 @@ async fn users_end_their_own_sessions_and_nobody_elses() {
     .await;
 }
 
+/// Ends all sessions of a user except one, and gives their number.
+async fn revoke_all(
+    world: &World<'_>,
+    subject: Option<Subject>,
+    except: &str,
+) -> Result<i32, Status> {
+    let request = RevokeUserSessionsRequest {
+        subject,
+        except_session_id: except.to_owned(),
+    };
+    world
+        .tokens()
+        .revoke_user_sessions(request)
+        .await
+        .map(|answer| answer.into_inner().revoked_count)
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, kept) = world.signed_in("ann@example.com").await;
         let (_, others) = world.signed_in("bob@example.com").await;
         let ended = [world.mint(&user.id).await, world.mint(&user.id).await];
-        let revoke = async |subject, except: &str| {
-            let request = RevokeUserSessionsRequest {
-                subject,
-                except_session_id: except.to_owned(),
-            };
-            world
-                .tokens()
-                .revoke_user_sessions(request)
-                .await
-                .map(|answer| answer.into_inner().revoked_count)
-        };
-        assert_eq!(
-            revoke(by_token(&kept.access_token), &kept.session_id)
-                .await
-                .expect("ended"),
-            2
-        );
+        let count = revoke_all(&world, by_token(&kept.access_token), &kept.session_id).await;
+        assert_eq!(count.expect("ended"), 2);
         for pair in &ended {
             assert_eq!(
                 world.verdict(&pair.access_token).await,
@@ -98,33 +99,34 @@ async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
         for pair in [&kept, &others] {
             assert!(world.verdict(&pair.access_token).await.0);
         }
-        assert_eq!(
-            revoke(by_user(&user.id), &kept.session_id)
-                .await
-                .expect("none left"),
-            0
-        );
+        let count = revoke_all(&world, by_user(&user.id), &kept.session_id).await;
+        assert_eq!(count.expect("none left"), 0);
         // Another user's session is no exception.
-        assert_eq!(
-            revoke(by_user(&user.id), &others.session_id)
-                .await
-                .expect("ended"),
-            1
-        );
+        let count = revoke_all(&world, by_user(&user.id), &others.session_id).await;
+        assert_eq!(count.expect("ended"), 1);
         assert!(!world.verdict(&kept.access_token).await.0);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn to_end_all_sessions_a_request_names_a_user_that_exists() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        let refused = async |subject, except: &str| {
+            revoke_all(&world, subject, except)
+                .await
+                .expect_err("refused")
+        };
         assert_eq!(
-            fields(&revoke(by_user(&user.id), "mine").await.expect_err("no id")),
+            fields(&refused(by_user(&user.id), "mine").await),
             ["except_session_id"]
         );
+        assert_eq!(fields(&refused(None, "").await), ["subject"]);
         assert_eq!(
-            fields(&revoke(None, "").await.expect_err("whose?")),
-            ["subject"]
-        );
-        let status = revoke(by_user(&"0".repeat(24)), "")
-            .await
-            .expect_err("nobody");
-        assert_eq!(
-            reason(&status),
+            reason(&refused(by_user(&"0".repeat(24)), "").await),
             (Code::NotFound, "USER_NOT_FOUND".to_owned())
         );
         world.end().await;
@@ -132,10 +134,9 @@ async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
     .await;
 }
 
-#[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn only_a_user_present_or_the_any_permission_ends_and_lists_sessions() {
-    let file = Listed::new(&[
+/// A backend that signs users in, and one that has the permissions that end in `any`.
+fn chat_and_admin() -> Listed {
+    Listed::new(&[
         (
             "chat",
             &["auth.sign_in", "token.mint", "token.read", "token.revoke"],
@@ -149,101 +150,77 @@ async fn only_a_user_present_or_the_any_permission_ends_and_lists_sessions() {
                 "token.revoke.any",
             ],
         ),
-    ]);
+    ])
+}
+
+/// A new user with a session on the caller's word.
+async fn minted(world: &World<'_>, caller: &str) -> (User, TokenPair) {
+    let registered = world
+        .auth()
+        .register(sent_with(caller, register_request("ann@example.com")))
+        .await
+        .expect("registered");
+    let user = registered.into_inner().user.expect("a user");
+    let answer = world
+        .tokens()
+        .mint_session(sent_with(caller, mint(&user.id, "")))
+        .await
+        .expect("minted");
+    (user, answer.into_inner().tokens.expect("tokens"))
+}
+
+fn assert_not_allowed<T>(answer: Result<T, Status>) {
+    assert_eq!(
+        reason(&answer.map(drop).expect_err("not allowed")),
+        (Code::PermissionDenied, "CALLER_NOT_ALLOWED".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn only_a_users_token_or_an_any_permission_ends_and_lists_sessions() {
+    let file = chat_and_admin();
+    let [chat, admin] = [&file.tokens[0], &file.tokens[1]];
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("COUNTERSIGN_CALLERS", &file.path())]).await;
-        let registered = world
-            .auth()
-            .register(sent_with(
-                &file.tokens[0],
-                register_request("ann@example.com"),
-            ))
-            .await
-            .expect("registered");
-        let user = registered.into_inner().user.expect("a user");
-        let answer = world
-            .tokens()
-            .mint_session(sent_with(&file.tokens[0], mint(&user.id, "")))
-            .await
-            .expect("minted");
-        let tokens = answer.into_inner().tokens.expect("tokens");
-        let denied = |status: Status| {
-            assert_eq!(
-                reason(&status),
-                (Code::PermissionDenied, "CALLER_NOT_ALLOWED".to_owned())
-            );
-        };
+        let (user, tokens) = minted(&world, chat).await;
         let mut client = world.tokens();
-        for subject in [by_user(&user.id), by_session(&tokens.session_id)] {
-            let request = ListSessionsRequest {
-                subject: subject.clone(),
-                ..Default::default()
-            };
-            denied(
-                client
-                    .list_sessions(sent_with(&file.tokens[0], request.clone()))
-                    .await
-                    .expect_err("not allowed"),
-            );
-            client
-                .list_sessions(sent_with(&file.tokens[1], request))
-                .await
-                .expect("allowed");
-            let request = RevokeUserSessionsRequest {
-                subject: subject.clone(),
-                ..Default::default()
-            };
-            denied(
-                client
-                    .revoke_user_sessions(sent_with(&file.tokens[0], request))
-                    .await
-                    .expect_err("not allowed"),
-            );
-            let request = RevokeSessionRequest {
-                session_id: tokens.session_id.clone(),
-                subject,
-            };
-            denied(
-                client
-                    .revoke_session(sent_with(&file.tokens[0], request))
-                    .await
-                    .expect_err("not allowed"),
-            );
-        }
-        let request = |subject| RevokeSessionRequest {
+        let one = |subject| RevokeSessionRequest {
             session_id: tokens.session_id.clone(),
             subject,
         };
-        denied(
+        let live = "SELECT COUNT(*) FROM sessions WHERE revoke_time IS NULL";
+        for subject in [by_user(&user.id), by_session(&tokens.session_id)] {
+            let list = ListSessionsRequest {
+                subject: subject.clone(),
+                ..Default::default()
+            };
+            assert_not_allowed(client.list_sessions(sent_with(chat, list.clone())).await);
             client
-                .revoke_session(sent_with(&file.tokens[0], request(None)))
+                .list_sessions(sent_with(admin, list))
                 .await
-                .expect_err("not allowed"),
-        );
-        assert_eq!(
-            engine
-                .number("SELECT COUNT(*) FROM sessions WHERE revoke_time IS NULL")
-                .await,
-            1
-        );
+                .expect("allowed");
+            let all = RevokeUserSessionsRequest {
+                subject: subject.clone(),
+                ..Default::default()
+            };
+            assert_not_allowed(client.revoke_user_sessions(sent_with(chat, all)).await);
+            assert_not_allowed(client.revoke_session(sent_with(chat, one(subject))).await);
+        }
+        assert_not_allowed(client.revoke_session(sent_with(chat, one(None))).await);
+        assert_eq!(engine.number(live).await, 1);
         let list = ListSessionsRequest {
             subject: by_token(&tokens.access_token),
             ..Default::default()
         };
         client
-            .list_sessions(sent_with(&file.tokens[0], list))
+            .list_sessions(sent_with(chat, list))
             .await
-            .expect("the user is present");
+            .expect("the user's token is there");
         client
-            .revoke_session(sent_with(&file.tokens[1], request(None)))
+            .revoke_session(sent_with(admin, one(None)))
             .await
             .expect("allowed");
-        assert_eq!(
-            engine
-                .number("SELECT COUNT(*) FROM sessions WHERE revoke_time IS NULL")
-                .await,
-            0
-        );
+        assert_eq!(engine.number(live).await, 0);
         world.end().await;
     })
     .await;

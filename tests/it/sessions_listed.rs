@@ -17,13 +17,19 @@ async fn list(world: &World<'_>, request: ListSessionsRequest) -> ListSessionsRe
         .into_inner()
 }
 
+fn page(subject: Option<Subject>, size: i32, token: &str) -> ListSessionsRequest {
+    ListSessionsRequest {
+        subject,
+        page_size: size,
+        page_token: token.to_owned(),
+    }
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn live_sessions_are_listed_newest_first_page_by_page() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;
-        let (other, others) = world.signed_in("bob@example.com").await;
         let mut made = vec![first.session_id.clone()];
         for turn in 0..6 {
             // Some of them in one instant, so that the order cannot be by time alone.
@@ -33,12 +39,8 @@ async fn live_sessions_are_listed_newest_first_page_by_page() {
         let ended = world.mint(&user.id).await;
         world.revoke(&ended.session_id).await;
 
-        let page = |size, token: &str| ListSessionsRequest {
-            subject: by_token(&first.access_token),
-            page_size: size,
-            page_token: token.to_owned(),
-        };
-        let whole = list(&world, page(0, "")).await;
+        let subject = by_token(&first.access_token);
+        let whole = list(&world, page(subject.clone(), 0, "")).await;
         assert_eq!(whole.next_page_token, "");
         assert!(whole.sessions.is_sorted_by_key(|session| std::cmp::Reverse(
             session.create_time.map(|time| (time.seconds, time.nanos))
@@ -61,38 +63,42 @@ async fn live_sessions_are_listed_newest_first_page_by_page() {
             ),
             ("local", "open", client())
         );
-
         let (mut paged, mut token) = (Vec::new(), String::new());
         for size in [3, 3, 1] {
-            let answer = list(&world, page(3, &token)).await;
+            let answer = list(&world, page(subject.clone(), 3, &token)).await;
             assert_eq!(answer.sessions.len(), size);
             paged.extend(answer.sessions);
             token = answer.next_page_token;
         }
-        assert_eq!((paged, token.as_str()), (whole.sessions.clone(), ""));
-        let by_id = ListSessionsRequest {
-            subject: by_user(&user.id),
-            ..Default::default()
-        };
+        assert_eq!((&paged, token.as_str()), (&whole.sessions, ""));
+        let by_id = page(by_user(&user.id), 0, "");
         assert_eq!(list(&world, by_id).await.sessions, whole.sessions);
+        world.end().await;
+    })
+    .await;
+}
 
-        let token = list(&world, page(1, "")).await.next_page_token;
-        let foreign = ListSessionsRequest {
-            subject: by_token(&others.access_token),
-            page_token: token,
-            ..Default::default()
+#[tokio::test]
+async fn a_list_of_sessions_is_of_one_user_and_so_is_its_page_token() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, first) = world.signed_in("ann@example.com").await;
+        world.mint(&user.id).await;
+        let (other, others) = world.signed_in("bob@example.com").await;
+        let subject = by_token(&first.access_token);
+        let refused = async |request| {
+            world
+                .tokens()
+                .list_sessions(request)
+                .await
+                .expect_err("refused")
         };
-        let status = world
-            .tokens()
-            .list_sessions(foreign)
+        let token = list(&world, page(subject.clone(), 1, ""))
             .await
-            .expect_err("another user's list");
-        assert_eq!(fields(&status), ["page_token"]);
-        let status = world
-            .tokens()
-            .list_sessions(page(-1, "x"))
-            .await
-            .expect_err("two mistakes");
+            .next_page_token;
+        let foreign = page(by_token(&others.access_token), 0, &token);
+        assert_eq!(fields(&refused(foreign).await), ["page_token"]);
+        let status = refused(page(subject, -1, "x")).await;
         assert_eq!(
             (reason(&status).1.as_str(), fields(&status)),
             (
@@ -100,10 +106,7 @@ async fn live_sessions_are_listed_newest_first_page_by_page() {
                 vec!["page_size".to_owned(), "page_token".to_owned()]
             )
         );
-        let of_other = ListSessionsRequest {
-            subject: by_user(&other.id),
-            ..Default::default()
-        };
+        let of_other = page(by_user(&other.id), 0, "");
         assert_eq!(list(&world, of_other).await.sessions.len(), 1);
         world.end().await;
     })

@@ -3,21 +3,20 @@
 use std::collections::BTreeMap;
 
 use countersign::grpc::proto::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::support::calls::{by_token, fields};
+use crate::support::calls::by_token;
 use crate::support::federated::failures;
 use crate::support::provider::Provider;
 use crate::support::shape::{json_of, struct_of};
 use crate::support::{World, on_each_engine, reason};
 
-const VARIABLES: &[(&str, &str)] = &[
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY,HOST"),
     ("API_KEY", "sk-1"),
     ("HOST", "https://mcp.example.com"),
 ];
-
 const ENDPOINT: &str = "
 name: 'CognitoProtectedAPI'
 apiKey: '${API_KEY}'
@@ -29,7 +28,6 @@ headers:
 models:
   default: ['gpt-4']
 ";
-
 const SERVERS: &str = "
 aws-cognito-service:
   command: node
@@ -61,7 +59,11 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).expect("YAML")
 }
 
-async fn server(world: &World<'_>, access_token: &str, server: &Value) -> Result<Value, Status> {
+pub(crate) async fn server(
+    world: &World<'_>,
+    access_token: &str,
+    server: &Value,
+) -> Result<Value, Status> {
     let target = resolve_mcp_server_request::Target::Server(struct_of(server));
     let request = ResolveMcpServerRequest {
         subject: by_token(access_token),
@@ -79,7 +81,7 @@ async fn server(world: &World<'_>, access_token: &str, server: &Value) -> Result
     ))
 }
 
-fn endpoint_request(access_token: &str, endpoint: &Value) -> ResolveEndpointRequest {
+pub(crate) fn endpoint_request(access_token: &str, endpoint: &Value) -> ResolveEndpointRequest {
     let target = resolve_endpoint_request::Target::Endpoint(struct_of(endpoint));
     ResolveEndpointRequest {
         subject: by_token(access_token),
@@ -241,83 +243,6 @@ async fn a_server_left_without_its_token_loses_the_field_and_not_its_shape() {
                     .iter()
                     .all(|one| one.status() == OutcomeStatus::NotFederated)
         );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn tokens_never_stand_in_arguments_or_the_url_of_an_inline_server() {
-    let provider = Provider::start(json!({})).await;
-    on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
-        let (_, tokens) = world.arrive("ann").await;
-        for (object, entry) in [
-            (json!({ "command": "x", "args": ["--token", "{{LIBRECHAT_OPENID_TOKEN}}"] }), "args[1]"),
-            (json!({ "command": "x", "args": ["{{LIBRECHAT_OPENID_ID_TOKEN@openid}}"] }), "args[0]"),
-            (json!({ "type": "sse", "url": "https://h.example/?t={{LIBRECHAT_OPENID_TOKEN}}" }), "url"),
-            (json!({ "type": "sse", "proxy": "https://{{LIBRECHAT_USER_ID}}/" }), "proxy"),
-        ] {
-            let status = server(&world, &tokens.access_token, &object).await.expect_err(entry);
-            assert_eq!(reason(&status), (Code::FailedPrecondition, "PLACEHOLDER_NOT_ALLOWED".to_owned()));
-            assert_eq!(failures(&status)[0].1, entry);
-        }
-        let fine = json!({ "type": "sse", "url": "${HOST}/{{LIBRECHAT_OPENID_USER_EMAIL}}", "args": ["{{LIBRECHAT_OPENID_USER_ID}}", 3] });
-        let expected = json!({ "type": "sse", "url": "https://mcp.example.com/ann%40example.org", "args": ["ann", 3.0] });
-        assert_eq!(server(&world, &tokens.access_token, &fine).await.expect("resolved"), expected);
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_misshapen_target_is_refused_field_by_field() {
-    let provider = Provider::start(json!({})).await;
-    on_each_engine(async |engine| {
-        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
-        let (_, tokens) = world.arrive("ann").await;
-        let object =
-            json!({ "url": 1, "args": "a", "env": { "A-B": "x" }, "headers": { "Host": "x" } });
-        let status = server(&world, &tokens.access_token, &object)
-            .await
-            .expect_err("misshapen");
-        assert_eq!(
-            fields(&status),
-            [
-                "server.args",
-                "server.env.A-B",
-                "server.headers.Host",
-                "server.url"
-            ]
-        );
-        let request = endpoint_request(
-            &tokens.access_token,
-            &json!({ "baseURL": ["x"], "headers": "x" }),
-        );
-        let status = world
-            .federation()
-            .resolve_endpoint(request)
-            .await
-            .expect_err("misshapen");
-        assert_eq!(fields(&status), ["endpoint.baseURL", "endpoint.headers"]);
-        let nothing = ResolveEndpointRequest {
-            subject: by_token(&tokens.access_token),
-            ..Default::default()
-        };
-        assert_eq!(
-            fields(
-                &world
-                    .federation()
-                    .resolve_endpoint(nothing)
-                    .await
-                    .expect_err("nothing")
-            ),
-            ["endpoint"]
-        );
-        let empty = server(&world, &tokens.access_token, &Value::Object(Map::new()))
-            .await
-            .expect("nothing to do");
-        assert_eq!(empty, json!({}));
         world.end().await;
     })
     .await;

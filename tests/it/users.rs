@@ -4,105 +4,74 @@ use std::time::Duration;
 
 use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::accounts::is;
+use crate::callers::{CALLERS, signed_in};
 use crate::support::callers::{Backend, CallersFile};
-use crate::support::calls::{
-    PASSWORD, by_session, by_token, by_user, fields, login_request, register_request,
-};
+use crate::support::calls::{by_session, by_token, by_user, fields};
 use crate::support::{World, on_each_engine};
 
+/// A backend that may read the user of a token, and one that may read any user.
+fn own_and_any() -> (Backend, Backend) {
+    let own = [
+        "auth.sign_in",
+        "auth.read",
+        "token.revoke",
+        "token.revoke.any",
+    ];
+    (
+        Backend::new("own", &own),
+        Backend::new("any", &["auth.read", "auth.read.any"]),
+    )
+}
+
+async fn get(world: &World<'_>, caller: &Backend, named: Option<Named>) -> Result<User, Status> {
+    world
+        .auth()
+        .get_user(caller.sends(GetUserRequest { user: named }))
+        .await
+        .map(|answer| answer.into_inner().user.expect("a user"))
+}
+
+async fn assert_not_allowed(world: &World<'_>, caller: &Backend, named: Option<Named>) {
+    let status = get(world, caller, named).await.expect_err("refused");
+    assert!(is(&status, Code::PermissionDenied, "CALLER_NOT_ALLOWED"));
+}
+
+fn by(subject: Option<Subject>) -> Option<Named> {
+    subject.map(Named::Subject)
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "message fields are optional on the wire"
+)]
+fn email(text: &str) -> Option<Named> {
+    Some(Named::Email(text.to_owned()))
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
 async fn a_user_is_found_by_every_name_that_the_caller_may_use() {
-    let own = Backend::new(
-        "own",
-        &[
-            "auth.sign_in",
-            "auth.read",
-            "token.revoke",
-            "token.revoke.any",
-        ],
-    );
-    let any = Backend::new("any", &["auth.read", "auth.read.any"]);
+    let (own, any) = own_and_any();
     let file = CallersFile::new(&[&own, &any]);
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[("COUNTERSIGN_CALLERS", file.path())]).await;
-        world.secret(PASSWORD);
-        world
-            .auth()
-            .register(own.sends(register_request("ann@example.com")))
-            .await
-            .expect("registered");
-        let answer = world
-            .auth()
-            .login(own.sends(login_request("ann@example.com", PASSWORD)))
-            .await
-            .expect("signed in")
-            .into_inner();
-        let login_response::Result::SignedIn(SignedIn { user, tokens }) =
-            answer.result.expect("a result");
-        let (user, tokens) = (user.expect("a user"), tokens.expect("tokens"));
-        world.keep_secret(&tokens);
-        let get = async |caller: &Backend, named: Option<Named>| {
-            world
-                .auth()
-                .get_user(caller.sends(GetUserRequest { user: named }))
-                .await
-                .map(|answer| answer.into_inner().user.expect("a user"))
-        };
-        let by = |subject: Option<Subject>| subject.map(Named::Subject);
-        let email = |text: &str| Some(Named::Email(text.to_owned()));
+        let world = World::start(engine, &[(CALLERS, file.path())]).await;
+        let (user, tokens) = signed_in(&world, &own, "ann@example.com").await;
         assert_eq!(
-            get(&own, by(by_token(&tokens.access_token)))
+            get(&world, &own, by(by_token(&tokens.access_token)))
                 .await
                 .expect("found"),
             user
         );
-        let (unknown_user, unknown_session) = ("000000000000000000000000", "0".repeat(32));
         for named in [
             by(by_user(&user.id)),
             by(by_session(&tokens.session_id)),
             email("ann@example.com"),
         ] {
-            assert_eq!(get(&any, named.clone()).await.expect("found"), user);
-            assert!(is(
-                &get(&own, named).await.expect_err("refused"),
-                Code::PermissionDenied,
-                "CALLER_NOT_ALLOWED"
-            ));
-        }
-        for (named, expected) in [
-            (by(by_user(unknown_user)), "USER_NOT_FOUND"),
-            (by(by_session(&unknown_session)), "SESSION_NOT_FOUND"),
-            (email("nobody@example.com"), "USER_NOT_FOUND"),
-        ] {
-            assert!(
-                is(
-                    &get(&any, named.clone()).await.expect_err("nobody"),
-                    Code::NotFound,
-                    expected
-                ),
-                "{named:?}"
-            );
-            assert!(is(
-                &get(&own, named).await.expect_err("refused"),
-                Code::PermissionDenied,
-                "CALLER_NOT_ALLOWED"
-            ));
-        }
-        for (named, field) in [
-            (None, "user"),
-            (by(Some(Subject { subject: None })), "subject"),
-            (by(by_user("ann")), "subject.user_id"),
-            (by(by_session("1")), "subject.session_id"),
-            (email("ann"), "email"),
-        ] {
-            assert_eq!(
-                fields(&get(&any, named).await.expect_err("refused")),
-                [field]
-            );
+            let found = get(&world, &any, named.clone()).await;
+            assert_eq!(found.expect("found"), user);
+            assert_not_allowed(&world, &own, named).await;
         }
         world
             .tokens()
@@ -112,17 +81,47 @@ async fn a_user_is_found_by_every_name_that_the_caller_may_use() {
             }))
             .await
             .expect("ended");
-        let ended = get(&own, by(by_token(&tokens.access_token)))
+        let ended = get(&world, &own, by(by_token(&tokens.access_token)))
             .await
             .expect_err("ended");
         assert!(is(&ended, Code::Unauthenticated, "ACCESS_TOKEN_INVALID"));
-        assert!(is(
-            &get(&any, by(by_session(&tokens.session_id)))
-                .await
-                .expect_err("ended"),
-            Code::NotFound,
-            "SESSION_NOT_FOUND"
-        ));
+        let ended = get(&world, &any, by(by_session(&tokens.session_id)))
+            .await
+            .expect_err("ended");
+        assert!(is(&ended, Code::NotFound, "SESSION_NOT_FOUND"));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_who_does_not_exist_or_is_not_named_properly_is_not_found() {
+    let (own, any) = own_and_any();
+    let file = CallersFile::new(&[&own, &any]);
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[(CALLERS, file.path())]).await;
+        let (unknown_user, unknown_session) = ("000000000000000000000000", "0".repeat(32));
+        for (named, expected) in [
+            (by(by_user(unknown_user)), "USER_NOT_FOUND"),
+            (by(by_session(&unknown_session)), "SESSION_NOT_FOUND"),
+            (email("nobody@example.com"), "USER_NOT_FOUND"),
+        ] {
+            let status = get(&world, &any, named.clone()).await.expect_err("nobody");
+            assert!(is(&status, Code::NotFound, expected), "{named:?}");
+            assert_not_allowed(&world, &own, named).await;
+        }
+        for (named, field) in [
+            (None, "user"),
+            (by(Some(Subject { subject: None })), "subject"),
+            (by(by_user("ann")), "subject.user_id"),
+            (by(by_session("1")), "subject.session_id"),
+            (email("ann"), "email"),
+        ] {
+            assert_eq!(
+                fields(&get(&world, &any, named).await.expect_err("refused")),
+                [field]
+            );
+        }
         world.end().await;
     })
     .await;

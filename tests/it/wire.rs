@@ -118,42 +118,50 @@ async fn more_than_a_thousand_entries_or_a_mebibyte_of_template_is_refused() {
     world.end().await;
 }
 
+fn wrong<T>(answer: Result<T, Status>) -> Vec<String> {
+    fields(&answer.map(drop).expect_err("refused"))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "message fields are optional on the wire"
+)]
+fn negative() -> Option<prost_types::Duration> {
+    Some(prost_types::Duration {
+        seconds: -1,
+        nanos: 0,
+    })
+}
+
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story told in order")]
-async fn everything_that_is_wrong_in_a_request_is_named_at_once() {
+async fn everything_that_is_wrong_in_a_request_about_sessions_is_named_at_once() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
-        let wrong = |answer: Result<(), Status>| fields(&answer.expect_err("refused"));
-        let (mut sessions, mut federation) = (world.tokens(), world.federation());
-        let negative = Some(prost_types::Duration {
-            seconds: -1,
-            nanos: 0,
-        });
-        let text = |text: &str| text.to_owned();
+        let mut sessions = world.tokens();
         let mint = MintSessionRequest {
-            ttl: negative,
-            request_id: text("two words"),
+            ttl: negative(),
+            request_id: "two words".to_owned(),
             client: client_at("unknown"),
             ..Default::default()
         };
         assert_eq!(
-            wrong(sessions.mint_session(mint).await.map(drop)),
+            wrong(sessions.mint_session(mint).await),
             ["client.ip_address", "request_id", "ttl", "user_id"]
         );
         let one = RevokeSessionRequest {
-            session_id: text("x"),
+            session_id: "x".to_owned(),
             subject: by_user("x"),
         };
         assert_eq!(
-            wrong(sessions.revoke_session(one).await.map(drop)),
+            wrong(sessions.revoke_session(one).await),
             ["session_id", "subject.user_id"]
         );
         let many = RevokeUserSessionsRequest {
             subject: None,
-            except_session_id: text("x"),
+            except_session_id: "x".to_owned(),
         };
         assert_eq!(
-            wrong(sessions.revoke_user_sessions(many).await.map(drop)),
+            wrong(sessions.revoke_user_sessions(many).await),
             ["except_session_id", "subject"]
         );
         let list = ListSessionsRequest {
@@ -162,10 +170,20 @@ async fn everything_that_is_wrong_in_a_request_is_named_at_once() {
             ..Default::default()
         };
         assert_eq!(
-            wrong(sessions.list_sessions(list).await.map(drop)),
+            wrong(sessions.list_sessions(list).await),
             ["page_size", "subject.session_id"]
         );
-        let custom_vars = || [(text("LIBRECHAT_X"), text("x"))].into();
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_in_a_request_to_resolve_is_named_at_once() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let mut federation = world.federation();
+        let custom_vars = || [("LIBRECHAT_X".to_owned(), "x".to_owned())].into();
         let all = [
             "custom_vars[\"LIBRECHAT_X\"]",
             "min_ttl",
@@ -173,28 +191,28 @@ async fn everything_that_is_wrong_in_a_request_is_named_at_once() {
             "subject",
         ];
         let resolve = ResolvePlaceholdersRequest {
-            min_ttl: negative,
+            min_ttl: negative(),
             on_unresolved: 99,
             custom_vars: custom_vars(),
             ..Default::default()
         };
-        let named = wrong(federation.resolve_placeholders(resolve).await.map(drop));
+        let named = wrong(federation.resolve_placeholders(resolve).await);
         assert_eq!(named, [all[0], all[1], all[2], "sink", all[3]]);
         let endpoint = ResolveEndpointRequest {
-            min_ttl: negative,
+            min_ttl: negative(),
             on_unresolved: 99,
             custom_vars: custom_vars(),
             ..Default::default()
         };
-        let named = wrong(federation.resolve_endpoint(endpoint).await.map(drop));
+        let named = wrong(federation.resolve_endpoint(endpoint).await);
         assert_eq!(named, [all[0], "endpoint", all[1], all[2], all[3]]);
         let server = ResolveMcpServerRequest {
-            min_ttl: negative,
+            min_ttl: negative(),
             on_unresolved: 99,
             custom_vars: custom_vars(),
             ..Default::default()
         };
-        let named = wrong(federation.resolve_mcp_server(server).await.map(drop));
+        let named = wrong(federation.resolve_mcp_server(server).await);
         assert_eq!(named, [all[0], all[1], all[2], "server", all[3]]);
         world.end().await;
     })
