@@ -1,4 +1,4 @@
-//! Unary calls over bare HTTP/2: requests are encoded beforehand, so that the client takes little of the machine.
+//! Unary calls over plain HTTP/2. Requests are encoded beforehand, so that the client needs little CPU time.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,11 +25,11 @@ const WINDOW: u32 = 1 << 20;
 /// What a worker sends.
 #[derive(Clone)]
 pub enum Script {
-    /// The same each time.
+    /// The same request each time.
     Same(Bytes),
     /// Each request once.
     Each(Arc<Mutex<Vec<Bytes>>>),
-    /// The refresh token of the answer before.
+    /// The refresh token of the previous answer.
     Refresh(String),
 }
 
@@ -59,7 +59,7 @@ impl Script {
     }
 }
 
-/// A message as it goes over the wire.
+/// A message as it is sent.
 pub fn frame(message: &impl Message) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX + message.encoded_len());
     bytes.put_u8(0);
@@ -68,7 +68,7 @@ pub fn frame(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// One call in flight after the other.
+/// Makes one call after the other.
 pub struct Caller {
     client: SendRequest<Bytes>,
     request: Request<()>,

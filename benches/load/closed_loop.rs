@@ -1,4 +1,4 @@
-//! A closed loop: so many workers, each asking again as soon as it has its answer.
+//! A closed loop: a number of workers, each of which sends its next request as soon as it has its answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::Result;
 
-/// Latencies are kept in microseconds, up to a minute.
+/// The largest latency that is recorded: a minute, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
 /// What one round measured.
@@ -27,11 +27,11 @@ pub struct Figures {
 
 /// One of the workers of a loop.
 pub trait Worker: Send + 'static {
-    /// Asks once; `false` where there is nothing more to ask.
+    /// Sends one request; `false` if there is nothing more to send.
     fn ask(&mut self) -> impl Future<Output = Result<bool>> + Send;
 }
 
-/// Lets the workers ask for so long and gives them back; `cpu` reads the server's CPU time.
+/// Lets the workers run for a while and returns them; `cpu` reads the server's CPU time.
 pub async fn run<W: Worker>(
     workers: Vec<W>,
     time: Duration,

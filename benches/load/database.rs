@@ -1,4 +1,4 @@
-//! A PostgreSQL database of the load's own.
+//! A PostgreSQL database for the benchmark.
 
 use sqlx::{Connection as _, PgConnection};
 use url::Url;
@@ -26,7 +26,7 @@ pub async fn drop(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// The engine and the settings that decide what a commit costs.
+/// The engine, and the settings that decide how much a commit costs.
 pub async fn describe(url: &str) -> Result<String> {
     let mut connection = PgConnection::connect(url).await?;
     let mut settings = Vec::new();

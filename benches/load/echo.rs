@@ -1,4 +1,4 @@
-//! A bare tonic server: it decodes bytes and answers with as many as it was told.
+//! A plain tonic server: it decodes bytes and answers with a fixed number of bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

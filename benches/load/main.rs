@@ -1,4 +1,4 @@
-//! `cargo bench`: the service's speed against a bare tonic echo and against the bare database statement, in one run.
+//! `cargo bench`: compares the service's speed with a plain tonic echo and with the plain database statement, in one run.
 
 mod calls;
 mod closed_loop;
@@ -31,13 +31,13 @@ const POSTGRES: &str = "COUNTERSIGN_TEST_POSTGRES";
 /// Measures the service.
 #[derive(Parser)]
 struct Args {
-    /// How often everything is measured; medians are told.
+    /// How often everything is measured; the medians are reported.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long each measurement lasts.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// A PostgreSQL server to measure on too, by default that of COUNTERSIGN_TEST_POSTGRES.
+    /// A PostgreSQL server to measure with as well, by default that of COUNTERSIGN_TEST_POSTGRES.
     #[arg(long)]
     postgres: Option<String>,
     /// Given by cargo.
@@ -47,7 +47,7 @@ struct Args {
     role: Option<Role>,
 }
 
-/// What the program is when it starts itself.
+/// The role of the program when it starts itself.
 #[derive(Subcommand)]
 enum Role {
     #[command(hide = true)]
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
             multi_thread()?.block_on(echo::serve(*address, *size))
         }
         Some(Role::Raw { url }) => raw::serve(url, &multi_thread()?),
-        // On one thread, so that it takes little from the servers.
+        // On one thread, so that it leaves the CPUs to the servers.
         None => Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -131,7 +131,7 @@ async fn on_postgres(plan: &mut Plan, url: &str, issuer: &str) -> Result<(Servic
     Ok((service, home))
 }
 
-/// Milliseconds from start to the first answer: with a new store, and with one that is there.
+/// Milliseconds from start to the first answer, with a new store and with an existing one.
 async fn starts(issuer: &str) -> Result<(f64, f64)> {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
@@ -149,7 +149,7 @@ fn home() -> Result<TempDir> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }
 
-/// How it was measured, and on what.
+/// How it was measured, and on which machine.
 async fn method(args: &Args, postgres: Option<&str>) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;

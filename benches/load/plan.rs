@@ -1,4 +1,4 @@
-//! What is measured, and against what.
+//! What is measured, and what it is compared with.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::service::{Service, authorized, free_address};
 use crate::table::Row;
 use crate::{Result, echo, raw};
 
-/// Tokens that are seen for the first time, in one round.
+/// Tokens per round that the service sees for the first time.
 pub const FRESH: usize = 4_000;
 const WORKERS: usize = CONNECTIONS * IN_FLIGHT;
 const VERIFY: &str = "/countersign.v1.TokenService/VerifyToken";
@@ -39,7 +39,7 @@ const HEADERS: [(&str, &str); 3] = [
 pub enum Load {
     /// Calls of a server.
     Calls(Calls),
-    /// The bare statement.
+    /// The plain statement.
     Raw(Raw),
 }
 
@@ -48,10 +48,10 @@ pub struct Calls {
     pid: u32,
     address: SocketAddr,
     path: &'static str,
-    /// What the callers begin with; they connect for their first round, because the service ends connections that make no call.
+    /// What the callers send first. They connect only for their first round, because the service closes connections without calls.
     scripts: Vec<Script>,
     callers: Vec<Caller>,
-    /// Requests that are sent once, `FRESH` in a round.
+    /// Requests that are sent only once, `FRESH` per round.
     once: Vec<Bytes>,
 }
 
@@ -97,7 +97,7 @@ impl Calls {
     }
 }
 
-/// The rows as they are found out.
+/// The rows that were measured so far.
 #[derive(Default)]
 pub struct Plan {
     pub rows: Vec<Row>,
@@ -116,7 +116,7 @@ impl Plan {
         self.rows.len() - 1
     }
 
-    /// Measures everything once; what it costs to get warm is not kept.
+    /// Measures everything once; the warm-up is not recorded.
     pub async fn round(&mut self, time: Duration, keep: bool) -> Result<()> {
         for (row, load) in self.rows.iter_mut().zip(&mut self.loads) {
             let figures = load.round(time).await?;
@@ -222,7 +222,7 @@ impl Plan {
         Ok(())
     }
 
-    /// RefreshSession against the bare statement on the same database.
+    /// RefreshSession, compared with the plain statement on the same database.
     pub async fn refresh(
         &mut self,
         service: &Service,

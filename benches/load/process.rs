@@ -1,4 +1,4 @@
-//! Child processes, and what they take of the machine.
+//! Child processes, and the memory and CPU time that they use.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -15,7 +15,7 @@ impl Process {
         Ok(Self(command.spawn()?))
     }
 
-    /// This very program in another role.
+    /// Starts this program in another role.
     pub fn role(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(name);
@@ -52,7 +52,7 @@ impl Drop for Process {
     }
 }
 
-/// Time on a CPU of a process's threads that still live, in the first field of their `schedstat`.
+/// CPU time of a process's threads that still run, from the first field of their `schedstat`.
 pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {

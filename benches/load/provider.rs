@@ -1,4 +1,4 @@
-//! A small OpenID provider on loopback: every code is good, and is the nonce of the ID token it gives.
+//! A small OpenID provider on loopback. It accepts every code, and uses the code as the nonce of the ID token.
 
 use std::net::SocketAddr;
 
@@ -35,14 +35,14 @@ impl Provider {
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Whoever asked notices a broken answer.
+                // The client notices a broken answer.
                 let _ = provider.answer(stream).await;
             }
         });
         Ok(issuer)
     }
 
-    /// One request, one answer, and the connection is closed.
+    /// Reads one request, answers it and closes the connection.
     async fn answer(&self, mut stream: TcpStream) -> Result<()> {
         let request = read(&mut stream).await?;
         let body = self.document(&request).to_string();
@@ -107,7 +107,7 @@ impl Provider {
     }
 }
 
-/// A whole request: its head, and as much body as the head says.
+/// Reads a whole request: the head, and a body of the length that the head gives.
 async fn read(stream: &mut TcpStream) -> Result<String> {
     let mut request = Vec::new();
     loop {

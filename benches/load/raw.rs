@@ -1,4 +1,4 @@
-//! The bare statement: a session's guarded UPDATE in a transaction of its own, with the pools of `store/backend.rs`.
+//! The plain statement: a session's guarded UPDATE in a transaction of its own, with the pools of `store/backend.rs`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use crate::Result;
 use crate::closed_loop::{Figures, Worker, run};
 use crate::process::{self, Process};
 
-/// The device name of the sessions that the bare statement moves on.
+/// The device name of the sessions that the plain statement updates.
 pub const DEVICE: &str = "raw";
 const SESSIONS: &str = "SELECT id, generation FROM sessions WHERE device_name = $1";
 /// As in `store/sessions.rs`.
@@ -25,7 +25,7 @@ const NOW: i64 = 1_000_000;
 pub struct Raw(Process);
 
 impl Raw {
-    /// Starts it on a database whose sessions are there.
+    /// Starts it on a database that has the sessions.
     pub fn start(url: &str) -> Result<Self> {
         let process = Process::start(
             Process::role("raw")?
@@ -36,7 +36,7 @@ impl Raw {
         Ok(Self(process))
     }
 
-    /// Runs for so long.
+    /// Runs the statement for a while.
     pub fn round(&mut self, time: Duration) -> Result<Figures> {
         let child = self.0.child();
         writeln!(
@@ -50,7 +50,7 @@ impl Raw {
     }
 }
 
-/// The role of the child process: a line of milliseconds comes in, a line of figures goes out.
+/// The role of the child process: it reads lines with a number of milliseconds and answers each with a line of figures.
 pub fn serve(url: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let mut workers = runtime.block_on(workers(url))?;
     for line in std::io::stdin().lines() {
@@ -69,7 +69,7 @@ enum Pool {
     Postgres(PgPool),
 }
 
-/// Moves one session on.
+/// Updates one session.
 struct Rotation {
     pool: Pool,
     session: String,

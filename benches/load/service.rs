@@ -1,4 +1,4 @@
-//! The service as its users run it: the release binary with one configured caller, and what the load needs from it.
+//! The service as its users run it: the release binary with one configured caller. Also prepares what the benchmark needs.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -28,12 +28,12 @@ use crate::Result;
 use crate::process::Process;
 use crate::provider::CLIENT_ID;
 
-/// What the calling backend proves itself with.
+/// The token of the calling backend.
 pub const CALLER_TOKEN: &str = "csc_loadloadloadloadloadloadloadloadloadloadlo";
 const PROVIDER: &str = "openid";
 const PERMISSIONS: &str =
     "auth.sign_in, token.*, token.mint, federation.resolve, federation.inline";
-/// Calls in flight while the load is prepared.
+/// Calls in flight while the benchmark is prepared.
 const PREPARING: usize = 32;
 
 /// A running service.
@@ -101,7 +101,7 @@ impl Service {
         Ok(signed_in)
     }
 
-    /// Opens so many sessions of a user.
+    /// Opens a number of sessions for a user.
     pub async fn mint(&self, user_id: &str, device: &str, count: usize) -> Result<Vec<TokenPair>> {
         let mint = |_| async {
             let client = ClientContext {
@@ -125,7 +125,7 @@ impl Service {
             .await
     }
 
-    /// So many access tokens of one new session: a spent refresh token gives another one each time while its grace lasts.
+    /// A number of access tokens of one new session: within its grace time a used refresh token gives a new one each time.
     pub async fn access_tokens(&self, user_id: &str, count: usize) -> Result<Vec<String>> {
         let spent = self.mint(user_id, "", 1).await?.remove(0).refresh_token;
         self.refresh(&spent).await?;
@@ -151,7 +151,7 @@ impl Service {
             .access_token)
     }
 
-    /// Where the service is called beside the load.
+    /// The connection for calls outside of the measurements.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }

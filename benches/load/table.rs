@@ -2,17 +2,17 @@
 
 use crate::closed_loop::Figures;
 
-/// One measured thing.
+/// One row of the table.
 pub struct Row {
     /// What was measured.
     pub name: String,
     /// The row that it is compared with.
     pub against: Option<usize>,
-    /// One entry a round.
+    /// One entry per round.
     pub rounds: Vec<Figures>,
 }
 
-/// All rows; each figure is the median over the rounds, the ratio that of the ratios within each round.
+/// All rows. Each figure is the median over the rounds, and the ratio is the median of the ratios of the rounds.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table = String::from(
         "| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n",
@@ -42,7 +42,7 @@ fn against(row: &Row, rows: &[Row]) -> String {
     format!("{:.2} of {}", median(ratios), other.name)
 }
 
-/// The middle one; of an even number the upper of the two.
+/// The median; of an even number of values, the upper one of the two in the middle.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Bea's browser: it goes where it is sent, and brings back what the provider put into the callback's address.
+//! Bea's browser: it follows the redirect of the provider and returns the parameters of the callback.
 
 use std::collections::HashMap;
 

@@ -15,7 +15,7 @@ use crate::World;
 use crate::objects::{to_json, to_wire};
 use crate::story::{Outcome, call, ensure, got, present, refused, short, step};
 
-/// Calls that want the expired token at once.
+/// The number of calls that need the expired token at the same time.
 const CROWD: usize = 20;
 
 /// The user acts for themself.

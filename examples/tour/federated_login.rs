@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// What the backend sends when the browser has been at the provider and is back at the callback.
+/// Sends the browser to the provider, and returns the request that the backend sends after the callback.
 async fn come_back(begun: BeginFederatedLoginResponse) -> Outcome<CompleteFederatedLoginRequest> {
     call("The browser", "goes there, and comes back to the callback");
     let mut callback = visit(&begun.authorization_url).await?;

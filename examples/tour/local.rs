@@ -14,7 +14,7 @@ use crate::story::{Outcome, call, ensure, got, present, refused, short, step};
 pub const EMAIL: &str = "ann@example.com";
 pub const PASSWORD: &str = "kestrel lantern orbit";
 
-/// Ann's connection, as the backend saw it.
+/// Ann's connection, as the backend sees it.
 pub fn client() -> ClientContext {
     ClientContext {
         ip_address: "203.0.113.7".into(),
@@ -162,7 +162,7 @@ impl World {
         inactive(&answer, InactiveReason::SessionRevoked)
     }
 
-    /// What VerifyToken says of a token.
+    /// What VerifyToken says about a token.
     pub async fn look(&self, access_token: &str) -> Outcome<VerifyTokenResponse> {
         call("TokenService.VerifyToken", &short(access_token));
         let request = VerifyTokenRequest {
@@ -178,7 +178,7 @@ impl World {
     }
 }
 
-/// Ends the tour where the token is not inactive for this reason.
+/// Ends the tour if the token is not inactive for this reason.
 pub fn inactive(answer: &VerifyTokenResponse, reason: InactiveReason) -> Outcome {
     got(&format!(
         "active: {}, {}",

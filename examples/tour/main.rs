@@ -31,10 +31,10 @@ use tonic::transport::Channel;
 use provider::Provider;
 use story::{Outcome, say};
 
-/// Longer than the tour can take.
+/// More time than the tour can take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The backend that the tour plays, with the clock that service and provider live by.
+/// The backend that the tour plays, with the clock that service and provider use.
 struct World {
     clock: Clock,
     provider: Provider,
@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-/// The service's whole configuration; the rest is default.
+/// The service's whole configuration; all other settings have their defaults.
 fn environment(provider: &Provider, database: &str) -> Env {
     let database = format!("sqlite:{database}");
     Env::from_pairs([

@@ -9,7 +9,7 @@ use crate::World;
 use crate::local::{EMAIL, PASSWORD, client, inactive};
 use crate::story::{Outcome, call, ensure, got, present, refused, step};
 
-/// Three of them cross the default interval of 20.
+/// Three violations of this score cross the default interval of 20.
 const SCORE: i32 = 7;
 
 impl World {

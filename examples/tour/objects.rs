@@ -1,10 +1,10 @@
-//! LibreChat's objects as they travel: `google.protobuf.Struct`.
+//! LibreChat's objects as they are sent: `google.protobuf.Struct`.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use serde_json::Value as Json;
 
-/// A JSON object for the wire; anything else is an empty one.
+/// Converts a JSON object to a message; anything else becomes an empty one.
 pub fn to_wire(object: Json) -> Struct {
     match wire_value(object).kind {
         Some(Kind::StructValue(object)) => object,
@@ -31,7 +31,7 @@ fn wire_value(value: Json) -> Value {
     Value { kind: Some(kind) }
 }
 
-/// What came back, as JSON.
+/// Converts an answer to JSON.
 pub fn to_json(object: Struct) -> Json {
     Json::Object(
         object

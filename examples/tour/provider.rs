@@ -1,4 +1,4 @@
-//! A small OpenID provider with one user, who is always signed in: just enough of OpenID Connect Core to be a real partner.
+//! A small OpenID provider with one user, who is always signed in. It implements just enough of OpenID Connect Core.
 
 mod http;
 
@@ -23,7 +23,7 @@ const REDIRECT_URI: &str = "http://localhost:3080/oauth/openid/callback";
 /// How long access and ID tokens live.
 const LIFE: Duration = Duration::from_mins(5);
 
-/// The provider; clones are the same one.
+/// The provider; its clones share one state.
 #[derive(Clone)]
 pub struct Provider(Arc<Inner>);
 
@@ -34,14 +34,14 @@ struct Inner {
     grants: Mutex<Grants>,
 }
 
-/// What was given out.
+/// What the provider has given out.
 #[derive(Default)]
 struct Grants {
-    /// By code, good once.
+    /// Logins by code; each code can be used once.
     logins: HashMap<String, Login>,
     access_token: String,
     id_token: String,
-    /// The only one that is good: they rotate.
+    /// The only valid one: each renewal gives a new one.
     refresh_token: String,
     renewals: usize,
 }

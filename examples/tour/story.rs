@@ -1,4 +1,4 @@
-//! How the story is told, and what ends it.
+//! Output of the tour, and the checks that can end it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 /// A step's result; an error ends the tour.
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A line of its own.
+/// Prints a line.
 pub fn say(text: &str) {
     println!("{text}");
 }
@@ -19,17 +19,17 @@ pub fn step(title: &str) {
     println!("\n{:>2}. {title}", STEPS.fetch_add(1, Ordering::Relaxed));
 }
 
-/// What is called, and with what.
+/// Prints the method that is called, and with what.
 pub fn call(method: &str, with: &str) {
     println!("    {method}  {with}");
 }
 
-/// What came back.
+/// Prints what the answer is.
 pub fn got(answer: &str) {
     println!("      -> {answer}");
 }
 
-/// A secret's beginning.
+/// The first characters of a secret.
 pub fn short(secret: &str) -> String {
     let kept: String = secret.chars().take(14).collect();
     if kept.len() == secret.len() {
@@ -39,7 +39,7 @@ pub fn short(secret: &str) -> String {
     }
 }
 
-/// Ends the tour where something is not as it should be.
+/// Ends the tour if something is not as it should be.
 pub fn ensure(holds: bool, wanted: &str) -> Outcome {
     if holds {
         Ok(())
@@ -48,7 +48,7 @@ pub fn ensure(holds: bool, wanted: &str) -> Outcome {
     }
 }
 
-/// The reason of a call that has to be refused.
+/// Checks that a call was refused, and for which reason.
 pub fn refused<T>(answer: Result<Response<T>, Status>, wanted: &str) -> Outcome<Status> {
     let Err(status) = answer else {
         return Err(format!("this should be refused with {wanted}, but was answered").into());
@@ -66,7 +66,7 @@ pub fn refused<T>(answer: Result<Response<T>, Status>, wanted: &str) -> Outcome<
     Ok(status)
 }
 
-/// The part of an answer that has to be there.
+/// The part of an answer that must be there.
 pub fn present<T>(part: Option<T>, name: &str) -> Outcome<T> {
     part.ok_or_else(|| format!("the answer has no {name}").into())
 }

@@ -1,4 +1,4 @@
-//! Registration: what it asks for, and how often an address may register.
+//! Registration: which fields it needs, and how often an address may register.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn a_registration_names_every_field_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn one_address_in_any_form_is_one_account() {
+async fn all_spellings_of_an_email_address_are_one_account() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let user = world.register("Ann@Bücher.example").await;
@@ -117,7 +117,7 @@ async fn one_address_in_any_form_is_one_account() {
 }
 
 #[tokio::test]
-async fn an_end_users_address_is_required_and_strictly_read() {
+async fn the_ip_address_of_the_end_user_is_required_and_parsed_strictly() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let at = |client| RegisterRequest {
@@ -154,7 +154,7 @@ async fn an_end_users_address_is_required_and_strictly_read() {
 }
 
 #[tokio::test]
-async fn passwords_that_are_guessed_first_are_refused() {
+async fn passwords_that_are_easy_to_guess_are_refused() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("REGISTER_MAX", "100")]).await;
         for weak in [
@@ -185,7 +185,7 @@ async fn passwords_that_are_guessed_first_are_refused() {
         assert_eq!(
             fields(&refused(&world, nameless).await),
             ["name"],
-            "what costs nothing is looked at first"
+            "the cheap checks come first"
         );
         let long = RegisterRequest {
             password: "ö#4".repeat(257),
@@ -199,7 +199,7 @@ async fn passwords_that_are_guessed_first_are_refused() {
 }
 
 #[tokio::test]
-async fn the_least_length_is_configured_and_counted_in_characters() {
+async fn the_minimum_length_is_configured_and_counted_in_characters() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("MIN_PASSWORD_LENGTH", "15")]).await;
         let with = |password: &str| RegisterRequest {

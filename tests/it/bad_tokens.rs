@@ -1,4 +1,4 @@
-//! What is no live access token of ours gets a verdict, never an error, and no reason without a valid signature.
+//! Texts that are no active access token get a verdict, never an error, and a reason only if the signature is valid.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{World, on_each_engine};
 const MAX_TOKEN: usize = 8 * 1024;
 pub(crate) const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
 
-/// Asserts that each of the tokens is INVALID and says nothing else.
+/// Asserts that the verdict on each of the tokens is INVALID, and says nothing else.
 pub(crate) async fn assert_invalid(world: &World<'_>, tokens: &[String]) {
     for batch in tokens.chunks(100) {
         let request = BatchVerifyTokensRequest {
@@ -36,7 +36,7 @@ pub(crate) async fn assert_invalid(world: &World<'_>, tokens: &[String]) {
     }
 }
 
-/// A user's ID token and access token of the provider.
+/// A user's ID token and access token at the provider.
 async fn provider_tokens(world: &World<'_>, access_token: &str) -> Vec<String> {
     let mut found = Vec::new();
     for name in ["ID_TOKEN", "ACCESS_TOKEN"] {
@@ -45,7 +45,7 @@ async fn provider_tokens(world: &World<'_>, access_token: &str) -> Vec<String> {
     found
 }
 
-/// The page token of a list of the user's sessions.
+/// The page token from a list of the user's sessions.
 async fn page_token(world: &World<'_>, user: &User) -> String {
     world.mint(&user.id).await;
     let request = ListSessionsRequest {
@@ -64,7 +64,7 @@ async fn page_token(world: &World<'_>, user: &User) -> String {
 }
 
 #[tokio::test]
-async fn no_other_credential_passes_for_an_access_token() {
+async fn no_other_credential_is_accepted_as_an_access_token() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -93,7 +93,7 @@ async fn no_other_credential_passes_for_an_access_token() {
 }
 
 #[tokio::test]
-async fn a_text_of_any_length_gets_its_verdict() {
+async fn a_text_of_any_length_gets_a_verdict() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -117,7 +117,7 @@ async fn a_text_of_any_length_gets_its_verdict() {
 }
 
 #[tokio::test]
-async fn only_a_valid_signature_earns_a_reason() {
+async fn only_a_token_with_a_valid_signature_gets_a_reason() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, revoked) = world.signed_in("ann@example.com").await;

@@ -88,7 +88,7 @@ pub(crate) async fn access(
 }
 
 #[tokio::test]
-async fn a_lifted_ban_is_over_at_once_and_another_one_is_not() {
+async fn lifting_a_ban_ends_it_at_once_and_leaves_other_bans_in_force() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (ann, tokens) = world.signed_in("ann@example.com").await;
@@ -151,7 +151,7 @@ async fn a_lifted_ban_is_over_at_once_and_another_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_bad_ban_names_all_that_is_wrong_and_bans_nobody() {
+async fn for_an_invalid_ban_every_wrong_field_is_named_and_nobody_is_banned() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         for (target, field) in [
@@ -202,7 +202,7 @@ async fn a_bad_ban_names_all_that_is_wrong_and_bans_nobody() {
 }
 
 #[tokio::test]
-async fn the_list_of_bans_pages_through_what_is_in_force_from_the_newest_on() {
+async fn bans_in_force_are_listed_newest_first_page_by_page() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let mut made = Vec::new();
@@ -255,7 +255,7 @@ async fn the_list_of_bans_pages_through_what_is_in_force_from_the_newest_on() {
         assert_eq!(
             page(0, "").await.expect("a page").bans,
             made[..4],
-            "the oldest one is over"
+            "the oldest ban has ended"
         );
         world.end().await;
     })

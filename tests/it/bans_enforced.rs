@@ -1,4 +1,4 @@
-//! Bans: whom they refuse, where, and for how long.
+//! Bans: which users and addresses they refuse, in which calls, and for how long.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn resolve(subject: Option<Subject>) -> ResolvePlaceholdersRequest {
     }
 }
 
-/// Asserts that every call which needs the user or their session answers BANNED.
+/// Asserts that every call for the user or their session answers BANNED.
 async fn assert_banned_everywhere(world: &World<'_>, user: &User, tokens: &TokenPair) {
     assert_eq!(
         world.verify(&tokens.access_token).await.inactive_reason(),
@@ -83,11 +83,11 @@ async fn a_banned_user_is_refused_everywhere_and_the_sessions_are_gone_afterward
         assert_eq!(
             engine.number("SELECT COUNT(*) FROM federated_tokens").await,
             0,
-            "the provider's tokens are forgotten"
+            "the provider's tokens are deleted"
         );
         assert!(
             world.verify(&anns.access_token).await.active,
-            "another user's session goes on"
+            "another user's session is still active"
         );
 
         world.clock.advance(Duration::from_mins(10));
@@ -193,7 +193,7 @@ async fn a_range_is_banned_from_its_first_to_its_last_address() {
 }
 
 #[tokio::test]
-async fn of_several_bans_access_names_the_one_that_lasts_longest() {
+async fn of_several_bans_the_one_that_lasts_longest_is_reported() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let ann = world.register("ann@example.com").await;

@@ -44,12 +44,12 @@ async fn call(world: &World<'_>, path: &str, request: Request<()>) -> Result<(),
         .map(drop)
 }
 
-/// The permission that the caller lacks, where that is why the call failed.
+/// The permission that the caller lacks, if the call failed because of that.
 pub(crate) fn lacking<T>(answer: &Result<T, Status>) -> Option<String> {
     refused_for(answer, "permission")
 }
 
-/// What the caller lacks, by the name in the metadata, where that is why the call failed.
+/// What the caller lacks, if the call failed because of that; `lacking` is the key in the error's metadata.
 pub(crate) fn refused_for<T>(answer: &Result<T, Status>, lacking: &str) -> Option<String> {
     let status = answer
         .as_ref()
@@ -60,7 +60,7 @@ pub(crate) fn refused_for<T>(answer: &Result<T, Status>, lacking: &str) -> Optio
 }
 
 #[tokio::test]
-async fn without_a_credential_nothing_answers_and_without_a_grant_nothing_is_done() {
+async fn every_method_needs_a_known_caller_and_a_permission() {
     let (poor, stranger) = (Backend::new("poor", &[]), Backend::new("stranger", &[]));
     let file = CallersFile::new(&[&poor]);
     on_each_engine(async |engine| {
@@ -87,7 +87,7 @@ async fn without_a_credential_nothing_answers_and_without_a_grant_nothing_is_don
 }
 
 #[tokio::test]
-async fn every_method_needs_one_permission_and_no_other_one_helps() {
+async fn every_method_needs_one_permission_and_accepts_no_other() {
     let poor = Backend::new("poor", &[]);
     let single: Vec<_> = Permission::ALL
         .iter()
@@ -111,7 +111,7 @@ async fn every_method_needs_one_permission_and_no_other_one_helps() {
             let needed = lacking(&call(&world, &path, poor.sends(())).await).expect("a permission");
             for (name, backend) in &single {
                 let refused = lacking(&call(&world, &path, backend.sends(())).await);
-                // A method may ask for more than its own permission, once that let the caller in.
+                // With its own permission a caller may still be refused, for another permission that the method needs later.
                 assert_eq!(
                     refused.as_ref() == Some(&needed),
                     *name != needed,
@@ -125,7 +125,7 @@ async fn every_method_needs_one_permission_and_no_other_one_helps() {
 }
 
 #[tokio::test]
-async fn a_group_covers_nothing_sensitive() {
+async fn a_group_of_permissions_covers_no_sensitive_one() {
     let groups = Backend::new(
         "groups",
         &["auth.*", "token.*", "moderation.*", "federation.*"],
@@ -171,7 +171,7 @@ async fn a_group_covers_nothing_sensitive() {
 }
 
 #[tokio::test]
-async fn a_caller_changes_its_token_without_a_gap() {
+async fn a_caller_can_change_its_token_without_an_interruption() {
     on_each_engine(async |engine| {
         let mut chat = Backend::new("chat", &["auth.sign_in"]);
         let file = CallersFile::new(&[&chat]);
@@ -220,7 +220,7 @@ async fn a_caller_changes_its_token_without_a_gap() {
     .await;
 }
 
-/// A user with a session that `caller` got.
+/// A new user, signed in through `caller`.
 pub(crate) async fn signed_in(
     world: &World<'_>,
     caller: &Backend,

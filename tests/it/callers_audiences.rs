@@ -1,4 +1,4 @@
-//! Callers with audiences: whose tokens they verify, get and show.
+//! Callers with audiences: which tokens they can verify, get and use.
 
 use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
@@ -12,7 +12,7 @@ use crate::support::{World, client, on_each_engine};
 const AUDIENCE: &str = "https://chat.example";
 
 #[tokio::test]
-async fn a_caller_with_audiences_verifies_for_no_other_one() {
+async fn a_caller_with_audiences_can_verify_for_no_other_audience() {
     let chat = Backend::new("chat", &["auth.sign_in", "token.*"]).audiences(&[AUDIENCE]);
     let agents = Backend::new("agents", &["token.*"]).audiences(&["https://agents.example"]);
     let file = CallersFile::new(&[&chat, &agents]);
@@ -80,7 +80,7 @@ fn backends() -> (Backend, Backend) {
 }
 
 #[tokio::test]
-async fn a_token_of_ours_shown_by_a_caller_of_another_audience_is_refused() {
+async fn a_caller_of_another_audience_cannot_use_our_tokens() {
     let (chat, agents) = backends();
     let file = CallersFile::new(&[&chat, &agents]);
     on_each_engine(async |engine| {

@@ -1,4 +1,4 @@
-//! Callers: a session or login that one caller began is no other caller's.
+//! Callers: only the caller that began a session or login can continue it.
 
 use countersign::grpc::proto::*;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn only_the_caller_that_began_a_federated_login_completes_it() {
 }
 
 #[tokio::test]
-async fn another_callers_session_is_neither_refreshed_nor_harmed() {
+async fn a_caller_cannot_refresh_or_end_another_callers_session() {
     let chat = Backend::new("chat", &["auth.sign_in", "token.refresh"]);
     let rogue = Backend::new("rogue", &["auth.sign_in", "token.refresh"]);
     let file = CallersFile::new(&[&chat, &rogue]);
@@ -136,7 +136,9 @@ async fn another_callers_session_is_neither_refreshed_nor_harmed() {
             unauthenticated("REFRESH_TOKEN_INVALID")
         );
         assert_eq!(engine.number(generation).await, 1);
-        refresh(&chat).await.expect("its own caller's");
+        refresh(&chat)
+            .await
+            .expect("the session's own caller refreshes it");
         assert_eq!(
             refused(refresh(&rogue).await),
             unauthenticated("REFRESH_TOKEN_INVALID")

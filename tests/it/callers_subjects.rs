@@ -1,4 +1,4 @@
-//! Callers: whose data a caller reaches with a user's token, and without one.
+//! Callers: which users a caller can act for, with a user's token and without one.
 
 use countersign::grpc::proto::get_user_request::User as Named;
 use countersign::grpc::proto::*;
@@ -18,7 +18,7 @@ fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceholdersReque
     }
 }
 
-/// What each method says that the caller lacks for this subject, by `what` in the error's metadata.
+/// For each method, what the caller lacks to call it for this subject; `what` is the key in the error's metadata.
 pub(crate) async fn lacking_for(
     world: &World<'_>,
     caller: &Backend,
@@ -86,7 +86,7 @@ fn groups() -> Backend {
 }
 
 #[tokio::test]
-async fn a_user_whom_no_token_names_is_reached_only_with_the_any_permissions() {
+async fn without_a_users_token_a_caller_needs_the_any_permissions() {
     let groups = groups();
     let file = CallersFile::new(&[&groups]);
     on_each_engine(async |engine| {
@@ -136,7 +136,7 @@ async fn a_user_whom_no_token_names_is_reached_only_with_the_any_permissions() {
 }
 
 #[tokio::test]
-async fn with_a_users_token_a_caller_reaches_what_its_own_permissions_cover() {
+async fn with_a_users_token_a_caller_can_do_what_its_own_permissions_cover() {
     let groups = groups();
     let plain = Backend::new("plain", &["federation.resolve"]);
     let file = CallersFile::new(&[&groups, &plain]);
@@ -179,7 +179,7 @@ async fn with_a_users_token_a_caller_reaches_what_its_own_permissions_cover() {
 }
 
 #[tokio::test]
-async fn a_token_of_one_user_opens_nothing_of_another() {
+async fn the_token_of_one_user_does_not_end_the_sessions_of_another() {
     let chat = Backend::new("chat", &["auth.*", "token.*"]);
     let file = CallersFile::new(&[&chat]);
     on_each_engine(async |engine| {
@@ -194,7 +194,7 @@ async fn a_token_of_one_user_opens_nothing_of_another() {
             .tokens()
             .revoke_session(chat.sends(revoke))
             .await
-            .expect("a session of nobody's is no error");
+            .expect("a session that the user does not have is no error");
         let all = RevokeUserSessionsRequest {
             subject: by_token(&anns.access_token),
             except_session_id: String::new(),

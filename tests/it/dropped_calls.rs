@@ -1,4 +1,4 @@
-//! Calls whose caller has gone before the answer came.
+//! Calls that are cancelled before their answer comes.
 
 use countersign::grpc::proto::*;
 use tonic::Code;
@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::support::calls::{PASSWORD, login_request, register_request};
 use crate::support::{World, on_each_engine, reason};
 
-/// What the call gives, unless it was dropped after so many turns of the runtime.
+/// Drops the call after `turns` turns of the runtime; returns its answer if it came before.
 async fn drop_after<T>(turns: usize, call: impl Future<Output = T>) -> Option<T> {
     let turns = async {
         for _ in 0..turns {
@@ -21,7 +21,7 @@ async fn drop_after<T>(turns: usize, call: impl Future<Output = T>) -> Option<T>
 }
 
 #[tokio::test]
-async fn a_refresh_that_nobody_waits_for_leaves_a_session_whole() {
+async fn a_refresh_that_is_cancelled_leaves_the_session_consistent() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -55,7 +55,7 @@ async fn a_refresh_that_nobody_waits_for_leaves_a_session_whole() {
 }
 
 #[tokio::test]
-async fn a_registration_that_nobody_waits_for_makes_a_whole_account_or_none() {
+async fn a_registration_that_is_cancelled_creates_a_complete_account_or_none() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         world.secret(PASSWORD);
@@ -95,7 +95,7 @@ async fn a_registration_that_nobody_waits_for_makes_a_whole_account_or_none() {
 }
 
 #[tokio::test]
-async fn a_minted_session_can_be_asked_for_again_where_the_answer_was_lost() {
+async fn a_minted_session_can_be_requested_again_if_the_answer_was_lost() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! Sign-in at a provider: begun, brought back and completed.
+//! Sign-in at a provider, from its beginning to its completion.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::support::{Engine, World, client, on_each_engine, reason};
 
 pub(crate) const NOTHING_MADE: &str = "SELECT (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM identities) + (SELECT COUNT(*) FROM sessions)";
 
-/// A login at the provider that is begun and has come back.
+/// A login that has begun, and the callback that the provider sent the user to.
 pub(crate) async fn arrived(
     world: &World<'_>,
     login: &str,
@@ -143,7 +143,7 @@ async fn a_login_comes_back_to_where_it_began_with_what_the_provider_says_of_the
 }
 
 #[tokio::test]
-async fn of_twenty_completions_with_one_state_one_opens_a_session_with_one_token_call() {
+async fn of_twenty_completions_with_one_state_only_one_redeems_the_code_and_opens_a_session() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -212,7 +212,7 @@ async fn twenty_first_logins_at_once_make_one_user_with_twenty_sessions() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_takes_only_its_own_logins_with_it() {
+async fn if_a_provider_is_down_only_its_own_logins_fail() {
     on_each_engine(async |engine| {
         let provider = Provider::start(json!({})).await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -1,4 +1,4 @@
-//! Sign-in at a provider: the account that it makes, finds or changes.
+//! Sign-in at a provider: the account that it creates, finds or updates.
 
 use serde_json::{Value, json};
 use tonic::Code;
@@ -10,7 +10,7 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn the_first_account_is_no_administrator_if_a_provider_brought_it_and_no_later_one_is() {
+async fn if_the_first_account_is_federated_no_account_becomes_administrator() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -23,7 +23,7 @@ async fn the_first_account_is_no_administrator_if_a_provider_brought_it_and_no_l
 }
 
 #[tokio::test]
-async fn an_address_that_another_account_holds_is_in_use_and_links_nothing() {
+async fn an_email_address_of_another_account_is_refused_and_the_accounts_are_not_linked() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -58,7 +58,7 @@ async fn an_address_that_another_account_holds_is_in_use_and_links_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_provider_says_of_a_user_is_taken_over_at_the_next_login() {
+async fn the_next_login_updates_the_account_with_what_the_provider_says() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -10,7 +10,7 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn social_login_switched_off_shuts_every_door() {
+async fn without_social_login_no_login_can_begin_or_be_completed() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let open = World::trusting(engine, &provider.issuer, &[]).await;
@@ -60,7 +60,7 @@ async fn social_login_switched_off_shuts_every_door() {
 }
 
 #[tokio::test]
-async fn closed_registration_keeps_new_accounts_out_and_lets_known_ones_in() {
+async fn closed_registration_refuses_new_accounts_and_lets_known_ones_sign_in() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let open =
@@ -101,7 +101,7 @@ async fn closed_registration_keeps_new_accounts_out_and_lets_known_ones_in() {
 }
 
 #[tokio::test]
-async fn whom_or_whence_is_banned_does_not_sign_in() {
+async fn a_banned_user_or_address_cannot_sign_in() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;

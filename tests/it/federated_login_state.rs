@@ -1,4 +1,4 @@
-//! Sign-in at a provider: a callback that does not belong to the login that began.
+//! Sign-in at a provider: callbacks that do not match the login that began.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn another_browsers_binding_token_is_refused_and_uses_the_state_up() {
+async fn the_binding_token_of_another_browser_is_refused_and_the_state_cannot_be_used_again() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -72,7 +72,7 @@ async fn a_state_that_is_altered_or_too_old_or_of_another_provider_is_refused() 
         assert_eq!(
             refusal(&world, request).await,
             "STATE_INVALID",
-            "used up by the provider that it was not for"
+            "the state was used up by the attempt at another provider"
         );
 
         let (begun, callback) = arrived(&world, "ann").await;
@@ -115,7 +115,7 @@ async fn no_login_begins_at_a_provider_that_is_not_configured() {
 }
 
 #[tokio::test]
-async fn a_login_is_completed_by_the_caller_that_began_it() {
+async fn a_login_can_be_completed_only_by_the_caller_that_began_it() {
     let provider = Provider::start(json!({})).await;
     let callers = Listed::new(&[("one", &["auth.sign_in"]), ("two", &["auth.sign_in"])]);
     on_each_engine(async |engine| {
@@ -158,7 +158,7 @@ async fn a_login_is_completed_by_the_caller_that_began_it() {
 }
 
 #[tokio::test]
-async fn a_callback_with_an_error_or_without_a_code_makes_nothing() {
+async fn a_callback_with_an_error_or_without_a_code_creates_nothing() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -200,7 +200,7 @@ async fn a_callback_with_an_error_or_without_a_code_makes_nothing() {
 }
 
 #[tokio::test]
-async fn a_callback_of_another_issuer_or_with_an_unknown_code_makes_nothing() {
+async fn a_callback_of_another_issuer_or_with_an_unknown_code_creates_nothing() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -227,7 +227,7 @@ async fn a_callback_of_another_issuer_or_with_an_unknown_code_makes_nothing() {
         assert_eq!(
             come_back(&provider.issuer).await,
             "PROVIDER_REFUSED",
-            "a code that it never gave"
+            "the provider never gave this code"
         );
         assert_eq!(engine.number(NOTHING_MADE).await, 0);
         world.end().await;

@@ -1,4 +1,4 @@
-//! The first administrator: whoever registers first, or whoever holds the bootstrap token.
+//! The first administrator: the first user who registers, or the holder of the bootstrap token.
 
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
@@ -57,7 +57,7 @@ async fn of_twenty_first_accounts_at_two_replicas_one_is_administrator() {
 }
 
 #[tokio::test]
-async fn of_parallel_registrations_of_one_address_one_succeeds_and_the_others_cost_it_nothing() {
+async fn of_parallel_registrations_with_one_address_exactly_one_succeeds() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let channel = world.channel();
@@ -157,7 +157,7 @@ async fn a_bootstrap_token_set_later_makes_no_second_administrator() {
 }
 
 #[tokio::test]
-async fn closed_registration_opens_to_the_bootstrap_token_once() {
+async fn the_bootstrap_token_works_once_although_registration_is_closed() {
     on_each_engine(async |engine| {
         let world = World::start(
             engine,

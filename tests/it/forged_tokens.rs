@@ -18,7 +18,7 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON")
 }
 
-/// An access token in its parts, and the public key that it was signed with.
+/// The parts of an access token, and the public key that verifies it.
 struct Parts {
     header: String,
     payload: String,
@@ -73,7 +73,7 @@ async fn a_token_with_any_one_bit_changed_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_token_that_picks_its_own_algorithm_is_invalid() {
+async fn a_token_that_names_another_algorithm_is_invalid() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -121,7 +121,7 @@ async fn a_token_that_picks_its_own_algorithm_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_token_that_picks_its_own_key_or_has_other_parts_is_invalid() {
+async fn a_token_that_brings_its_own_key_or_has_missing_parts_is_invalid() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! The frame around the services, over a real connection: request ids, errors, limits and panics.
+//! The server around the services, over a real connection: request ids, errors, limits and panics.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_request_without_a_usable_id_is_given_one() {
 }
 
 #[tokio::test]
-async fn an_error_carries_reason_wait_and_request_id_but_no_cause() {
+async fn an_error_carries_reason_retry_delay_and_request_id_but_no_cause() {
     let server = start(Callers::Open).await;
     let status = ask(&server.channel, &[("do", "fail"), ("x-request-id", "mine")])
         .await
@@ -99,7 +99,7 @@ fn assert_too_large<T>(answer: Result<T, Status>) {
 }
 
 #[tokio::test]
-async fn a_message_beyond_its_methods_limit_is_out_of_range() {
+async fn a_message_larger_than_its_methods_limit_is_out_of_range() {
     let server = start(Callers::Open).await;
     let mut token = TokenServiceClient::new(server.channel.clone());
     let kib = |count: usize| "x".repeat(count * 1024);
@@ -141,7 +141,7 @@ async fn a_message_beyond_its_methods_limit_is_out_of_range() {
 }
 
 #[tokio::test]
-async fn an_error_after_the_answer_began_is_whole_too() {
+async fn an_error_after_the_answer_began_has_all_its_details() {
     let server = start(Callers::Open).await;
     let status = ask(&server.channel, &[("do", "grow")])
         .await
@@ -168,7 +168,7 @@ async fn call<R: prost::Message + 'static>(
 }
 
 #[tokio::test]
-async fn unknown_methods_and_broken_messages_have_their_reasons() {
+async fn unknown_methods_and_malformed_messages_have_reasons_of_their_own() {
     let server = start(Callers::Listed(vec![])).await;
     for path in [
         "/countersign.v1.AuthService/Nope",
@@ -181,7 +181,7 @@ async fn unknown_methods_and_broken_messages_have_their_reasons() {
             "METHOD_UNKNOWN",
         );
     }
-    // Its first field is a number where text is due.
+    // Its first field is a number, but the method expects text.
     let broken = prost_types::Duration {
         seconds: 1,
         nanos: 0,

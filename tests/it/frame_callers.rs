@@ -1,4 +1,4 @@
-//! The frame around the services: who gets in, and what answers without a caller.
+//! The server around the services: which calls need a caller, and which do not.
 
 use countersign::config::callers::{Caller, Callers, Permission};
 use countersign::secret::sha256;
@@ -53,7 +53,7 @@ async fn only_a_known_caller_with_the_permission_gets_in() {
 }
 
 #[tokio::test]
-async fn health_answers_without_a_caller_and_for_known_services_only() {
+async fn health_checks_need_no_caller_and_know_only_the_services() {
     let server = start(listed()).await;
     let mut health = HealthClient::new(server.channel.clone());
     for service in [

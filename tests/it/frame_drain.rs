@@ -1,4 +1,4 @@
-//! The frame around the services: how the server stops.
+//! The server around the services: how it stops.
 
 use countersign::config::callers::Callers;
 use tonic::Code;
@@ -9,7 +9,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::probe::{ask, assert_failed, start};
 
 #[tokio::test]
-async fn a_drain_tells_watchers_and_finishes_what_was_accepted() {
+async fn a_drain_informs_watchers_and_finishes_accepted_calls() {
     let server = start(Callers::Open).await;
     let mut health = HealthClient::new(server.channel.clone());
     let mut watch = health
@@ -56,7 +56,7 @@ async fn a_drain_tells_watchers_and_finishes_what_was_accepted() {
 }
 
 #[tokio::test]
-async fn a_stopped_server_accepts_nothing() {
+async fn a_stopped_server_accepts_no_call() {
     let server = start(Callers::Open).await;
     server.stop.send(()).expect("still serving");
     server

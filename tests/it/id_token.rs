@@ -1,4 +1,4 @@
-//! ID tokens that are not what they should be make no account.
+//! Invalid ID tokens create no account.
 
 use serde_json::{Value, json};
 use tonic::Code;
@@ -40,7 +40,7 @@ async fn assert_refused(
     );
 }
 
-/// A change of claims; null leaves the claim out.
+/// The claims with one of them changed, or left out if the value is null.
 fn with(claims: &Value, name: &str, value: &Value) -> Value {
     let mut claims = claims.clone();
     claims[name] = value.clone();
@@ -103,7 +103,7 @@ async fn an_id_token_with_a_wrong_claim_is_refused() {
         assert_eq!(
             engine.number(NOTHING_MADE).await,
             1,
-            "the login whose nonce was stolen alone is still open"
+            "only the login whose nonce was stolen is still open"
         );
         world.end().await;
     })
@@ -170,7 +170,7 @@ async fn an_id_token_that_the_provider_did_not_sign_is_refused() {
 }
 
 #[tokio::test]
-async fn an_address_is_verified_only_where_the_provider_says_so() {
+async fn an_email_address_is_verified_only_if_the_provider_says_so() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -203,7 +203,7 @@ async fn an_address_is_verified_only_where_the_provider_says_so() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_makes_no_sense_is_unavailable() {
+async fn an_unreadable_answer_of_the_token_endpoint_means_that_the_provider_is_unavailable() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -14,7 +14,7 @@ const NEW: &str = "new:AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE=";
 const IMPOSTOR: &str = "old:AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI=";
 
 #[tokio::test]
-async fn sqlite_keeps_its_key_beside_the_database_for_its_owner_only() {
+async fn on_sqlite_the_key_file_is_beside_the_database_and_only_its_owner_can_read_it() {
     let engine = Engine::sqlite();
     let world = World::start(&engine, &[]).await;
     let directory = directory(&engine).expect("SQLite");
@@ -32,7 +32,7 @@ async fn sqlite_keeps_its_key_beside_the_database_for_its_owner_only() {
 }
 
 #[tokio::test]
-async fn without_its_own_key_file_a_database_is_refused_and_left_alone() {
+async fn without_its_own_key_file_a_database_is_refused_and_not_changed() {
     let engine = Engine::sqlite();
     let mut world = World::start(&engine, &[]).await;
     let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -74,7 +74,7 @@ async fn without_its_own_key_file_a_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_new_key_takes_over_while_the_old_one_still_reads() {
+async fn a_new_key_encrypts_while_the_old_one_still_decrypts() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[(KEYS, OLD)]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -153,7 +153,7 @@ async fn a_signing_key_that_was_tampered_with_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_public_half_that_was_put_into_the_database_is_no_signing_key() {
+async fn a_public_key_inserted_into_the_database_does_not_become_a_signing_key() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[]).await;
         world.stop().await;

@@ -1,4 +1,4 @@
-//! The house rules of the sources: which way modules depend on each other, and the words that have one place.
+//! Rules for the sources: which modules may use which, and which crates and calls are allowed in which modules.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::{fs, io};
 
 const MAX_LINES: usize = 400;
 
-/// Top-level modules from the ground up. A module uses those of lower ranks, and within a rank only the ground knows itself.
+/// Top-level modules, lowest rank first. A module may use modules of lower ranks; the modules of the lowest rank may also use each other.
 const RANKS: [&[&str]; 11] = [
     GROUND,
     &["config", "http", "jose"],
@@ -22,10 +22,10 @@ const RANKS: [&[&str]; 11] = [
 ];
 const GROUND: &[&str] = &["clock", "error", "id", "secret"];
 
-/// Who may use a module besides the rule of ranks.
+/// Modules that, besides the rule of ranks, only these modules may use.
 const USERS: [(&str, &[&str]); 2] = [("auth", &["grpc", "cli", "app"]), ("telemetry", &["cli"])];
 
-/// A word, and where alone it may stand.
+/// Crates, modules and types, and the only sources that may name them.
 const PLACES: [(&str, &[&str]); 15] = [
     ("tonic", &["grpc/", "server.rs"]),
     ("tonic_types", &["grpc/", "server.rs"]),
@@ -41,10 +41,10 @@ const PLACES: [(&str, &[&str]); 15] = [
     ("reqwest", &["http/", "http.rs"]),
     ("jsonwebtoken", &["jose/", "jose.rs"]),
     ("argon2", &["auth/password.rs"]),
-    // aws-lc-rs makes key pairs from nothing but its own generator.
+    // aws-lc-rs generates key pairs only with its own generator.
     ("SystemRandom", &["secret.rs", "jose/key.rs"]),
 ];
-/// Calls, and where alone they may stand.
+/// Calls, and the only sources that may make them.
 const PHRASES: [(&str, &[&str]); 4] = [
     ("SystemTime::now", &["clock.rs"]),
     ("Instant::now", &["clock.rs"]),
@@ -56,7 +56,7 @@ const PHRASES: [(&str, &[&str]); 4] = [
 struct Source {
     /// Below `src`, such as `auth/login.rs`.
     path: String,
-    /// What is left of it, with line numbers.
+    /// The lines that are left, with their numbers.
     lines: Vec<(usize, String)>,
     length: usize,
 }
@@ -67,7 +67,7 @@ impl Source {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// How many `super::` lead from the file to the crate.
+    /// How many `super::` lead from the file to the root of the crate.
     fn depth(&self) -> usize {
         self.path
             .split('/')
@@ -111,14 +111,11 @@ fn sources() -> Vec<Source> {
         .into_iter()
         .map(read)
         .collect();
-    assert!(
-        sources.len() > 50,
-        "the sources are not where they are expected"
-    );
+    assert!(sources.len() > 50, "the sources are not found");
     sources
 }
 
-/// Whether the whole file is for tests.
+/// Whether the whole file consists of tests.
 fn is_test(path: &str) -> bool {
     path.split('/')
         .any(|part| ["tests", "tests.rs", "testing.rs"].contains(&part))
@@ -144,7 +141,7 @@ fn code(text: &str) -> Vec<(usize, String)> {
     kept
 }
 
-/// Where a word stands as a whole one.
+/// The positions of a word in a line, as a whole word.
 fn words<'a>(line: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word)
@@ -163,7 +160,7 @@ fn names(line: &str, word: &str) -> bool {
     })
 }
 
-/// The modules of our own that a line names from the root.
+/// Our modules that a line names by a path from the root.
 fn used(line: &str) -> impl Iterator<Item = &str> {
     let ours = ["crate", "countersign"]
         .into_iter()
@@ -191,7 +188,7 @@ fn may_use(user: &str, module: &str) -> bool {
     user == module || ground || (above > below && invited)
 }
 
-/// Fails with all faults, one on a line.
+/// Fails with a list of all faults, one per line.
 fn assert_none(rule: &str, faults: &[(String, usize, String)]) {
     let mut text = String::new();
     for (path, line, fault) in faults {
@@ -200,7 +197,7 @@ fn assert_none(rule: &str, faults: &[(String, usize, String)]) {
     assert!(faults.is_empty(), "{rule}:\n{text}");
 }
 
-/// Collects what `check` finds in the lines that are no tests.
+/// Collects what `check` finds in all lines outside of tests.
 fn faults(check: impl Fn(&Source, &str) -> Vec<String>) -> Vec<(String, usize, String)> {
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| !is_test(&source.path)) {
@@ -259,7 +256,7 @@ fn a_path_to_another_module_begins_with_crate_and_one_name() {
 }
 
 #[test]
-fn every_word_keeps_to_its_place() {
+fn crates_and_calls_are_used_only_in_their_own_modules() {
     let found = faults(|source, line| {
         let away = |places: &[&str]| {
             !places.iter().any(|place| {
@@ -276,14 +273,14 @@ fn every_word_keeps_to_its_place() {
             .chain(phrases)
             .map(|(word, places)| {
                 format!(
-                    "`{word}` has its place in {}: {}",
+                    "`{word}` may be used only in {}: {}",
                     places.join(", "),
                     line.trim()
                 )
             })
             .collect()
     });
-    assert_none("one word, one place", &found);
+    assert_none("crates and calls in their own modules", &found);
 }
 
 #[test]
@@ -304,7 +301,7 @@ fn no_source_file_is_longer_than_four_hundred_lines() {
 }
 
 #[test]
-fn the_rules_see_what_they_are_there_for() {
+fn the_rules_find_what_they_are_meant_to_find() {
     assert_eq!(
         used("use crate::store::Store; use crate::auth;").collect::<Vec<_>>(),
         ["store", "auth"]

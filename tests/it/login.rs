@@ -44,7 +44,7 @@ pub(crate) fn from(address: &str, email: &str, password: &str) -> LoginRequest {
     }
 }
 
-/// Everything of an error that a caller sees, but for what changes with the time of day.
+/// Everything of an error that a caller sees, except for what changes with the time of day.
 async fn seen(world: &World<'_>, email: &str) -> (Code, String, Vec<u8>, Vec<String>) {
     let status = patiently(async || {
         let mut request = Request::new(login_request(email, WRONG));
@@ -70,7 +70,7 @@ async fn seen(world: &World<'_>, email: &str) -> (Code, String, Vec<u8>, Vec<Str
 }
 
 #[tokio::test]
-async fn until_the_password_is_right_all_refusals_are_the_same_bytes() {
+async fn with_a_wrong_password_all_refusals_are_the_same_bytes() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -95,7 +95,7 @@ async fn until_the_password_is_right_all_refusals_are_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_banned_user_with_the_right_password_learns_until_when() {
+async fn a_banned_user_with_the_right_password_is_told_when_the_ban_ends() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let user = world.register("ann@example.com").await;
@@ -161,7 +161,7 @@ async fn sign_in_with_a_password_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn a_password_typed_on_another_keyboard_is_the_same() {
+async fn a_password_in_another_unicode_form_is_the_same_password() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (composed, decomposed) = (
@@ -191,7 +191,7 @@ async fn a_password_typed_on_another_keyboard_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_damaged_password_hash_is_nobodys_and_costs_no_memory() {
+async fn a_damaged_password_hash_matches_no_password_and_uses_no_memory() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         world.register("ann@example.com").await;

@@ -12,11 +12,11 @@ use crate::support::calls::{PASSWORD, client_at, fields, login_request, retry_af
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
-/// Logins that were counted, of those that come from a range of many addresses.
+/// The number of addresses of a range whose logins were counted.
 const COUNTED: &str =
     "SELECT COUNT(*) FROM limits WHERE name = 'login' AND target LIKE '198.51.100.%'";
 
-/// Whether each login from these addresses in turn was refused by the limit.
+/// Tries to sign in from each of these addresses, and says which attempts the limit refused.
 async fn limited(world: &World<'_>, addresses: &[&str]) -> Vec<bool> {
     let mut limited = Vec::new();
     for address in addresses {
@@ -54,7 +54,7 @@ async fn an_ipv6_64_is_one_address_and_a_mapped_ipv4_address_is_ipv4() {
 }
 
 #[tokio::test]
-async fn good_and_bad_logins_count_until_the_window_ends() {
+async fn successful_and_failed_logins_count_until_the_window_ends() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("LOGIN_MAX", "3"), ("LOGIN_WINDOW", "5")]).await;
         world.register("ann@example.com").await;
@@ -77,7 +77,7 @@ async fn good_and_bad_logins_count_until_the_window_ends() {
 }
 
 #[tokio::test]
-async fn beginning_a_federated_login_is_an_attempt_too() {
+async fn beginning_a_federated_login_counts_as_an_attempt() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[("LOGIN_MAX", "2")]).await;
@@ -117,7 +117,7 @@ async fn beginning_a_federated_login_is_an_attempt_too() {
 }
 
 #[tokio::test]
-async fn whoever_tries_passwords_hurts_their_own_address_and_never_the_victim() {
+async fn guessing_passwords_gets_the_guessers_address_banned_and_not_the_victim() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("LOGIN_MAX", "2")]).await;
         let (victim, tokens) = world.signed_in("ann@example.com").await;
@@ -163,11 +163,11 @@ async fn whoever_tries_passwords_hurts_their_own_address_and_never_the_victim() 
 }
 
 #[tokio::test]
-async fn more_logins_than_the_queue_holds_are_told_to_come_back_and_nothing_else_suffers() {
+async fn logins_beyond_the_queue_are_answered_busy_and_other_calls_still_work() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
-        // A hash that takes longer than a login takes to arrive.
+        // A hash that takes longer to compute than the next login takes to arrive.
         let slow = "$argon2id$v=19$m=19456,t=16,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         engine.execute(&format!("UPDATE passwords SET hash = '{slow}'")).await;
         let mut logins = Vec::new();
@@ -175,7 +175,7 @@ async fn more_logins_than_the_queue_holds_are_told_to_come_back_and_nothing_else
             let mut auth = world.auth();
             let request = from(&format!("198.51.100.{n}"), "ann@example.com", WRONG);
             logins.push(tokio::spawn(async move { auth.login(request).await.expect_err("refused") }));
-            // In waves that the database takes easily, because this is about what comes after it.
+            // In small groups that do not overload the database, because the test is about the queue behind it.
             while n % 10 == 0 && engine.number(COUNTED).await < n {
                 tokio::task::yield_now().await;
             }

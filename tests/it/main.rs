@@ -1,4 +1,4 @@
-//! Behaviour, through the real server and a real client.
+//! Tests of behaviour, through the real server and a real client.
 
 mod accounts;
 mod bad_tokens;

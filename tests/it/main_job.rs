@@ -1,4 +1,4 @@
-//! The main job in one walk, on both engines.
+//! The main job from sign-in to logout, on both engines.
 
 use countersign::grpc::proto::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The bans that violations lead to.
+//! The bans that violations cause.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) async fn record(
         .into_inner()
 }
 
-/// Records `count` violations in turn and gives the last answer.
+/// Records `count` violations one after the other and returns the last answer.
 pub(crate) async fn record_many(
     world: &World<'_>,
     user: &User,
@@ -101,7 +101,7 @@ async fn the_twentieth_point_bans_for_two_hours_and_the_next_ones_do_not() {
 }
 
 #[tokio::test]
-async fn a_ban_ends_on_time_and_is_never_sticky() {
+async fn a_ban_ends_on_time_and_the_next_violation_does_not_renew_it() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[("BAN_DURATION", "1000 * 60 * 10")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
@@ -187,7 +187,7 @@ async fn a_violation_by_user_and_address_scores_and_bans_both() {
 }
 
 #[tokio::test]
-async fn with_bans_switched_off_scores_only_grow() {
+async fn with_bans_switched_off_scores_grow_and_nobody_is_banned() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("BAN_VIOLATIONS", "false")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
@@ -211,7 +211,7 @@ async fn with_bans_switched_off_scores_only_grow() {
 }
 
 #[tokio::test]
-async fn a_ban_of_no_duration_ends_sessions_and_refuses_nobody() {
+async fn a_ban_of_zero_duration_ends_sessions_and_refuses_nobody() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("BAN_DURATION", "0")]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;

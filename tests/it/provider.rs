@@ -1,4 +1,4 @@
-//! The tests' own provider is what they take it for.
+//! The provider that the tests use behaves as they expect.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,7 +13,7 @@ use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, Provider, REDIRECT_URI}
 const VERIFIER: &str = "a-code-verifier-of-the-tests-that-is-long-enough";
 
 #[tokio::test]
-async fn a_user_signs_in_through_the_forms_and_their_tokens_are_renewed() {
+async fn a_user_signs_in_through_the_forms_and_the_tokens_can_be_renewed() {
     let provider = Provider::start(json!({ "access_token_ttl": 20 })).await;
     let callback = sign_in(&authorization_url(&provider), "ann").await;
     assert_eq!(

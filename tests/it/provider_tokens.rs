@@ -1,4 +1,4 @@
-//! Provider tokens belong to a session and go with it.
+//! Provider tokens belong to a session and are deleted with it.
 
 use countersign::grpc::proto::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::support::{World, on_each_engine, reason};
 const TOKENS: &str = "SELECT COUNT(*) FROM federated_tokens";
 
 #[tokio::test]
-async fn whatever_ends_a_session_or_asks_for_it_deletes_its_tokens_at_once() {
+async fn whatever_ends_a_session_deletes_its_provider_tokens_at_once() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -90,7 +90,7 @@ async fn end(world: &World<'_>, way: usize, user: &User, session: &TokenPair) {
 }
 
 #[tokio::test]
-async fn a_renewal_that_comes_back_to_an_ended_session_leaves_nothing() {
+async fn a_renewal_that_returns_after_its_session_ended_stores_nothing() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -119,7 +119,7 @@ async fn a_renewal_that_comes_back_to_an_ended_session_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn two_devices_have_tokens_of_their_own() {
+async fn each_device_has_its_own_provider_tokens() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -68,7 +68,7 @@ async fn a_refresh_token_that_the_provider_refuses_is_not_sent_again() {
         assert_eq!(
             world.no_bearer(&session.access_token).await,
             "RECONNECT_REQUIRED",
-            "tokens are a session's own"
+            "a new login renews the tokens of its own session only"
         );
         world.end().await;
     })
@@ -76,7 +76,7 @@ async fn a_refresh_token_that_the_provider_refuses_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_out_of_order_is_left_alone_for_a_while_and_asked_again() {
+async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         for fault in [
@@ -137,7 +137,7 @@ async fn a_provider_that_is_out_of_order_is_left_alone_for_a_while_and_asked_aga
 }
 
 #[tokio::test]
-async fn a_provider_that_cannot_be_reached_costs_nobody_their_refresh_token() {
+async fn a_refresh_token_is_kept_while_the_provider_cannot_be_reached() {
     on_each_engine(async |engine| {
         let provider = provider().await;
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -155,7 +155,7 @@ async fn a_provider_that_cannot_be_reached_costs_nobody_their_refresh_token() {
 }
 
 #[tokio::test]
-async fn an_answer_lost_after_the_provider_acted_is_in_doubt_and_ends_in_a_new_login() {
+async fn after_a_lost_answer_the_refresh_token_is_not_sent_again_and_a_new_login_is_needed() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -185,7 +185,7 @@ async fn an_answer_lost_after_the_provider_acted_is_in_doubt_and_ends_in_a_new_l
 }
 
 #[tokio::test]
-async fn an_attempt_of_a_process_that_was_killed_is_in_doubt_and_never_repeated() {
+async fn a_renewal_that_a_killed_process_began_is_never_repeated() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;

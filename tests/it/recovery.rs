@@ -1,4 +1,4 @@
-//! Restarts, and stores that are not what they were.
+//! Restarts, and databases that were changed, replaced or lost meanwhile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(crate) fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_restart_changes_nothing_for_anyone() {
+async fn a_restart_keeps_sessions_bans_and_keys() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -75,7 +75,7 @@ async fn a_restart_changes_nothing_for_anyone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn replicas_that_start_at_once_on_an_empty_database_agree() {
+async fn replicas_that_start_at_once_on_an_empty_database_share_one_signing_key() {
     for _ in 0..5 {
         on_each_engine(async |engine| {
             let mut world = World::absent(engine);
@@ -104,7 +104,7 @@ async fn replicas_that_start_at_once_on_an_empty_database_agree() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+async fn a_database_of_a_newer_version_is_refused_and_not_changed() {
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -127,7 +127,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_is_an_error_and_no_panic() {
+async fn an_impossible_row_causes_an_error_and_no_panic() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
@@ -182,7 +182,7 @@ async fn a_row_that_cannot_be_is_an_error_and_no_panic() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_told_at_the_start() {
+async fn the_service_does_not_start_without_its_database_and_names_it() {
     on_each_engine(async |engine| {
         let mut world = World::absent(engine);
         match engine {
@@ -202,7 +202,7 @@ async fn a_database_that_is_not_there_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_database_copied_back_says_so_and_goes_on() {
+async fn a_database_restored_from_a_copy_is_reported_and_goes_on() {
     let engine = Engine::sqlite();
     let mut world = World::start(&engine, &[]).await;
     let (_, first) = world.signed_in("ann@example.com").await;

@@ -33,7 +33,7 @@ pub(crate) async fn generation(world: &World<'_>, session: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn the_token_before_gets_the_very_same_successor_for_ten_seconds() {
+async fn for_ten_seconds_the_previous_refresh_token_gets_the_same_successor() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, first) = world.signed_in("ann@example.com").await;
@@ -63,7 +63,7 @@ async fn the_token_before_gets_the_very_same_successor_for_ten_seconds() {
     .await;
 }
 
-/// Refreshes one token many times at once.
+/// Refreshes one token with all clients at once.
 async fn refresh_all(
     clients: impl Iterator<Item = TokenServiceClient<Channel>>,
     token: &str,
@@ -96,7 +96,7 @@ async fn assert_one_step(world: &World<'_>, pairs: &[TokenPair]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn twenty_refreshes_at_once_make_one_step_and_get_one_successor() {
+async fn twenty_refreshes_at_once_all_get_the_same_successor() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, first) = world.signed_in("ann@example.com").await;
@@ -108,7 +108,7 @@ async fn twenty_refreshes_at_once_make_one_step_and_get_one_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_replicas_that_refresh_one_token_at_once_agree() {
+async fn two_replicas_that_refresh_one_token_at_once_give_the_same_successor() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let other = world.another().await.expect("starts");
@@ -171,7 +171,7 @@ async fn refreshing_never_moves_the_end_of_the_session() {
 }
 
 #[tokio::test]
-async fn any_genuine_token_logs_its_session_out_and_may_do_so_again() {
+async fn any_genuine_refresh_token_logs_its_session_out_even_twice() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;
@@ -198,14 +198,14 @@ async fn any_genuine_token_logs_its_session_out_and_may_do_so_again() {
         world
             .refresh(&other.refresh_token)
             .await
-            .expect("another session goes on");
+            .expect("another session can still be refreshed");
         world.end().await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_good_once_a_racing_revocation_has_been_answered() {
+async fn a_refresh_during_a_revocation_gives_no_token_that_is_still_valid_afterwards() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! What a refresh tells of the user's device.
+//! What a refresh says about the user's device.
 
 use countersign::grpc::proto::*;
 use tonic::{Code, Status};
@@ -7,7 +7,7 @@ use crate::refresh::{HOUR, refused};
 use crate::support::calls::by_user;
 use crate::support::{World, on_each_engine};
 
-/// A user's only session: its device, and when it was refreshed last.
+/// The device of a user's only session, and when the session was last refreshed.
 async fn seen(world: &World<'_>, user: &User) -> (ClientContext, Option<i64>) {
     let request = ListSessionsRequest {
         subject: by_user(&user.id),
@@ -48,7 +48,7 @@ fn at(ip_address: &str) -> ClientContext {
 }
 
 #[tokio::test]
-async fn what_is_known_of_the_users_device_is_renewed_and_kept() {
+async fn a_refresh_updates_what_it_says_about_the_device_and_keeps_the_rest() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! Refresh tokens that were spent before, or that were never given out.
+//! Refresh tokens that were used before or are forged.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn a_refresh_token_works_once_and_a_copy_of_it_ends_the_session() {
 }
 
 #[tokio::test]
-async fn two_generations_behind_is_reuse_even_within_the_grace_time() {
+async fn a_token_two_generations_old_counts_as_reused_even_within_the_grace_time() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, first) = world.signed_in("ann@example.com").await;
@@ -90,7 +90,7 @@ async fn two_generations_behind_is_reuse_even_within_the_grace_time() {
 }
 
 #[tokio::test]
-async fn a_thief_who_shares_the_grace_time_is_found_out_at_the_next_use() {
+async fn a_theft_within_the_grace_time_is_detected_at_the_next_use() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, stolen) = world.signed_in("ann@example.com").await;
@@ -123,7 +123,7 @@ async fn a_thief_who_shares_the_grace_time_is_found_out_at_the_next_use() {
 }
 
 #[tokio::test]
-async fn each_of_fifty_tokens_spent_in_one_instant_is_refused() {
+async fn each_of_fifty_tokens_used_in_one_instant_is_refused_afterwards() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, first) = world.signed_in("ann@example.com").await;
@@ -135,7 +135,7 @@ async fn each_of_fifty_tokens_spent_in_one_instant_is_refused() {
                 .expect("the next pair");
             spent.push(next.refresh_token);
         }
-        // The last is current and the one before it has its grace time.
+        // The last one is current, and the one before it is within its grace time.
         for refresh_token in &spent[..49] {
             assert_eq!(
                 refused(world.refresh(refresh_token).await),
@@ -157,7 +157,7 @@ async fn each_of_fifty_tokens_spent_in_one_instant_is_refused() {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_revives_no_spent_token_and_stops_no_good_one() {
+async fn setting_the_clock_back_makes_no_used_token_valid_and_no_valid_token_invalid() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;
@@ -200,7 +200,7 @@ async fn a_clock_set_back_revives_no_spent_token_and_stops_no_good_one() {
     .await;
 }
 
-/// The token with a byte of its body changed and its checksum made good again.
+/// The token with one byte of its body changed and the checksum corrected.
 fn forged(token: &str, position: usize) -> String {
     let mut bytes = URL_SAFE_NO_PAD
         .decode(token.strip_prefix("csr_").expect("the prefix"))
@@ -213,7 +213,7 @@ fn forged(token: &str, position: usize) -> String {
 }
 
 #[tokio::test]
-async fn no_forged_token_is_taken_and_none_changes_anything() {
+async fn forged_tokens_are_refused_and_change_nothing() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, pair) = world.signed_in("ann@example.com").await;
@@ -261,7 +261,7 @@ async fn no_forged_token_is_taken_and_none_changes_anything() {
 }
 
 #[tokio::test]
-async fn a_token_ahead_of_the_store_says_so_and_leaves_the_session_alone() {
+async fn a_token_newer_than_the_store_is_reported_as_a_rollback_and_changes_nothing() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, first) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! Provider tokens are renewed when they have to be, once, and by nobody twice.
+//! Provider tokens are renewed when they have to be, and only once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::hostile::{Hostile, signed, tokens};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
-/// Leaves tokens of 100 seconds less than the 30 that a credential needs.
+/// After this time a token of 100 seconds has 20 left: less than the 30 that it needs to be given out.
 pub(crate) const AGE: Duration = Duration::from_secs(80);
 
 pub(crate) async fn provider() -> Provider {
@@ -67,7 +67,7 @@ async fn an_expired_token_is_renewed_once_for_twenty_calls_at_once() {
 }
 
 #[tokio::test]
-async fn two_replicas_renew_once_and_both_get_the_new_token() {
+async fn two_replicas_renew_a_token_once_and_both_give_the_new_one() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -121,7 +121,7 @@ async fn a_cancelled_call_does_not_end_the_renewal() {
 }
 
 #[tokio::test]
-async fn what_a_renewal_brought_is_kept_although_the_store_failed_meanwhile() {
+async fn renewed_tokens_are_kept_although_the_store_fails_during_the_renewal() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -187,7 +187,7 @@ async fn a_rotated_refresh_token_is_kept_and_used_next_time() {
 }
 
 #[tokio::test]
-async fn a_renewal_keeps_the_refresh_token_that_it_did_not_replace_and_notes_the_scopes() {
+async fn a_renewal_keeps_the_refresh_token_if_it_gets_no_new_one_and_stores_the_scopes() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -205,7 +205,7 @@ async fn a_renewal_keeps_the_refresh_token_that_it_did_not_replace_and_notes_the
                 &json!({ "access_token": access_token, "token_type": "Bearer", "expires_in": 300, "scope": scope }).to_string(),
             );
             assert_eq!(world.bearer(&session.access_token).await.expect("renewed"), access_token);
-            assert_eq!(scopes().await, ["openid"], "what is not stated is as before");
+            assert_eq!(scopes().await, ["openid"], "scopes that are not stated stay as before");
         }
         let asked = provider.token_requests().split_off(before + 1);
         assert!(asked.len() == 2 && asked.iter().all(|body| body.contains("refresh_token=refresh-token-1")));

@@ -1,4 +1,4 @@
-//! How long provider tokens last, and how that decides whether they are renewed.
+//! Provider tokens of various lifetimes, and when they are renewed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn an_id_token_that_alone_has_expired_is_renewed_where_it_is_asked_for() {
+async fn if_only_the_id_token_has_expired_it_is_renewed_when_it_is_requested() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -62,7 +62,7 @@ async fn an_id_token_that_alone_has_expired_is_renewed_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
+async fn an_expiring_id_token_causes_one_renewal_if_renewals_bring_no_id_token() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -84,7 +84,7 @@ async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
         world
             .token(&session.access_token, "ID_TOKEN")
             .await
-            .expect("20 seconds left, which is the best to be had");
+            .expect("20 seconds left, and a renewal brings no better one");
         for _ in 0..3 {
             world.clock.advance(Duration::from_secs(11));
             assert_eq!(
@@ -112,7 +112,7 @@ async fn nothing_is_renewed_for_an_id_token_alone_that_renewals_do_not_bring() {
 }
 
 #[tokio::test]
-async fn a_login_without_a_refresh_token_lasts_as_long_as_its_tokens() {
+async fn without_a_refresh_token_the_tokens_of_a_login_last_until_they_expire() {
     let provider =
         Provider::start(json!({ "access_token_ttl": 100, "refresh_tokens": "never" })).await;
     on_each_engine(async |engine| {
@@ -159,7 +159,7 @@ async fn a_login_without_a_refresh_token_lasts_as_long_as_its_tokens() {
 }
 
 #[tokio::test]
-async fn tokens_of_a_short_life_are_given_when_just_renewed_and_do_not_loop() {
+async fn short_lived_tokens_are_given_right_after_a_renewal_and_not_renewed_at_every_call() {
     let provider = Provider::start(json!({ "access_token_ttl": 20 })).await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -187,7 +187,7 @@ async fn tokens_of_a_short_life_are_given_when_just_renewed_and_do_not_loop() {
 }
 
 #[tokio::test]
-async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_asked_in_a_loop() {
+async fn a_token_lasts_as_long_as_the_caller_demands_and_the_provider_is_not_asked_at_every_call() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         provider.reset().await;
@@ -225,7 +225,7 @@ async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_
         assert_eq!(
             provider.stats().await.refreshes(),
             1,
-            "a moment ago it gave the best that it gives"
+            "the provider gave its longest-lived token a moment ago"
         );
         for (wait, refreshes) in [(49, 1), (1, 2), (49, 2)] {
             world.clock.advance(Duration::from_secs(wait));
@@ -238,7 +238,7 @@ async fn a_token_has_to_last_as_long_as_the_caller_says_and_the_provider_is_not_
             assert_eq!(
                 provider.stats().await.refreshes(),
                 refreshes,
-                "half of its life later, it may give better ones"
+                "after half of the token's life the provider is asked again"
             );
         }
         assert_eq!(

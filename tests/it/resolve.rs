@@ -1,4 +1,4 @@
-//! Placeholders: the whole vocabulary, and what an answer tells besides the values.
+//! Placeholders: the whole vocabulary, and what answers and the log say besides the values.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) async fn claimant() -> Provider {
     Provider::start(json!({ "users": { "ann": claims } })).await
 }
 
-/// Templates and the values that they resolve to, apart from the user's id, tokens and their end.
+/// Templates and the values that they resolve to, except for the user's id, the tokens and their expiry.
 const VOCABULARY: [(&str, &str); 23] = [
     ("{{LIBRECHAT_USER_NAME}}", "User ann"),
     ("{{LIBRECHAT_USER_USERNAME}}", "ann"),
@@ -156,7 +156,7 @@ async fn a_field_that_the_account_does_not_have_is_empty() {
 }
 
 #[tokio::test]
-async fn neither_an_answers_outcomes_nor_an_error_hold_a_value() {
+async fn neither_outcomes_nor_errors_contain_a_value() {
     let provider = claimant().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -193,7 +193,7 @@ async fn neither_an_answers_outcomes_nor_an_error_hold_a_value() {
 }
 
 #[tokio::test]
-async fn a_release_of_a_provider_token_leaves_a_trace_without_the_token() {
+async fn handing_out_a_provider_token_is_logged_without_the_token() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -221,7 +221,7 @@ async fn a_release_of_a_provider_token_leaves_a_trace_without_the_token() {
             world.clock.advance(Duration::from_secs(seconds));
             world.bearer(&session.access_token).await.expect("resolved");
         }
-        assert_eq!(traces(), 2, "one in a second at most");
+        assert_eq!(traces(), 2, "at most one per second");
         world.end().await;
     })
     .await;

@@ -28,7 +28,7 @@ fn callers() -> Listed {
 }
 
 #[tokio::test]
-async fn only_callers_with_the_permission_bring_templates_and_name_users() {
+async fn templates_and_other_users_need_a_permission_of_their_own() {
     let provider = claimant().await;
     let callers = callers();
     on_each_engine(async |engine| {
@@ -120,7 +120,7 @@ fn token_of(subject: Option<Subject>) -> ResolvePlaceholdersRequest {
 }
 
 #[tokio::test]
-async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
+async fn for_a_user_id_the_live_session_with_the_newest_tokens_is_used() {
     let provider = Provider::start(json!({ "access_token_ttl": 100 })).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -148,7 +148,7 @@ async fn a_users_id_means_the_live_session_whose_tokens_were_renewed_last() {
         assert_ne!(of_old, of_new);
         assert_eq!(by_id().await, of_old, "renewed just now");
         world.revoke(&old.session_id).await;
-        assert_eq!(by_id().await, of_new, "the other one is over");
+        assert_eq!(by_id().await, of_new, "the other session has ended");
 
         let of_session = async |id: &str| world.resolve(token_of(by_session(id))).await;
         assert_eq!(

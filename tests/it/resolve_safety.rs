@@ -17,7 +17,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("NESTED", "${CANARY}{{LIBRECHAT_OPENID_TOKEN}}"),
 ];
 
-/// A user whose claims are changed so and whose access token at the provider is this one.
+/// Signs a user in who has these claims and this access token at the provider.
 pub(crate) async fn arrive_as(
     world: &World<'_>,
     provider: &Hostile,
@@ -84,7 +84,7 @@ async fn what_a_user_controls_is_never_expanded() {
 }
 
 #[tokio::test]
-async fn a_variable_of_the_environment_and_a_token_are_inserted_byte_for_byte() {
+async fn environment_variables_and_tokens_are_inserted_byte_for_byte() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
@@ -110,7 +110,7 @@ async fn a_variable_of_the_environment_and_a_token_are_inserted_byte_for_byte() 
 }
 
 #[tokio::test]
-async fn braces_of_other_shapes_are_text_and_an_unknown_name_is_told() {
+async fn other_forms_of_braces_are_text_and_unknown_names_are_reported() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -171,7 +171,7 @@ async fn braces_of_other_shapes_are_text_and_an_unknown_name_is_told() {
 }
 
 #[tokio::test]
-async fn a_template_that_a_user_wrote_resolves_their_own_variables_only() {
+async fn a_template_that_a_user_wrote_resolves_only_custom_variables() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;

@@ -17,7 +17,7 @@ async fn failed(world: &World<'_>, request: ResolvePlaceholdersRequest) -> Strin
 }
 
 #[tokio::test]
-async fn a_header_holds_visible_latin1_or_its_base64() {
+async fn a_header_value_is_visible_latin1_or_base64() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -68,7 +68,7 @@ async fn a_header_holds_visible_latin1_or_its_base64() {
 }
 
 #[tokio::test]
-async fn headers_that_belong_to_the_connection_or_are_no_headers_are_refused() {
+async fn invalid_header_names_and_headers_of_the_connection_are_refused() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -98,7 +98,7 @@ async fn headers_that_belong_to_the_connection_or_are_no_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn an_environment_variable_has_a_name_and_no_line_breaks_of_a_users() {
+async fn an_environment_variable_needs_a_valid_name_and_values_without_line_breaks() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -133,7 +133,7 @@ async fn an_environment_variable_has_a_name_and_no_line_breaks_of_a_users() {
 }
 
 #[tokio::test]
-async fn a_url_takes_values_as_components_only_and_no_tokens() {
+async fn in_a_url_values_are_encoded_components_and_tokens_are_refused() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;

@@ -1,4 +1,4 @@
-//! Placeholders that do not resolve: what the call says, and what the caller can choose.
+//! Placeholders that do not resolve: the error, and what the caller can choose instead.
 
 use countersign::grpc::proto::*;
 use tonic::Code;
@@ -8,7 +8,7 @@ use crate::support::federated::{failures, map, statuses, wish};
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn what_does_not_resolve_fails_the_call_with_every_entry_and_its_reason() {
+async fn if_a_placeholder_does_not_resolve_the_call_fails_and_names_entry_and_reason() {
     let provider = claimant().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
@@ -60,7 +60,7 @@ async fn what_does_not_resolve_fails_the_call_with_every_entry_and_its_reason() 
 }
 
 #[tokio::test]
-async fn a_local_user_is_told_to_be_not_federated_entry_by_entry() {
+async fn for_a_local_user_every_entry_with_a_federated_placeholder_is_reported() {
     let provider = claimant().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
@@ -95,7 +95,7 @@ async fn a_local_user_is_told_to_be_not_federated_entry_by_entry() {
 }
 
 #[tokio::test]
-async fn what_does_not_resolve_is_left_out_or_empty_or_stays_where_the_caller_says_so() {
+async fn the_caller_chooses_whether_an_unresolved_placeholder_is_omitted_emptied_or_kept() {
     let provider = claimant().await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -1,4 +1,4 @@
-//! Provider tokens in the database open only in their own place.
+//! Provider tokens in the database can be decrypted only in their own place.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::support::provider::Provider;
 use crate::support::{Engine, World, on_each_engine, reason};
 
-/// Sets columns of Ann's row to what the statement says, where `other` names Bob's row.
+/// Sets columns of Ann's row; `other.` in `set` means Bob's row.
 async fn tamper(engine: &Engine, ann: &TokenPair, bob: &TokenPair, set: &str) {
     let bobs = |column: &str| {
         format!(
@@ -38,7 +38,7 @@ async fn tamper(engine: &Engine, ann: &TokenPair, bob: &TokenPair, set: &str) {
 }
 
 #[tokio::test]
-async fn sealed_tokens_open_nowhere_but_in_their_own_row_and_column() {
+async fn encrypted_tokens_can_be_decrypted_only_in_their_own_row_and_column() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
@@ -72,7 +72,7 @@ async fn sealed_tokens_open_nowhere_but_in_their_own_row_and_column() {
 }
 
 #[tokio::test]
-async fn sealed_tokens_open_only_for_the_account_and_provider_that_they_are_of() {
+async fn encrypted_tokens_can_be_decrypted_only_for_their_own_account_and_provider() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;

@@ -1,4 +1,4 @@
-//! Sessions that are ended, one by one or all of a user.
+//! Ending sessions: one, or all of a user.
 
 use countersign::grpc::proto::*;
 use tonic::{Code, Status};
@@ -9,7 +9,7 @@ use crate::support::calls::{by_session, by_token, by_user, fields, register_requ
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
-async fn users_end_their_own_sessions_and_nobody_elses() {
+async fn users_can_end_their_own_sessions_and_nobody_elses() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, mine) = world.signed_in("ann@example.com").await;
@@ -78,7 +78,7 @@ async fn revoke_all(
 }
 
 #[tokio::test]
-async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
+async fn all_sessions_of_a_user_end_except_the_one_that_is_named() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, kept) = world.signed_in("ann@example.com").await;
@@ -101,7 +101,7 @@ async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
         }
         let count = revoke_all(&world, by_user(&user.id), &kept.session_id).await;
         assert_eq!(count.expect("none left"), 0);
-        // Another user's session is no exception.
+        // A session of another user cannot be excepted.
         let count = revoke_all(&world, by_user(&user.id), &others.session_id).await;
         assert_eq!(count.expect("ended"), 1);
         assert!(!world.verdict(&kept.access_token).await.0);
@@ -111,7 +111,7 @@ async fn all_sessions_of_a_user_end_but_the_one_that_is_named() {
 }
 
 #[tokio::test]
-async fn to_end_all_sessions_a_request_names_a_user_that_exists() {
+async fn ending_all_sessions_needs_a_user_that_exists() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -134,7 +134,7 @@ async fn to_end_all_sessions_a_request_names_a_user_that_exists() {
     .await;
 }
 
-/// A backend that signs users in, and one that has the permissions that end in `any`.
+/// A backend that signs users in, and one that has the permissions ending in `any`.
 fn chat_and_admin() -> Listed {
     Listed::new(&[
         (
@@ -153,7 +153,7 @@ fn chat_and_admin() -> Listed {
     ])
 }
 
-/// A new user with a session on the caller's word.
+/// A new user, with a session that the caller minted.
 async fn minted(world: &World<'_>, caller: &str) -> (User, TokenPair) {
     let registered = world
         .auth()
@@ -177,7 +177,7 @@ fn assert_not_allowed<T>(answer: Result<T, Status>) {
 }
 
 #[tokio::test]
-async fn only_a_users_token_or_an_any_permission_ends_and_lists_sessions() {
+async fn listing_and_ending_sessions_needs_the_users_token_or_an_any_permission() {
     let file = chat_and_admin();
     let [chat, admin] = [&file.tokens[0], &file.tokens[1]];
     on_each_engine(async |engine| {

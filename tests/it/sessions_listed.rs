@@ -1,4 +1,4 @@
-//! Lists of sessions.
+//! Listing sessions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn live_sessions_are_listed_newest_first_page_by_page() {
         let (user, first) = world.signed_in("ann@example.com").await;
         let mut made = vec![first.session_id.clone()];
         for turn in 0..6 {
-            // Some of them in one instant, so that the order cannot be by time alone.
+            // Some are created in the same instant, so that time alone does not decide the order.
             world.clock.advance(Duration::from_secs((turn + 1) % 2));
             made.push(world.mint(&user.id).await.session_id);
         }
@@ -79,7 +79,7 @@ async fn live_sessions_are_listed_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_list_of_sessions_is_of_one_user_and_so_is_its_page_token() {
+async fn a_page_token_is_valid_only_for_the_list_of_its_own_user() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;

@@ -1,4 +1,4 @@
-//! Sessions that a caller opens for a user on its own word.
+//! Minted sessions: a caller opens them for a user, who takes no part in it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn refused(world: &World<'_>, request: MintSessionRequest) -> (Code, Strin
 }
 
 #[tokio::test]
-async fn a_minted_session_says_that_it_stands_on_a_callers_word() {
+async fn a_minted_session_says_that_a_caller_vouched_for_the_user() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -74,7 +74,7 @@ async fn a_minted_session_says_that_it_stands_on_a_callers_word() {
 }
 
 #[tokio::test]
-async fn a_session_is_minted_for_a_user_in_good_standing_only() {
+async fn a_session_is_minted_only_for_a_user_that_exists_and_is_not_banned() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -127,7 +127,7 @@ async fn a_session_is_minted_for_a_user_in_good_standing_only() {
 }
 
 #[tokio::test]
-async fn a_session_lasts_a_second_at_least_and_no_longer_than_configured() {
+async fn a_minted_session_lasts_at_least_a_second_and_at_most_as_long_as_configured() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("REFRESH_TOKEN_EXPIRY", "1000 * 60 * 60")]).await;
         let (user, _) = world.signed_in("ann@example.com").await;

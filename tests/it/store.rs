@@ -1,4 +1,4 @@
-//! The store: its statements on both engines.
+//! The statements of the store on both engines.
 
 use countersign::config::Database;
 use countersign::secret::{Keyring, RootKey};
@@ -23,7 +23,7 @@ async fn open(engine: &Engine) -> Store {
 }
 
 #[tokio::test]
-async fn every_statement_prepares_on_both_engines_and_gives_no_numeric() {
+async fn every_statement_can_be_prepared_on_both_engines_and_returns_no_numeric() {
     on_each_engine(async |engine| {
         open(engine).await.close().await;
         let statements = Store::statements();

@@ -1,4 +1,4 @@
-//! The configurations of the seeds, brought inline: endpoints and MCP servers in LibreChat's own shape.
+//! Endpoints and MCP servers in LibreChat's format, sent inline with the request.
 
 use std::collections::BTreeMap;
 
@@ -166,7 +166,7 @@ async fn the_seeds_servers_get_the_users_tokens_and_keep_the_rest() {
 }
 
 #[tokio::test]
-async fn a_local_user_gets_neither_with_every_failing_field_named() {
+async fn for_a_local_user_both_fail_and_every_failing_field_is_named() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
@@ -213,7 +213,7 @@ async fn a_local_user_gets_neither_with_every_failing_field_named() {
 }
 
 #[tokio::test]
-async fn a_server_left_without_its_token_loses_the_field_and_not_its_shape() {
+async fn a_server_whose_token_is_omitted_loses_only_that_field() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;

@@ -11,7 +11,7 @@ use crate::support::{World, on_each_engine, reason};
 use crate::targets::{VARIABLES, endpoint_request, server};
 
 #[tokio::test]
-async fn tokens_never_stand_in_arguments_or_the_url_of_an_inline_server() {
+async fn tokens_are_refused_in_the_arguments_and_the_url_of_an_inline_server() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
@@ -35,7 +35,7 @@ async fn tokens_never_stand_in_arguments_or_the_url_of_an_inline_server() {
 }
 
 #[tokio::test]
-async fn a_misshapen_target_is_refused_field_by_field() {
+async fn for_a_malformed_target_every_wrong_field_is_named() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;

@@ -12,7 +12,7 @@ use crate::support::callers::{Backend, CallersFile};
 use crate::support::calls::{by_session, by_token, by_user, fields};
 use crate::support::{World, on_each_engine};
 
-/// A backend that may read the user of a token, and one that may read any user.
+/// A backend that may look up the user of a token, and one that may look up any user.
 fn own_and_any() -> (Backend, Backend) {
     let own = [
         "auth.sign_in",
@@ -52,7 +52,7 @@ fn email(text: &str) -> Option<Named> {
 }
 
 #[tokio::test]
-async fn a_user_is_found_by_every_name_that_the_caller_may_use() {
+async fn a_user_is_found_by_token_id_session_or_email_if_the_caller_may_do_so() {
     let (own, any) = own_and_any();
     let file = CallersFile::new(&[&own, &any]);
     on_each_engine(async |engine| {
@@ -95,7 +95,7 @@ async fn a_user_is_found_by_every_name_that_the_caller_may_use() {
 }
 
 #[tokio::test]
-async fn a_user_who_does_not_exist_or_is_not_named_properly_is_not_found() {
+async fn an_unknown_or_invalid_user_is_not_found() {
     let (own, any) = own_and_any();
     let file = CallersFile::new(&[&own, &any]);
     on_each_engine(async |engine| {
@@ -128,13 +128,13 @@ async fn a_user_who_does_not_exist_or_is_not_named_properly_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_list_of_users_pages_from_the_oldest_to_the_newest() {
+async fn users_are_listed_oldest_first_page_by_page() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let mut made = Vec::new();
         for n in 0..5 {
             made.push(world.register(&format!("user{n}@example.com")).await);
-            // Two accounts share a moment.
+            // Some accounts are created at the same time.
             world.clock.advance(Duration::from_secs(n % 2));
         }
         made.sort_by_key(|user| {
@@ -162,7 +162,7 @@ async fn the_list_of_users_pages_from_the_oldest_to_the_newest() {
         assert_eq!(
             page(5, "").await.expect("a page").next_page_token,
             "",
-            "nothing follows a full last page"
+            "the last page has no next page, even if it is full"
         );
         assert_eq!(page(0, "").await.expect("a page").users, made);
         let good = second.next_page_token;

@@ -1,4 +1,4 @@
-//! VerifyToken: what it says of good tokens and of bad ones.
+//! VerifyToken: its verdicts on valid and invalid tokens.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn at(time: Option<prost_types::Timestamp>) -> Timestamp {
 }
 
 #[tokio::test]
-async fn an_active_token_tells_the_users_data_and_when_to_ask_again() {
+async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("COUNTERSIGN_ISSUER", "https://id.example.com")]).await;
         let now = world.clock.now();
@@ -68,7 +68,7 @@ async fn an_active_token_tells_the_users_data_and_when_to_ask_again() {
 }
 
 #[tokio::test]
-async fn a_token_ends_at_its_time_and_never_after_its_session() {
+async fn a_token_expires_on_time_and_never_after_its_session() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, tokens) = world.signed_in("ann@example.com").await;
@@ -109,7 +109,7 @@ async fn a_token_ends_at_its_time_and_never_after_its_session() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_own_audience_only() {
+async fn a_token_is_active_only_for_its_own_audience() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("COUNTERSIGN_AUDIENCE", "backends")]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -146,7 +146,7 @@ async fn a_token_is_good_for_its_own_audience_only() {
 }
 
 #[tokio::test]
-async fn a_batch_is_answered_in_its_order() {
+async fn the_verdicts_of_a_batch_are_in_the_order_of_its_tokens() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, good) = world.signed_in("ann@example.com").await;

@@ -12,7 +12,7 @@ use crate::support::{World, on_each_engine, reason};
 use crate::verify::{ACTIVE, INVALID, REVOKED};
 
 const BANNED: (bool, InactiveReason) = (false, InactiveReason::Banned);
-/// What another process did is seen after a second.
+/// After this time a process knows what another one has changed.
 const STALE: Duration = Duration::from_millis(1001);
 
 fn ban_request(user_id: &str) -> BanTargetRequest {
@@ -33,7 +33,7 @@ async fn ban(world: &World<'_>, user_id: &str) -> String {
     banned.into_inner().ban.expect("a ban").id
 }
 
-/// A new session whose state the service has just read.
+/// A new session whose state the service has in its cache.
 async fn warm(world: &World<'_>, user: &User) -> TokenPair {
     let tokens = world.mint(&user.id).await;
     assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE);
@@ -41,7 +41,7 @@ async fn warm(world: &World<'_>, user: &User) -> TokenPair {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
+async fn a_session_that_ended_here_is_inactive_at_the_next_verification() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -78,7 +78,7 @@ async fn a_session_that_ended_here_is_inactive_at_the_very_next_look() {
 }
 
 #[tokio::test]
-async fn when_all_sessions_of_a_user_end_here_each_is_inactive_at_the_very_next_look() {
+async fn if_all_sessions_of_a_user_end_here_each_is_inactive_at_the_next_verification() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -114,7 +114,7 @@ async fn when_all_sessions_of_a_user_end_here_each_is_inactive_at_the_very_next_
     .await;
 }
 
-/// Asks for verdicts until five were asked for after the revocation was answered; none of those may be active.
+/// Verifies a token until five verifications began after the revocation was answered. None of those may find it active.
 async fn watch(world: &World<'_>, access_token: &str, answered: &AtomicBool) {
     let mut after = 0;
     while after < 5 {
@@ -129,7 +129,7 @@ async fn watch(world: &World<'_>, access_token: &str, answered: &AtomicBool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_look_under_load_finds_a_session_active_once_its_revocation_was_answered() {
+async fn under_load_no_verification_finds_a_session_active_after_its_revocation_was_answered() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
@@ -138,7 +138,7 @@ async fn no_look_under_load_finds_a_session_active_once_its_revocation_was_answe
             let answered = AtomicBool::new(false);
             let revoke = async {
                 for _ in 0..round {
-                    // Other users' changes keep all states on the move meanwhile.
+                    // Meanwhile the user's other sessions end, so that cached states keep changing.
                     let request = RevokeUserSessionsRequest {
                         subject: by_user(&user.id),
                         except_session_id: tokens.session_id.clone(),
@@ -206,7 +206,7 @@ async fn what_another_replica_changes_is_known_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_up() {
+async fn without_the_store_a_known_token_is_verified_for_one_second_and_then_not_at_all() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, known) = world.signed_in("ann@example.com").await;
@@ -238,11 +238,14 @@ async fn a_known_token_needs_no_store_for_a_second_and_then_no_verdict_is_made_u
         assert_eq!(reason(&status), unavailable);
 
         engine.give_back().await;
-        // Each connection that was cut may fail one call yet, and is not used again.
+        // Each connection that was cut may still fail one call; after that it is not used again.
         let mut calls = 0;
         while asked(&unseen.access_token).await.is_err() {
             calls += 1;
-            assert!(calls <= 20, "the service does not find back to its store");
+            assert!(
+                calls <= 20,
+                "the service does not connect to its store again"
+            );
         }
         for pair in [&known, &unseen] {
             assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);

@@ -12,7 +12,7 @@ use crate::support::calls::fields;
 use crate::support::{World, on_each_engine};
 
 #[tokio::test]
-async fn twenty_violations_at_once_at_two_replicas_are_twenty_points_and_one_ban() {
+async fn twenty_violations_at_once_at_two_replicas_make_twenty_points_and_one_ban() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let second = world.another().await.expect("a second replica");
@@ -97,7 +97,7 @@ async fn a_repeated_request_id_counts_once_and_gets_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_score_lasts_its_time_from_the_last_violation_on() {
+async fn a_score_expires_a_fixed_time_after_the_last_violation() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("VIOLATION_SCORE_TTL", "1000 * 60 * 10")]).await;
         let user = world.register("ann@example.com").await;
@@ -116,7 +116,7 @@ async fn a_score_lasts_its_time_from_the_last_violation_on() {
 }
 
 #[tokio::test]
-async fn types_score_apart_by_their_configured_points() {
+async fn each_type_of_violation_has_its_own_points_and_score() {
     on_each_engine(async |engine| {
         let world = World::start(
             engine,
@@ -154,7 +154,7 @@ async fn types_score_apart_by_their_configured_points() {
 }
 
 #[tokio::test]
-async fn a_bad_report_names_all_that_is_wrong_and_counts_nothing() {
+async fn for_an_invalid_report_every_wrong_field_is_named_and_nothing_is_counted() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let wrong = RecordViolationRequest {

@@ -1,4 +1,4 @@
-//! The wire of the whole service: how large messages may be, and how mistakes in them are named.
+//! Messages of the whole service: how large they may be, and how mistakes in them are named.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const LARGE: [&str; 4] = [
     "ResolveMcpServer",
 ];
 
-/// The path of every method of ours, with the size of its largest message.
+/// The path of each of our methods, with the size of its largest message.
 fn methods() -> BTreeMap<String, usize> {
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
         .expect("descriptors")
@@ -44,7 +44,7 @@ fn methods() -> BTreeMap<String, usize> {
     paths.collect()
 }
 
-/// Calls a method with a message of so many bytes, which mostly is none of its own.
+/// Calls a method with a message of `size` bytes. For most methods its content is not a valid request.
 async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> {
     // A tag, three bytes of length, and the value.
     let message = Any {
@@ -65,7 +65,7 @@ async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> 
 }
 
 #[tokio::test]
-async fn every_method_has_its_limit_and_goes_on_after_it() {
+async fn every_method_has_a_size_limit_and_works_after_a_message_beyond_it() {
     let engine = crate::support::Engine::sqlite();
     let world = World::start(&engine, &[]).await;
     let methods = methods();

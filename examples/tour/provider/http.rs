@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the provider needs: one request a connection.
+//! The part of HTTP/1.1 that the provider needs: one request per connection.
 
 use std::collections::HashMap;
 
@@ -57,7 +57,7 @@ pub async fn read(stream: &mut TcpStream) -> Option<Request> {
     None
 }
 
-/// A browser that has gone away needs no answer.
+/// Writes the answer; it does not matter if the browser has gone away.
 pub async fn write(stream: &mut TcpStream, answer: &Answer) {
     let (status, header, body) = match answer {
         Answer::Json(status, body) => (
@@ -74,7 +74,7 @@ pub async fn write(stream: &mut TcpStream, answer: &Answer) {
     let _ = stream.write_all((head + &body).as_bytes()).await;
 }
 
-/// Parameters as a query.
+/// Encodes parameters as a query.
 pub fn encode(parameters: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(parameters)

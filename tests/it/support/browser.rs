@@ -1,4 +1,4 @@
-//! A browser of few words: it signs a user in through the provider's own login and consent forms.
+//! A minimal browser: it signs a user in through the provider's own login and consent forms.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ pub struct Callback {
     pub iss: String,
 }
 
-/// Signs `login` in at the provider and agrees to what is asked. The callback itself is not called.
+/// Signs `login` in at the provider and gives the consent it asks for. The callback itself is not called.
 pub async fn sign_in(authorization_url: &str, login: &str) -> Callback {
     let start = Url::parse(authorization_url).expect("an authorization URL");
     let callback = start

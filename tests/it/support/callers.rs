@@ -1,4 +1,4 @@
-//! Backends with static tokens, in a callers' file.
+//! Backends with static tokens, and the file of callers that lists them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use countersign::secret::{ExposeSecret as _, sha256};
 use tempfile::NamedTempFile;
 use tonic::Request;
 
-/// A backend: its name, its tokens, and what its entry grants.
+/// A backend: its name, its tokens and its permissions.
 pub struct Backend {
     name: String,
     tokens: Vec<String>,
@@ -26,13 +26,13 @@ impl Backend {
         }
     }
 
-    /// Only these audiences are open to it.
+    /// Limits it to these audiences.
     pub fn audiences(mut self, audiences: &[&str]) -> Self {
         write!(self.grants, ", audiences: [{}]", audiences.join(", ")).expect("written");
         self
     }
 
-    /// Gives it another token and returns that.
+    /// Adds another token and returns it.
     pub fn add_token(&mut self) -> String {
         self.tokens.push(new_token().expose_secret().to_owned());
         self.tokens[self.tokens.len() - 1].clone()
@@ -42,7 +42,7 @@ impl Backend {
         self.tokens.remove(0);
     }
 
-    /// A request that it sends.
+    /// A request that the backend sends.
     pub fn sends<T>(&self, message: T) -> Request<T> {
         sent_with(&self.tokens[0], message)
     }
@@ -72,7 +72,7 @@ pub fn sent_with<T>(token: &str, message: T) -> Request<T> {
     request
 }
 
-/// The file that COUNTERSIGN_CALLERS names.
+/// The file for COUNTERSIGN_CALLERS.
 pub struct CallersFile(NamedTempFile);
 
 impl CallersFile {
@@ -82,7 +82,7 @@ impl CallersFile {
         file
     }
 
-    /// Replaces its callers; a running service does not notice.
+    /// Replaces its callers; a running service does not notice that.
     pub fn write(&self, backends: &[&Backend]) {
         let entries: String = backends.iter().map(|backend| backend.entry()).collect();
         fs::write(self.0.path(), format!("callers:\n{entries}")).expect("written");
@@ -93,7 +93,7 @@ impl CallersFile {
     }
 }
 
-/// Callers by name and permissions in a file, and each one's token by its place in the list.
+/// A file of callers, each given by name and permissions, and their tokens in the same order.
 pub struct Listed {
     file: CallersFile,
     pub tokens: Vec<String>,
@@ -115,7 +115,7 @@ impl Listed {
         }
     }
 
-    /// What COUNTERSIGN_CALLERS is set to.
+    /// The value of COUNTERSIGN_CALLERS.
     pub fn path(&self) -> String {
         self.file.path().to_owned()
     }

@@ -1,4 +1,4 @@
-//! Calls that many tests make, and what came back.
+//! Calls that many tests make, and helpers to read the answers.
 #![expect(
     clippy::unnecessary_wraps,
     reason = "message fields are optional on the wire"
@@ -29,7 +29,7 @@ pub fn client_at(address: &str) -> Option<ClientContext> {
     })
 }
 
-/// Code and reason of an error; its details are all there.
+/// Code and reason of an error; fails if a detail that every error has is missing.
 pub fn reason(status: &Status) -> (Code, String) {
     let details = status.get_error_details();
     let info = details
@@ -56,14 +56,14 @@ pub fn fields(status: &Status) -> Vec<String> {
     fields
 }
 
-/// How long a refusal says to wait.
+/// The delay after which a refused call may be repeated, as the error says.
 pub fn retry_after(status: &Status) -> Option<Duration> {
     status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay)
 }
 
-/// Asks again while the answer is BUSY, as a backend should, for tests whose parallel calls are not about that.
+/// Repeats a call while the answer is BUSY, as a backend should. For tests with parallel calls that are not about BUSY.
 pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
     loop {
         match call().await {
@@ -115,7 +115,7 @@ impl World<'_> {
         signed_in
     }
 
-    /// A new account, signed in.
+    /// Registers an account and signs it in.
     pub async fn signed_in(&self, email: &str) -> (User, TokenPair) {
         self.register(email).await;
         let signed_in = self.login(email).await;
@@ -167,7 +167,7 @@ impl World<'_> {
             .map(drop)
     }
 
-    /// A session for a user on the caller's word.
+    /// Opens a session for a user, who takes no part in it.
     pub async fn mint(&self, user_id: &str) -> TokenPair {
         let request = MintSessionRequest {
             user_id: user_id.to_owned(),
@@ -185,7 +185,7 @@ impl World<'_> {
         tokens
     }
 
-    /// Ends a session on the caller's word.
+    /// Ends a session without a user's token.
     pub async fn revoke(&self, session_id: &str) {
         let request = RevokeSessionRequest {
             session_id: session_id.to_owned(),
@@ -194,7 +194,7 @@ impl World<'_> {
         self.tokens().revoke_session(request).await.expect("ended");
     }
 
-    /// Whether a token is active, and why not.
+    /// Whether a token is active, and if not, the reason.
     pub async fn verdict(&self, access_token: &str) -> (bool, InactiveReason) {
         let answer = self.verify(access_token).await;
         (answer.active, answer.inactive_reason())
@@ -233,7 +233,7 @@ impl World<'_> {
     }
 }
 
-/// What a backend sends when the browser comes back.
+/// The request that a backend sends when the browser comes back.
 pub fn complete_request(
     begun: &BeginFederatedLoginResponse,
     callback: &super::browser::Callback,

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 /// The encryption keys of databases that have no key file.
 const KEYS: &str = "test:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
-/// A fresh database; it goes with this value.
+/// A fresh database; it is deleted with this value.
 pub enum Engine {
     Sqlite { directory: TempDir },
     Postgres { server: String, name: String },
@@ -78,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// Runs a statement behind the service's back.
+    /// Runs a statement directly on the database.
     pub async fn execute(&self, sql: &str) -> u64 {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
@@ -101,12 +101,12 @@ impl Engine {
         }
     }
 
-    /// One number, such as a count, read behind the service's back.
+    /// Reads one number, such as a count, directly from the database.
     pub async fn number(&self, sql: &str) -> i64 {
         self.value(sql).await
     }
 
-    /// One column of bytes, read behind the service's back.
+    /// Reads one column of bytes directly from the database.
     pub async fn bytes(&self, sql: &str) -> Vec<u8> {
         self.value(sql).await
     }
@@ -139,8 +139,8 @@ impl Engine {
         }
     }
 
-    /// Takes the database away from the service, until [`Engine::give_back`]: its connections are cut and no new one is let in. A file
-    /// cannot be taken away from who has it open, so on SQLite it is the tables that are gone.
+    /// Takes the database away from the service, until [`Engine::give_back`]. On PostgreSQL its connections are cut and new ones are
+    /// refused. On SQLite the file stays open, so a table is renamed instead.
     pub async fn take_away(&self) {
         match self {
             Self::Sqlite { .. } => {
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Everything that the database holds, as bytes to look for secrets in.
+    /// The whole content of the database as bytes, to look for secrets in it.
     pub async fn content(&self) -> Vec<u8> {
         match self {
             Self::Sqlite { directory } => {

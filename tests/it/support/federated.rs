@@ -1,4 +1,4 @@
-//! Users of a provider: signing in at it, and resolving what stands for their tokens.
+//! Users of a provider: signing them in, and resolving the placeholders of their tokens.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,7 +23,7 @@ pub fn parameter(url: &str, name: &str) -> String {
         .into_owned()
 }
 
-/// What kept a call from resolving: reason, entry and placeholder of each, sorted.
+/// Reason, entry and placeholder of each failure to resolve, sorted.
 pub fn failures(status: &Status) -> Vec<(String, String, String)> {
     let failure = status
         .get_details_precondition_failure()
@@ -37,7 +37,7 @@ pub fn failures(status: &Status) -> Vec<(String, String, String)> {
     failures
 }
 
-/// A request for the user of an access token.
+/// A request to resolve entries for the user of an access token.
 pub fn wish(
     access_token: &str,
     sink: Sink,
@@ -63,7 +63,7 @@ pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
         .collect()
 }
 
-/// The statuses of outcomes by entry and placeholder.
+/// The status of each outcome by entry and placeholder.
 pub fn statuses(outcomes: &[PlaceholderOutcome]) -> BTreeMap<(&str, &str), OutcomeStatus> {
     outcomes
         .iter()
@@ -120,7 +120,7 @@ impl<'a> World<'a> {
         Ok((signed_in.user.expect("a user"), tokens, answer.new_user))
     }
 
-    /// Resolves and gives the values by name.
+    /// Resolves placeholders and returns the values by name.
     pub async fn resolve(
         &self,
         request: ResolvePlaceholdersRequest,
@@ -133,7 +133,7 @@ impl<'a> World<'a> {
         Ok(answer.entries.into_iter().collect())
     }
 
-    /// The user's token of a placeholder, as a header would carry it.
+    /// The user's token that a placeholder resolves to in a header.
     pub async fn token(&self, access_token: &str, name: &str) -> Result<String, Status> {
         let template = format!("Bearer {{{{LIBRECHAT_OPENID_{name}}}}}");
         let mut values = self
@@ -155,12 +155,12 @@ impl<'a> World<'a> {
         self.token(access_token, "TOKEN").await
     }
 
-    /// Code and reason for which the user's access token is not to be had.
+    /// The reason for which the user's access token is refused.
     pub async fn no_bearer(&self, access_token: &str) -> String {
         calls::reason(&self.bearer(access_token).await.expect_err("unresolved")).1
     }
 
-    /// What is held of one kind of token.
+    /// The status of the stored token of one kind.
     pub async fn held(&self, access_token: &str, kind: TokenKind) -> Option<TokenStatus> {
         let request = GetTokenStatusRequest {
             subject: by_token(access_token),

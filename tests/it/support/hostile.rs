@@ -1,4 +1,4 @@
-//! A provider that answers whatever a test wants, for what the real one will not do.
+//! A provider that answers whatever a test wants, for answers that the real one never gives.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ struct State {
     token_requests: Vec<String>,
 }
 
-/// A provider on a local socket; it goes with the test.
+/// A provider on a local socket; it ends with the test.
 #[derive(Clone)]
 pub struct Hostile {
     pub issuer: String,
@@ -45,17 +45,17 @@ impl Hostile {
         provider
     }
 
-    /// What the token endpoint answers from now on.
+    /// Sets what the token endpoint answers from now on.
     pub fn answer(&self, status: u16, body: &str) {
         self.with(|state| (state.status, state.body) = (status, body.to_owned()));
     }
 
-    /// The bodies of the requests at the token endpoint so far.
+    /// The bodies of all requests to the token endpoint so far.
     pub fn token_requests(&self) -> Vec<String> {
         self.with(|state| state.token_requests.clone())
     }
 
-    /// The claims of a good ID token of `sub`, made at `now`.
+    /// The claims of a valid ID token of `sub`, issued at `now`.
     pub fn claims(&self, sub: &str, nonce: &str, now: i64) -> Value {
         json!({
             "iss": self.issuer, "sub": sub, "aud": CLIENT_ID, "iat": now, "exp": now + 3600, "nonce": nonce,
@@ -133,7 +133,7 @@ fn content_length(head: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// A token endpoint's answer with these tokens.
+/// The token endpoint's answer with these tokens.
 pub fn tokens(access_token: &str, refresh_token: &str, id_token: &str) -> Value {
     json!({
         "access_token": access_token, "token_type": "Bearer", "expires_in": 300, "scope": "openid email",
@@ -141,7 +141,7 @@ pub fn tokens(access_token: &str, refresh_token: &str, id_token: &str) -> Value 
     })
 }
 
-/// An ID token as the provider signs it.
+/// An ID token, signed as the provider signs it.
 pub fn signed(claims: &Value) -> String {
     signed_as(
         &json!({ "alg": "RS256", "kid": "k1", "typ": "JWT" }),
@@ -149,7 +149,7 @@ pub fn signed(claims: &Value) -> String {
     )
 }
 
-/// Signed with the provider's RSA key whatever the header says.
+/// Signed with the provider's RSA key, whatever the header says.
 pub fn signed_as(header: &Value, claims: &Value) -> String {
     sign(&KEY, header, claims)
 }
@@ -159,7 +159,7 @@ pub fn signed_by_stranger(header: &Value, claims: &Value) -> String {
     sign(&OTHER_KEY, header, claims)
 }
 
-/// Signed with HMAC under a text.
+/// Signed with HMAC and this secret.
 pub fn hs256(secret: &[u8], claims: &Value) -> String {
     let input = unsigned(&json!({ "alg": "HS256", "kid": "k1" }), claims);
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes());

@@ -1,4 +1,4 @@
-//! Everything that the tests' services log, down to debug, kept to look for secrets in.
+//! Keeps everything that the tests' services log, down to debug, to look for secrets in it.
 
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};

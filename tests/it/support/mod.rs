@@ -1,4 +1,4 @@
-//! What the tests stand on: engines, the running service, its callers' side, and real parts.
+//! What the tests use: databases, the running service, its callers and providers.
 
 pub mod browser;
 pub mod callers;

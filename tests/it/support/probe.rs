@@ -1,4 +1,4 @@
-//! The frame around services that do what a test asks of them, over a real connection.
+//! A real server with services that do what a test asks of them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
-/// Services whose ListProviders does what the metadata `do` says; the rest answers with nothing.
+/// Services whose ListProviders does what the metadata `do` says; all other methods return empty answers.
 #[derive(Clone, Default)]
 pub struct Probe {
     pub entered: Arc<Notify>,

@@ -22,10 +22,10 @@ pub struct Provider {
     http: reqwest::Client,
 }
 
-/// What the provider was asked since it started.
+/// The requests to the provider since it started.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stats {
-    /// Requests at the token endpoint by grant type.
+    /// Requests to the token endpoint by grant type.
     pub requests: BTreeMap<String, u32>,
     /// Those answered with tokens.
     pub successes: BTreeMap<String, u32>,
@@ -34,12 +34,12 @@ pub struct Stats {
     pub userinfo: u32,
     pub jwks: u32,
     pub discovery: u32,
-    /// The most requests that were at the token endpoint at one time.
+    /// The largest number of requests that the token endpoint handled at one time.
     pub max_parallel: u32,
 }
 
 impl Stats {
-    /// Code exchanges, whatever became of them.
+    /// Code exchanges, successful or not.
     pub fn exchanges(&self) -> u32 {
         self.requests
             .get("authorization_code")
@@ -47,7 +47,7 @@ impl Stats {
             .unwrap_or(0)
     }
 
-    /// Refresh requests, whatever became of them.
+    /// Refresh requests, successful or not.
     pub fn refreshes(&self) -> u32 {
         self.requests.get("refresh_token").copied().unwrap_or(0)
     }
@@ -90,8 +90,8 @@ impl Provider {
         self.control("reset", Some(json!({}))).await;
     }
 
-    /// Sets the fault of the token endpoint, such as `json!({ "status": 503, "times": 1 })`; an empty object ends it. control.mjs has
-    /// them all.
+    /// Sets the fault of the token endpoint, such as `json!({ "status": 503, "times": 1 })`; an empty object ends it. control.mjs lists
+    /// all faults.
     pub async fn fail(&self, fault: Value) {
         self.control("fail", Some(fault)).await;
     }
@@ -101,7 +101,7 @@ impl Provider {
         self.control("settings", Some(settings)).await;
     }
 
-    /// Waits until so many refresh requests have come.
+    /// Waits until this many refresh requests have come.
     pub async fn wait_for_refreshes(&self, count: u32) {
         let seen = async { while self.stats().await.refreshes() < count {} };
         tokio::time::timeout(Duration::from_secs(10), seen)

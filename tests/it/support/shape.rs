@@ -1,4 +1,4 @@
-//! JSON as `google.protobuf.Struct` and back.
+//! Conversion of JSON to `google.protobuf.Struct` and back.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as ProtoValue};

@@ -1,11 +1,11 @@
-//! What has to hold after every test.
+//! What must be true after every test.
 
 use super::engine::Engine;
 use super::logs;
 
-/// No secret at rest or in the log, and no row that another one contradicts.
+/// Checks that no secret is in the database or the log, and that no row contradicts another one.
 pub async fn check(engine: &Engine, canaries: &[String]) {
-    // As text, because the standard library's search for text is fast even where tests are not optimised.
+    // As text, because the standard library searches text fast even in builds that are not optimised.
     let (content, log) = (engine.content().await, logs::kept());
     let (content, log) = (
         String::from_utf8_lossy(&content),

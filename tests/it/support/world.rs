@@ -1,4 +1,4 @@
-//! The real service in this process: a real listener, a real client, a manual clock.
+//! The real service in this process, with a real listener, a real client and a manual clock.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,7 +29,7 @@ pub struct World<'a> {
     canaries: Mutex<Vec<String>>,
 }
 
-/// One process's worth of the service.
+/// One instance of the service.
 pub struct Replica {
     pub channel: Channel,
     stop: oneshot::Sender<()>,
@@ -37,7 +37,7 @@ pub struct Replica {
 }
 
 impl<'a> World<'a> {
-    /// Starts the service with defaults that do not limit tests, and `settings` over them. The clock stands at the real time.
+    /// Starts the service with `settings`, and with high limits unless those set them. The clock stands at the real time.
     pub async fn start(engine: &'a Engine, settings: &[(&str, &str)]) -> Self {
         let mut world = Self::absent(engine);
         world.settings.extend(
@@ -49,7 +49,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Starts nothing yet.
+    /// Prepares the settings and the clock, and starts nothing yet.
     pub fn absent(engine: &'a Engine) -> Self {
         logs::keep();
         let mut all: BTreeMap<String, String> = engine.settings().into_iter().collect();
@@ -69,7 +69,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Another replica on the same database.
+    /// Starts another replica on the same database.
     pub async fn another(&self) -> Result<Replica, StartError> {
         let config =
             Config::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
@@ -116,13 +116,13 @@ impl<'a> World<'a> {
         FederationServiceClient::new(self.channel())
     }
 
-    /// Stops the service in good order and starts it again on the same database, with the same clock.
+    /// Stops the service properly and starts it again on the same database, with the same clock.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.resume().await;
     }
 
-    /// Stops the service in good order, until [`World::resume`].
+    /// Stops the service properly, until [`World::resume`].
     pub async fn stop(&mut self) {
         self.replica.take().expect("running").stop().await;
     }
@@ -131,12 +131,12 @@ impl<'a> World<'a> {
         self.replica = Some(self.another().await.expect("the service starts"));
     }
 
-    /// Changes a setting of replicas that start from now on.
+    /// Changes a setting for replicas that start from now on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(name.to_owned(), value.to_owned());
     }
 
-    /// What a start ends with that must not succeed.
+    /// The error of a start that must fail.
     pub async fn refused_start(&self) -> String {
         self.another()
             .await
@@ -153,7 +153,7 @@ impl<'a> World<'a> {
             .push(text.to_owned());
     }
 
-    /// Stops the service and checks what has to hold after every test.
+    /// Stops the service and checks what must be true after every test.
     pub async fn end(mut self) {
         self.replica.take().expect("running").stop().await;
         let canaries = self.canaries.lock().expect("no panic").clone();
