@@ -51,6 +51,7 @@ fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         .get_extension_by_name("countersign.v1.permission")
         .ok_or("the permission option is not declared")?;
     let mut paths = BTreeMap::<_, Vec<_>>::new();
+    let mut rpcs = String::new();
     for service in pool
         .services()
         .filter(|service| service.package_name() == "countersign.v1")

@@ -1,40 +1,49 @@
-//! The whole service from its configuration: `Config → App → serve`.
+//! The whole service from its configuration: `Settings → App → serve`.
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::auth::Auth;
+use crate::caller::{Callers, Gate};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::env::Env;
+use crate::config::{Config, Mistakes};
 use crate::error::{Error, Result};
 use crate::federation::Federation;
-use crate::grpc::api::Api;
-use crate::grpc::caller::Gate;
-use crate::grpc::page::PageTokens;
-use crate::grpc::unfinished::Unfinished;
+use crate::grpc::{self, Api, Parts};
 use crate::moderation::Moderation;
-use crate::server::{self, Services};
+use crate::server;
 use crate::store::{OpenStoreError, Store};
+use crate::tasks::Tasks;
 use crate::token::Tokens;
 
-/// How often rows that nobody can ask for any more are deleted.
+/// How often rows that no rule reads any more are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
-/// What is under way once the server has ended is waited for: commits, and renewals of provider tokens, whose refresh tokens are
-/// good for one use.
-const SETTLING: Duration = Duration::from_secs(10);
+/// How long to wait, once the server has ended, for work that outlives its call: commits, and renewals of provider tokens, whose
+/// refresh tokens may be good for one use only.
+const FINISHING: Duration = Duration::from_secs(10);
 /// A database that does not answer must not hold up the end.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// What the service is told from outside: the environment, and the files that it names.
+#[derive(Debug)]
+pub struct Settings {
+    pub config: Config,
+    /// Who may call.
+    pub callers: Callers,
+    /// What an administrator should know, by name of the setting; logged at start.
+    pub warnings: Vec<String>,
+}
 
 /// A service that is ready to serve.
 #[derive(Debug)]
 pub struct App {
     store: Store,
-    clock: Clock,
     moderation: Moderation,
-    federation: Federation,
+    clock: Clock,
+    tasks: Tasks,
     api: Api,
     gate: Gate,
     reflection: bool,
@@ -52,12 +61,30 @@ pub enum StartError {
     },
 }
 
+impl Settings {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// Every mistake in them, by name and never by value.
+    pub fn load(env: &Env) -> Result<Self, Mistakes> {
+        let (config, mut report) = Config::read(env);
+        let callers = Callers::read(config.callers_file.as_deref(), &mut report);
+        Ok(Self {
+            warnings: report.finish()?,
+            config,
+            callers,
+        })
+    }
+}
+
 impl App {
     /// Opens the store and joins the parts. No provider is asked for anything.
     ///
     /// # Errors
-    /// [`StartError`]; where the keys do not fit the store, nothing was changed.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+    /// [`StartError`]; if the keys do not fit the store, nothing was changed.
+    pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let config = settings.config;
+        let tasks = Tasks::new(clock.clone());
         let (store, keyring) = Store::open(&config.database, config.keyring).await?;
         let tokens = Tokens::start(store.clone(), &keyring, clock.clone(), config.token).await?;
         let moderation = Moderation::new(store.clone(), config.moderation);
@@ -65,65 +92,66 @@ impl App {
             store.clone(),
             keyring.clone(),
             clock.clone(),
+            tasks.clone(),
             config.providers,
             config.templates,
         )?;
-        let pages = PageTokens::new(&keyring);
         let auth = Auth::new(
             config.auth,
             store.clone(),
-            keyring,
+            keyring.clone(),
             tokens.clone(),
             moderation.clone(),
             federation.clone(),
         );
-        let api = Api::new(
-            clock.clone(),
+        let parts = Parts {
+            clock: clock.clone(),
+            tasks: tasks.clone(),
             auth,
             tokens,
-            moderation.clone(),
-            federation.clone(),
-            pages,
-        );
-        let gate = Gate::new(&config.callers);
-        Ok(Self {
-            store,
-            clock,
-            moderation,
+            moderation: moderation.clone(),
             federation,
-            api,
-            gate,
+        };
+        Ok(Self {
+            api: Api::new(parts, &keyring),
+            store,
+            moderation,
+            clock,
+            tasks,
+            gate: Gate::new(&settings.callers),
             reflection: config.server.reflection,
         })
     }
 
-    /// Serves until `shutdown`, finishes what is under way, and closes the store.
+    /// Serves until `shutdown`, waits for the work under way, and closes the store.
     ///
     /// # Errors
-    /// Where the listener fails.
+    /// If the listener fails.
     pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<()> {
-        let cleaner = tokio::spawn(clean(self.store.clone(), self.moderation, self.clock));
-        let unfinished = self.api.unfinished();
-        let services = Services {
-            auth: self.api.clone(),
-            token: self.api.clone(),
-            moderation: self.api.clone(),
-            federation: self.api,
-        };
-        let served = server::serve(listener, services, self.gate, self.reflection, shutdown).await;
-        cleaner.abort();
-        if timeout(SETTLING, settle(&unfinished, &self.federation))
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "work was still under way after {} seconds",
-                SETTLING.as_secs()
-            );
+        let (store, moderation, clock) = (self.store.clone(), self.moderation, self.clock);
+        self.tasks.keep("cleaner", move || {
+            clean(store.clone(), moderation.clone(), clock.clone())
+        });
+        let routes = grpc::routes(&self.api);
+        let tasks = self.tasks.clone();
+        let served = server::serve(
+            listener,
+            routes,
+            self.gate,
+            self.reflection,
+            tasks,
+            shutdown,
+        )
+        .await;
+        // The server may have failed before it was told to stop.
+        self.tasks.stop();
+        if timeout(FINISHING, self.tasks.finished()).await.is_err() {
+            let seconds = FINISHING.as_secs();
+            tracing::warn!("work was still under way after {seconds} seconds");
         }
         if timeout(CLOSING, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time");
@@ -132,18 +160,7 @@ impl App {
     }
 }
 
-/// Waits until nothing is under way; what ends may have begun something else.
-async fn settle(unfinished: &Unfinished, federation: &Federation) {
-    loop {
-        unfinished.ended().await;
-        federation.settle().await;
-        if unfinished.is_none() && federation.settle().now_or_never().is_some() {
-            return;
-        }
-    }
-}
-
-/// Deletes expired rows now and then; a failure is told and tried again.
+/// Deletes expired rows now and then; a failure is logged and tried again at the next tick.
 async fn clean(store: Store, moderation: Moderation, clock: Clock) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,5 +178,39 @@ async fn clean(store: Store, moderation: Moderation, clock: Clock) {
                 "expired rows could not be deleted"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
+        let mistakes = Settings::load(&Env::from_pairs([
+            ("SESSION_EXPIRY", "canary()"),
+            ("MIN_PASSWORD_LENGTH", "canary"),
+            ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
+            ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
+            ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary"),
+            ("OPENID_CLIENT_SECRET", "canary"),
+            ("COUNTERSIGN_LISTEN", "canary"),
+            ("COUNTERSIGN_LOG", "a=canary=b"),
+            ("COUNTERSIGN_LOG_FORMAT", "canary"),
+            ("COUNTERSIGN_REFLECTION", "canary"),
+            ("COUNTERSIGN_PLAINTEXT", "canary"),
+            ("COUNTERSIGN_CALLERS", "/canary"),
+            ("COUNTERSIGN_CLAIMS", "{canary}"),
+            ("COUNTERSIGN_TEMPLATE_ENV", "canary canary"),
+            ("LOGIN_WINDOW", "canary"),
+            ("BAN_INTERVAL", "0.5"),
+            ("DOMAIN_SERVER", "canary"),
+        ]));
+        let mistakes = mistakes.expect_err("many");
+        assert_eq!(mistakes.0.len(), 18, "{mistakes}");
+        assert!(
+            !format!("{mistakes}{mistakes:?}").contains("canary"),
+            "{mistakes}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The one error of the service. Variants are named after facts; `grpc/status.rs` says what each becomes on the wire.
+//! The one error of the service. Variants are named after facts; the table of reasons says what callers are told of each.
 
 use std::time::Duration;
 
@@ -6,6 +6,98 @@ use crate::clock::Timestamp;
 
 /// A result with the service's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure a reason is; `transport/status.rs` maps each kind to its gRPC code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Unauthenticated,
+    PermissionDenied,
+    InvalidArgument,
+    AlreadyExists,
+    NotFound,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+    DeadlineExceeded,
+    Internal,
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $name:literal $kind:ident,)*) => {
+        /// Why a call failed, as `google.rpc.ErrorInfo.reason` says it: `ErrorReason` without its prefix.
+        ///
+        /// `error_reason.proto` says what each one means; a test compares the two lists.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($variant,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name on the wire.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The kind of failure.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Self::$variant => Kind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    CallerUnknown = "CALLER_UNKNOWN" Unauthenticated,
+    CredentialsWrong = "CREDENTIALS_WRONG" Unauthenticated,
+    AccessTokenInvalid = "ACCESS_TOKEN_INVALID" Unauthenticated,
+    RefreshTokenInvalid = "REFRESH_TOKEN_INVALID" Unauthenticated,
+    RefreshTokenExpired = "REFRESH_TOKEN_EXPIRED" Unauthenticated,
+    RefreshTokenReused = "REFRESH_TOKEN_REUSED" Unauthenticated,
+    SessionRevoked = "SESSION_REVOKED" Unauthenticated,
+    StateInvalid = "STATE_INVALID" Unauthenticated,
+    BindingMismatch = "BINDING_MISMATCH" Unauthenticated,
+    IdTokenInvalid = "ID_TOKEN_INVALID" Unauthenticated,
+    ProviderRefused = "PROVIDER_REFUSED" Unauthenticated,
+    CallerNotAllowed = "CALLER_NOT_ALLOWED" PermissionDenied,
+    Banned = "BANNED" PermissionDenied,
+    RegistrationClosed = "REGISTRATION_CLOSED" PermissionDenied,
+    LoginClosed = "LOGIN_CLOSED" PermissionDenied,
+    EmailInUse = "EMAIL_IN_USE" AlreadyExists,
+    NotFederated = "NOT_FEDERATED" FailedPrecondition,
+    TokenMissing = "TOKEN_MISSING" FailedPrecondition,
+    TokenExpired = "TOKEN_EXPIRED" FailedPrecondition,
+    ReconnectRequired = "RECONNECT_REQUIRED" FailedPrecondition,
+    PlaceholderNotAllowed = "PLACEHOLDER_NOT_ALLOWED" FailedPrecondition,
+    PlaceholderUnknown = "PLACEHOLDER_UNKNOWN" FailedPrecondition,
+    ValueUnsafe = "VALUE_UNSAFE" FailedPrecondition,
+    StoreRolledBack = "STORE_ROLLED_BACK" FailedPrecondition,
+    LimitExceeded = "LIMIT_EXCEEDED" ResourceExhausted,
+    Busy = "BUSY" ResourceExhausted,
+    MessageTooLarge = "MESSAGE_TOO_LARGE" ResourceExhausted,
+    StoreUnavailable = "STORE_UNAVAILABLE" Unavailable,
+    ProviderUnavailable = "PROVIDER_UNAVAILABLE" Unavailable,
+    ShuttingDown = "SHUTTING_DOWN" Unavailable,
+    FieldsInvalid = "FIELDS_INVALID" InvalidArgument,
+    MessageMalformed = "MESSAGE_MALFORMED" InvalidArgument,
+    UserNotFound = "USER_NOT_FOUND" NotFound,
+    ProviderNotFound = "PROVIDER_NOT_FOUND" NotFound,
+    BanNotFound = "BAN_NOT_FOUND" NotFound,
+    SessionNotFound = "SESSION_NOT_FOUND" NotFound,
+    ServiceUnknown = "SERVICE_UNKNOWN" NotFound,
+    MethodUnknown = "METHOD_UNKNOWN" Unimplemented,
+    DeadlineExceeded = "DEADLINE_EXCEEDED" DeadlineExceeded,
+    Internal = "INTERNAL" Internal,
+}
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +108,12 @@ pub enum Error {
     CallerNotAllowed(&'static str),
     #[error("the caller may not have tokens of the audience {0}")]
     AudienceNotAllowed(String),
+    #[error("no such method")]
+    MethodUnknown,
     #[error("e-mail address or password is wrong")]
     CredentialsWrong,
+    #[error("the password is too easily guessed")]
+    PasswordGuessable,
     #[error("the access token is not a live one")]
     AccessTokenInvalid,
     #[error("the refresh token is not a live one")]
@@ -28,6 +124,8 @@ pub enum Error {
     RefreshTokenReused,
     #[error("the session was ended")]
     SessionRevoked,
+    #[error("the request id was used for another user")]
+    RequestIdTaken,
     #[error("the login's state is unknown, used, too old or of another provider")]
     StateInvalid,
     #[error("the binding token is not the one that the login was begun with")]
@@ -46,6 +144,8 @@ pub enum Error {
     EmailInUse,
     #[error("a placeholder did not resolve")]
     Unresolved(Vec<Unresolved>),
+    #[error("the resolved values are larger than 4 MiB")]
+    OutputTooLarge,
     #[error("the store is older than the credential; it was set back")]
     StoreRolledBack,
     #[error("too many attempts")]
@@ -57,7 +157,7 @@ pub enum Error {
     #[error("the identity provider does not answer as it should")]
     ProviderUnavailable(#[source] Cause),
     #[error("the request has invalid fields")]
-    Invalid(Vec<FieldViolation>),
+    Invalid(Vec<FieldError>),
     #[error("no such user")]
     UserNotFound,
     #[error("no such provider")]
@@ -70,12 +170,12 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
-/// What lies below an error; logged, never sent.
+/// The underlying cause of an error; logged, never sent.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// One field of a request that is not as it should be.
+/// One field of a request that is not as it should be. Only `grpc/` knows fields and makes these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldViolation {
+pub struct FieldError {
     /// The field's path, such as `client.ip_address`.
     pub field: String,
     /// What is expected instead. Never the value.
@@ -90,43 +190,16 @@ pub struct Unresolved {
     /// The placeholder as written.
     pub placeholder: String,
     /// Why.
-    pub reason: UnresolvedReason,
-}
-
-/// Why a placeholder did not resolve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnresolvedReason {
-    /// There is no value for it.
-    Missing,
-    /// The token ended and could not be renewed.
-    Expired,
-    /// The user did not sign in at a provider that could answer it.
-    NotFederated,
-    /// It may not be used there.
-    NotAllowed,
-    /// The user has to sign in at the provider again.
-    ReconnectRequired,
-    /// No such placeholder.
-    UnknownName,
-    /// The value cannot stand in that place.
-    UnsafeValue,
+    pub reason: Reason,
 }
 
 impl Error {
-    /// An internal error from what lies below.
+    /// An internal error with its underlying cause.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// One invalid field.
-    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldViolation {
-            field: field.into(),
-            description: description.into(),
-        }])
-    }
-
-    /// What lies below, for a log or whoever runs the service; empty where nothing does.
+    /// The underlying cause, for a log or for whoever runs the service; empty if there is none.
     #[must_use]
     pub fn cause_text(&self) -> String {
         match self {
@@ -137,106 +210,44 @@ impl Error {
         }
     }
 
-    /// The name in `google.rpc.ErrorInfo.reason`: `ErrorReason` without its prefix.
+    /// What callers are told.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::CallerUnknown => "CALLER_UNKNOWN",
-            Self::CallerNotAllowed(_) | Self::AudienceNotAllowed(_) => "CALLER_NOT_ALLOWED",
-            Self::CredentialsWrong => "CREDENTIALS_WRONG",
-            Self::AccessTokenInvalid => "ACCESS_TOKEN_INVALID",
-            Self::RefreshTokenInvalid => "REFRESH_TOKEN_INVALID",
-            Self::RefreshTokenExpired => "REFRESH_TOKEN_EXPIRED",
-            Self::RefreshTokenReused => "REFRESH_TOKEN_REUSED",
-            Self::SessionRevoked => "SESSION_REVOKED",
-            Self::StateInvalid => "STATE_INVALID",
-            Self::BindingMismatch => "BINDING_MISMATCH",
-            Self::IdTokenInvalid(_) => "ID_TOKEN_INVALID",
-            Self::ProviderRefused(_) => "PROVIDER_REFUSED",
-            Self::Banned { .. } => "BANNED",
-            Self::RegistrationClosed => "REGISTRATION_CLOSED",
-            Self::LoginClosed => "LOGIN_CLOSED",
-            Self::EmailInUse => "EMAIL_IN_USE",
+            Self::CallerUnknown => Reason::CallerUnknown,
+            Self::CallerNotAllowed(_) | Self::AudienceNotAllowed(_) => Reason::CallerNotAllowed,
+            Self::MethodUnknown => Reason::MethodUnknown,
+            Self::CredentialsWrong => Reason::CredentialsWrong,
+            Self::AccessTokenInvalid => Reason::AccessTokenInvalid,
+            Self::RefreshTokenInvalid => Reason::RefreshTokenInvalid,
+            Self::RefreshTokenExpired => Reason::RefreshTokenExpired,
+            Self::RefreshTokenReused => Reason::RefreshTokenReused,
+            Self::SessionRevoked => Reason::SessionRevoked,
+            Self::StateInvalid => Reason::StateInvalid,
+            Self::BindingMismatch => Reason::BindingMismatch,
+            Self::IdTokenInvalid(_) => Reason::IdTokenInvalid,
+            Self::ProviderRefused(_) => Reason::ProviderRefused,
+            Self::Banned { .. } => Reason::Banned,
+            Self::RegistrationClosed => Reason::RegistrationClosed,
+            Self::LoginClosed => Reason::LoginClosed,
+            Self::EmailInUse => Reason::EmailInUse,
             Self::Unresolved(failing) => failing
                 .first()
-                .map_or("INTERNAL", |first| first.reason.name()),
-            Self::StoreRolledBack => "STORE_ROLLED_BACK",
-            Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
-            Self::Busy { .. } => "BUSY",
-            Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
-            Self::ProviderUnavailable(_) => "PROVIDER_UNAVAILABLE",
-            Self::Invalid(_) => "FIELDS_INVALID",
-            Self::UserNotFound => "USER_NOT_FOUND",
-            Self::ProviderNotFound => "PROVIDER_NOT_FOUND",
-            Self::BanNotFound => "BAN_NOT_FOUND",
-            Self::SessionNotFound => "SESSION_NOT_FOUND",
-            Self::Internal(_) => "INTERNAL",
+                .map_or(Reason::Internal, |first| first.reason),
+            Self::StoreRolledBack => Reason::StoreRolledBack,
+            Self::LimitExceeded { .. } => Reason::LimitExceeded,
+            Self::Busy { .. } => Reason::Busy,
+            Self::StoreUnavailable(_) => Reason::StoreUnavailable,
+            Self::ProviderUnavailable(_) => Reason::ProviderUnavailable,
+            Self::Invalid(_)
+            | Self::PasswordGuessable
+            | Self::RequestIdTaken
+            | Self::OutputTooLarge => Reason::FieldsInvalid,
+            Self::UserNotFound => Reason::UserNotFound,
+            Self::ProviderNotFound => Reason::ProviderNotFound,
+            Self::BanNotFound => Reason::BanNotFound,
+            Self::SessionNotFound => Reason::SessionNotFound,
+            Self::Internal(_) => Reason::Internal,
         }
-    }
-}
-
-impl UnresolvedReason {
-    /// The name in `ErrorReason`, without its prefix.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "TOKEN_MISSING",
-            Self::Expired => "TOKEN_EXPIRED",
-            Self::NotFederated => "NOT_FEDERATED",
-            Self::NotAllowed => "PLACEHOLDER_NOT_ALLOWED",
-            Self::ReconnectRequired => "RECONNECT_REQUIRED",
-            Self::UnknownName => "PLACEHOLDER_UNKNOWN",
-            Self::UnsafeValue => "VALUE_UNSAFE",
-        }
-    }
-}
-
-/// Collects violations of several fields, so that one answer names them all.
-#[derive(Debug, Default)]
-pub struct Violations(Vec<FieldViolation>);
-
-impl Violations {
-    /// Adds one.
-    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(FieldViolation {
-            field: field.into(),
-            description: description.into(),
-        });
-    }
-
-    /// Keeps the value, or adds why there is none.
-    pub fn check<T>(&mut self, field: &str, result: Result<T, impl Into<String>>) -> Option<T> {
-        result
-            .map_err(|description| self.add(field, description))
-            .ok()
-    }
-
-    /// Fails where any was added.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] with all of them.
-    pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(self.into_error())
-        }
-    }
-
-    /// The value, unless there is none or any was added.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] with all of them.
-    pub fn finish_with<T>(self, value: Option<T>) -> Result<T> {
-        match value {
-            Some(value) => self.finish().map(|()| value),
-            None => Err(self.into_error()),
-        }
-    }
-
-    /// The error that names them all.
-    #[must_use]
-    pub fn into_error(self) -> Error {
-        Error::Invalid(self.0)
     }
 }

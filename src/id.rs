@@ -6,21 +6,13 @@ use crate::clock::Timestamp;
 use crate::secret;
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(String);
 
         impl $name {
-            /// From text as a caller or the store gives it; `None` where the shape is wrong.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                let shaped = text.len() == 2 * $bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-                shaped.then(|| Self(text.to_owned()))
-            }
-
             /// The text form, lower-case hexadecimal.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -34,31 +26,47 @@ macro_rules! id {
     };
 }
 
+/// For ids that come back from callers or from the store.
+macro_rules! parse {
+    ($($name:ident of $bytes:literal bytes,)*) => {$(
+        impl $name {
+            /// From text; `None` if the shape is wrong.
+            pub fn parse(text: &str) -> Option<Self> {
+                let shaped = text.len() == 2 * $bytes
+                    && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                shaped.then(|| Self(text.to_owned()))
+            }
+        }
+    )*};
+}
+
 id!(
     /// A user: 24 hexadecimal digits in the layout of a MongoDB ObjectId, so that LibreChat can look them up.
-    UserId,
-    12
+    UserId
 );
 id!(
     /// A session (`sid`): 128 random bits.
-    SessionId,
-    16
+    SessionId
 );
 id!(
     /// A link between a user and an account at a provider.
-    IdentityId,
-    16
+    IdentityId
 );
 id!(
     /// A ban. Ids sort by creation.
-    BanId,
-    16
+    BanId
 );
 id!(
     /// A recorded violation. Ids sort by creation.
-    ViolationId,
-    16
+    ViolationId
 );
+
+parse! {
+    UserId of 12 bytes,
+    SessionId of 16 bytes,
+    IdentityId of 16 bytes,
+    BanId of 16 bytes,
+}
 
 impl UserId {
     /// A new id: seconds since the epoch, then 64 random bits.

@@ -1,19 +1,50 @@
-//! Countersign: a gRPC identity service for chat and agent platforms.
+//! Countersign: a gRPC identity service for chat and agent platforms. ARCHITECTURE.md is the map.
 
+/// From settings to a running service, and its orderly end.
 pub mod app;
-pub mod auth;
+/// Accounts and sign-in.
+mod auth;
+/// Who calls: the callers' file, credentials and permissions.
+pub mod caller;
+/// The command line.
 pub mod cli;
+/// Time.
 pub mod clock;
+/// The only reader of the environment.
 pub mod config;
+/// The one error of the service.
 pub mod error;
-pub mod federation;
+/// The user's provider tokens: held, renewed and put where placeholders stand for them.
+mod federation;
+/// What follows the store's changes.
+mod feed;
+/// The gRPC services: requests parsed into commands, answers written.
 pub mod grpc;
-pub mod http;
-pub mod id;
+/// The one hardened outbound HTTP client.
+mod http;
+/// Identifiers.
+mod id;
+/// Strict parsing, checking and signing of JSON Web Tokens.
 pub mod jose;
-pub mod moderation;
+/// The nouns: plain data without I/O.
+mod model;
+/// Violations, scores, bans and limits.
+mod moderation;
+/// Who signs users in: one enum over the kinds of provider.
+mod provider;
+/// Randomness, secrets that cannot be printed, and sealing.
 pub mod secret;
+/// The gRPC listener.
 pub mod server;
+/// Everything durable.
 pub mod store;
-pub mod telemetry;
-pub mod token;
+/// One lifecycle for everything that has to end in order.
+pub mod tasks;
+/// Logging.
+mod telemetry;
+/// Templates: LibreChat's placeholders, parsed and rendered without I/O.
+mod template;
+/// Sessions and their tokens.
+mod token;
+/// What every call passes, whatever the service.
+pub mod transport;

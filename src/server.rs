@@ -1,9 +1,9 @@
 //! The gRPC listener: limits on everything, health, reflection, and an orderly end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -11,19 +11,11 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{info, warn};
 
+use crate::caller::Gate;
 use crate::error::{Error, Result};
-use crate::grpc::caller::Gate;
-use crate::grpc::connection::connections;
-use crate::grpc::drain::Draining;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
-use crate::grpc::proto::auth_service_server::AuthService;
-use crate::grpc::proto::federation_service_server::FederationService;
-use crate::grpc::proto::moderation_service_server::ModerationService;
-use crate::grpc::proto::token_service_server::TokenService;
-use crate::grpc::request::Calls;
-use crate::grpc::routes::{MAX_REQUEST, Routes, SERVICE_NAMES};
-
-pub use crate::grpc::routes::Services;
+use crate::tasks::Tasks;
+use crate::transport::{CallService, MAX_REQUEST, Route, Routes, connections};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
@@ -34,45 +26,40 @@ const MAX_PENDING_RESETS: usize = 20;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown`; then health says NOT_SERVING, connections are asked to go, and calls in flight end, for 20 seconds at most.
+/// Serves the routes until `shutdown`; then health says NOT_SERVING, `tasks` are told to stop, connections are asked to go, and
+/// calls in flight end, for 20 seconds at most.
 ///
 /// # Errors
-/// [`Error::Internal`] where tonic or the descriptors do not work.
-pub async fn serve<A, T, M, F>(
+/// [`Error::Internal`] if tonic or the descriptors do not work.
+pub async fn serve(
     listener: TcpListener,
-    services: Services<A, T, M, F>,
+    routes: Vec<Route>,
     gate: Gate,
     reflection: bool,
+    tasks: Tasks,
     shutdown: impl Future<Output = ()>,
-) -> Result<()>
-where
-    A: AuthService,
-    T: TokenService,
-    M: ModerationService,
-    F: FederationService,
-{
-    let (stopping, stopped) = watch::channel(false);
-    let draining = Draining::new(stopped);
+) -> Result<()> {
+    let routes: Arc<[Route]> = routes.into();
     let health = HealthReporter::new();
-    set_health(&health, ServingStatus::Serving).await;
-    let routes = Routes::new(
-        services,
-        standard(health.clone(), reflection)?,
-        draining.clone(),
+    set_health(&health, &routes, ServingStatus::Serving).await;
+    let standard = standard(health.clone(), reflection)?;
+    let service = CallService::new(
+        gate,
+        Routes::new(Arc::clone(&routes), standard, tasks.clone()),
     );
 
     let stop = async {
         shutdown.await;
-        set_health(&health, ServingStatus::NotServing).await;
+        set_health(&health, &routes, ServingStatus::NotServing).await;
         info!("stopping: calls in flight are finished");
-        stopping.send_replace(true);
+        tasks.stop();
     };
     let overdue = async {
-        draining.begun().await;
+        tasks.stopping().await;
         sleep(MAX_DRAIN).await;
     };
     tokio::select! {
-        served = limited().serve_with_incoming_shutdown(Calls::new(gate, routes), connections(listener), stop) => served.map_err(Error::internal),
+        served = limited().serve_with_incoming_shutdown(service, connections(listener), stop) => served.map_err(Error::internal),
         () = overdue => {
             warn!("calls were still in flight after {} seconds", MAX_DRAIN.as_secs());
             Ok(())
@@ -117,9 +104,9 @@ fn descriptors() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-async fn set_health(health: &HealthReporter, status: ServingStatus) {
+async fn set_health(health: &HealthReporter, routes: &[Route], status: ServingStatus) {
     health.set_service_status("", status).await;
-    for service in SERVICE_NAMES {
-        health.set_service_status(service, status).await;
+    for route in routes {
+        health.set_service_status(route.name(), status).await;
     }
 }

@@ -16,9 +16,8 @@ mod story;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use countersign::app::App;
+use countersign::app::{App, Settings};
 use countersign::clock::{Clock, Timestamp};
-use countersign::config::Config;
 use countersign::config::env::Env;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::federation_service_client::FederationServiceClient;
@@ -63,8 +62,8 @@ async fn run() -> Outcome {
     let clock = Clock::manual(now()?);
     let provider = Provider::start(clock.clone()).await?;
     let database = home.path().join("tour.db");
-    let config = Config::load(&environment(&provider, &database.to_string_lossy()))?;
-    let app = App::start(config, clock.clone()).await?;
+    let settings = Settings::load(&environment(&provider, &database.to_string_lossy()))?;
+    let app = App::start(settings, clock.clone()).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,67 +1,53 @@
 //! Accounts: made, found and listed.
 
 use super::Auth;
-use super::address::canonical_email;
-use super::policy::{canonical_username, check_name, check_password};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Result};
 use crate::id::UserId;
-use crate::moderation::{Address, Limiter};
+use crate::model::account::{AdminClaim, DisplayName, LOCAL, Profile, Registered, User, Username};
+use crate::model::email::Email;
+use crate::model::ip_address::IpAddress;
+use crate::model::page::{Page, PageRequest};
+use crate::model::password::Password;
+use crate::moderation::Limiter;
 use crate::secret::{self, ExposeSecret as _, SecretString};
-use crate::store::users::{AdminClaim, NewUser, Registered, User};
 
-/// What a local account is made from, as the caller gave it.
+/// A local account to be made.
 pub struct NewAccount {
-    pub email: String,
-    pub password: SecretString,
-    pub name: String,
-    pub username: String,
+    pub email: Email,
+    pub password: Password,
+    pub name: DisplayName,
+    pub username: Username,
     /// The bootstrap token, or empty.
     pub invite_token: SecretString,
-    /// The end user's address, or what is wrong with it.
-    pub address: Result<Address, &'static str>,
-}
-
-/// The fields once they are good.
-struct Checked {
-    email: String,
-    username: String,
-    address: Address,
+    pub address: IpAddress,
 }
 
 impl Auth {
+    /// How many characters a new password has at least.
+    pub fn min_password_length(&self) -> usize {
+        self.0.settings.min_password_length
+    }
+
     /// Makes a local account; the first one becomes administrator.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with all fields, or with a password that is too easily guessed; [`Error::LimitExceeded`], [`Error::Banned`], [`Error::RegistrationClosed`],
+    /// [`Error::Banned`], [`Error::LimitExceeded`], [`Error::RegistrationClosed`], [`Error::PasswordGuessable`],
     /// [`Error::EmailInUse`], [`Error::Busy`]; the store's.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
-        let checked = self.check(&new)?;
-        self.0
-            .moderation
-            .refuse_banned(None, Some(checked.address), now)
-            .await?;
-        self.0
-            .moderation
-            .limit(Limiter::Register, checked.address, now)
-            .await?;
+        let (moderation, address) = (&self.0.moderation, new.address);
+        moderation.refuse_banned(None, Some(address), now).await?;
+        moderation.limit(Limiter::Register, address, now).await?;
         let claim = self.admin_claim(&new.invite_token)?;
-        let names = [
-            checked.email.clone(),
-            new.name.clone(),
-            checked.username.clone(),
-        ];
-        let hash = self.0.passwords.hash(new.password, names).await?;
-        let user = NewUser {
-            id: UserId::new(now),
-            email: Some(checked.email),
+        let profile = Profile {
+            email: Some(new.email),
             email_verified: false,
-            name: new.name,
-            username: checked.username,
-            provider: "local".to_owned(),
+            name: new.name.into_string(),
+            username: new.username.into_string(),
             avatar_url: String::new(),
-            create_time: now,
         };
+        let user = User::new(UserId::new(now), LOCAL.to_owned(), profile, now);
+        let hash = self.0.passwords.hash(new.password, &user).await?;
         let user = match self.0.store.insert_local_user(user, &hash, claim).await? {
             Registered::Made(user) => user,
             Registered::EmailInUse => return Err(Error::EmailInUse),
@@ -71,54 +57,28 @@ impl Auth {
         Ok(user)
     }
 
-    /// The user with an e-mail address, in any of its forms.
+    /// The user with an e-mail address.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::UserNotFound`]; the store's.
-    pub async fn user_by_email(&self, email: &str) -> Result<User> {
-        let email =
-            canonical_email(email).map_err(|description| Error::invalid("email", description))?;
+    /// [`Error::UserNotFound`]; the store's.
+    pub async fn user_by_email(&self, email: &Email) -> Result<User> {
         self.0
             .store
-            .find_user_by_email(&email)
+            .find_user_by_email(email)
             .await?
             .ok_or(Error::UserNotFound)
     }
 
-    /// At most `size` users made after (`create_time`, `id`), oldest first, and whether there are more.
+    /// Users, oldest first.
     ///
     /// # Errors
     /// The store's.
-    pub async fn list_users(&self, after: (i64, &str), size: usize) -> Result<(Vec<User>, bool)> {
-        let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
-        let mut users = self.0.store.list_users(after, limit).await?;
-        let more = users.len() > size;
-        users.truncate(size);
-        Ok((users, more))
+    pub async fn list_users(&self, page: &PageRequest) -> Result<Page<User>> {
+        Ok(self.0.store.list_users(page).await?)
     }
 
-    fn check(&self, new: &NewAccount) -> Result<Checked> {
-        let mut violations = Violations::default();
-        let email = violations.check("email", canonical_email(&new.email));
-        violations.check(
-            "password",
-            check_password(&new.password, self.0.settings.min_password_length),
-        );
-        violations.check("name", check_name(&new.name));
-        let username = violations.check("username", canonical_username(&new.username));
-        let address = violations.check("client.ip_address", new.address);
-        match (email, username, address) {
-            (Some(email), Some(username), Some(address)) => violations.finish().map(|()| Checked {
-                email,
-                username,
-                address,
-            }),
-            _ => Err(violations.into_error()),
-        }
-    }
-
-    /// Where a bootstrap token is configured, only it makes an administrator, and holds whoever registered before. It also opens a closed
-    /// registration, for that one account.
+    /// If a bootstrap token is configured, only whoever presents it becomes administrator, even if others registered before. It
+    /// also opens a closed registration, for that one account.
     fn admin_claim(&self, given: &SecretString) -> Result<AdminClaim> {
         let matches = |token: &SecretString| {
             secret::equal(

@@ -1,30 +1,30 @@
 //! Sign-in with a password.
 
-use super::address::canonical_email;
-use super::policy::MAX_PASSWORD;
 use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result, Violations};
-use crate::moderation::{Address, Limiter};
-use crate::secret::{ExposeSecret as _, SecretString};
-use crate::store::sessions::Client;
+use crate::error::{Error, Result};
+use crate::model::account::LOCAL;
+use crate::model::email::Email;
+use crate::model::ip_address::IpAddress;
+use crate::model::password::Password;
+use crate::model::session::Device;
+use crate::moderation::Limiter;
 use crate::token::OpenSession;
 
-/// What a user shows to sign in.
+/// What a user presents to sign in.
 pub struct Credentials {
-    pub email: String,
-    pub password: SecretString,
-    /// The end user's address, or what is wrong with it.
-    pub address: Result<Address, &'static str>,
-    pub client: Client,
+    pub email: Email,
+    pub password: Password,
+    pub address: IpAddress,
+    pub device: Device,
 }
 
 impl Auth {
     /// Signs a user in. Until the password is right, all refusals look alike and take as long.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`],
-    /// [`Error::Busy`]; the store's.
+    /// [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`], [`Error::Busy`]; the
+    /// store's.
     pub async fn login(
         &self,
         credentials: Credentials,
@@ -34,43 +34,37 @@ impl Auth {
         if !self.0.settings.allow_email_login {
             return Err(Error::LoginClosed);
         }
-        let (email, address) = check(&credentials)?;
-        let signed_in = self.sign_in(email, address, credentials, caller, now).await;
+        let address = credentials.address;
+        let signed_in = self.sign_in(credentials, caller, now).await;
         signed_in.inspect_err(|error| log_refused(error, caller, address))
     }
 
     async fn sign_in(
         &self,
-        email: String,
-        address: Address,
         credentials: Credentials,
         caller: &str,
         now: Timestamp,
     ) -> Result<SignedIn> {
-        self.0
-            .moderation
-            .refuse_banned(None, Some(address), now)
-            .await?;
-        self.0
-            .moderation
-            .limit(Limiter::Login, address, now)
-            .await?;
-        let (user, hash) = self.0.store.find_user_with_password(&email).await?.unzip();
-        if !self
+        let (moderation, address) = (&self.0.moderation, credentials.address);
+        moderation.refuse_banned(None, Some(address), now).await?;
+        moderation.limit(Limiter::Login, address, now).await?;
+        let found = self.0.store.find_user_with_password(&credentials.email);
+        let (user, hash) = found.await?.unzip();
+        // An unknown account is hashed against nobody's password, so that it takes as long as a known one.
+        let verified = self
             .0
             .passwords
-            .verify(credentials.password, hash.flatten())
-            .await?
-        {
+            .verify(credentials.password, hash.flatten());
+        if !verified.await? {
             return Err(Error::CredentialsWrong);
         }
         let user = user.ok_or(Error::CredentialsWrong)?;
         let open = OpenSession {
             user_id: user.id.clone(),
             caller: caller.to_owned(),
-            provider: "local".to_owned(),
+            provider: LOCAL.to_owned(),
             amr: "pwd",
-            client: credentials.client,
+            device: credentials.device,
             ttl: None,
             request_id: None,
         };
@@ -80,22 +74,7 @@ impl Auth {
     }
 }
 
-/// A refused sign-in shows in the log by who brought it and from where, never by what was tried.
-pub(super) fn log_refused(error: &Error, caller: &str, address: Address) {
-    tracing::info!(reason = error.reason(), caller, network = %address.network(), "a sign-in was refused");
-}
-
-fn check(credentials: &Credentials) -> Result<(String, Address)> {
-    let mut violations = Violations::default();
-    let email = violations.check("email", canonical_email(&credentials.email));
-    let shaped = (1..=MAX_PASSWORD).contains(&credentials.password.expose_secret().len());
-    violations.check(
-        "password",
-        shaped.then_some(()).ok_or("must have 1 to 1,024 bytes"),
-    );
-    let address = violations.check("client.ip_address", credentials.address);
-    match (email, address) {
-        (Some(email), Some(address)) => violations.finish().map(|()| (email, address)),
-        _ => Err(violations.into_error()),
-    }
+/// Logs a refused sign-in: who brought it and from where, never what was tried.
+pub(super) fn log_refused(error: &Error, caller: &str, address: IpAddress) {
+    tracing::info!(reason = error.reason().name(), caller, network = %address.network(), "a sign-in was refused");
 }

@@ -1,30 +1,29 @@
 //! Accounts and sign-in.
 
 mod account;
-mod address;
+mod federated_login;
 mod login;
 mod password;
 mod policy;
 mod session;
-mod social;
 mod subject;
 
 use std::sync::Arc;
 
 use crate::config::auth::Auth as Settings;
 use crate::federation::Federation;
+use crate::model::account::User;
 use crate::moderation::Moderation;
 use crate::secret::Keyring;
 use crate::store::Store;
-use crate::store::users::User;
 use crate::token::{TokenPair, Tokens};
 use password::Passwords;
 
 pub use account::NewAccount;
+pub use federated_login::{BeginLogin, Callback, CallbackOutcome};
 pub use login::Credentials;
 pub use session::Mint;
-pub use social::{BegunLogin, CompletedLogin, FederatedAnswer};
-pub use subject::{Subject, Who};
+pub use subject::Subject;
 
 /// Signs users in. Clones share everything.
 #[derive(Clone, Debug)]

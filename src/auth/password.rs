@@ -12,7 +12,10 @@ use zeroize::Zeroizing;
 
 use super::policy::is_guessable;
 use crate::error::{Error, Result};
-use crate::secret::{ExposeSecret as _, SecretString};
+use crate::model::account::User;
+use crate::model::email::Email;
+use crate::model::password::Password;
+use crate::secret::ExposeSecret as _;
 
 /// Calls that may wait for a core.
 const QUEUE: usize = 64;
@@ -44,18 +47,17 @@ impl Passwords {
         }
     }
 
-    /// The hash of an account's new password, in PHC text form. The names have to be bounded.
+    /// The hash of an account's new password, in PHC text form.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the password is too easily guessed for an account with these names, [`Error::Busy`] where too many wait.
-    pub(super) async fn hash(&self, password: SecretString, names: [String; 3]) -> Result<String> {
+    pub(super) async fn hash(&self, password: Password, account: &User) -> Result<String> {
+        let email = account.email.as_ref().map_or("", Email::as_str).to_owned();
+        let names = [email, account.name.clone(), account.username.clone()];
         self.run(move || {
-            let password = normalised(&password);
+            let password = normalized(&password);
             if is_guessable(&password, &names.each_ref().map(String::as_str)) {
-                return Err(Error::invalid(
-                    "password",
-                    "is too common, or too close to the account's own names",
-                ));
+                return Err(Error::PasswordGuessable);
             }
             hasher()?
                 .hash_password(password.as_bytes())
@@ -69,17 +71,13 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Busy`] where too many wait.
-    pub(super) async fn verify(
-        &self,
-        password: SecretString,
-        hash: Option<String>,
-    ) -> Result<bool> {
+    pub(super) async fn verify(&self, password: Password, hash: Option<String>) -> Result<bool> {
         self.run(move || {
             let known = hash.and_then(|text| usable(&text));
             let is_known = known.is_some();
             let hash = known.map_or_else(|| PasswordHash::new(NOBODY).map_err(cause), Ok)?;
             Ok(hasher()?
-                .verify_password(normalised(&password).as_bytes(), &hash)
+                .verify_password(normalized(&password).as_bytes(), &hash)
                 .is_ok()
                 && is_known)
         })
@@ -134,8 +132,8 @@ fn usable(text: &str) -> Option<PasswordHash> {
 }
 
 /// The same text typed on another keyboard is the same password (NFC).
-fn normalised(password: &SecretString) -> Zeroizing<String> {
-    Zeroizing::new(password.expose_secret().nfc().collect())
+fn normalized(password: &Password) -> Zeroizing<String> {
+    Zeroizing::new(password.secret().expose_secret().nfc().collect())
 }
 
 fn cause(error: impl std::fmt::Display) -> Error {

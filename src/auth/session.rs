@@ -6,19 +6,20 @@ use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::UserId;
-use crate::moderation::Address;
-use crate::store::sessions::Client;
+use crate::model::ip_address::IpAddress;
+use crate::model::request_id::RequestId;
+use crate::model::session::Device;
 use crate::token::OpenSession;
 
 /// A session to be opened on a caller's word.
 pub struct Mint {
     pub user_id: UserId,
-    pub address: Option<Address>,
-    pub client: Client,
+    pub address: Option<IpAddress>,
+    pub device: Device,
     /// How long it lasts; `None` means as configured.
     pub ttl: Option<Duration>,
     /// The caller's name for this request, where it may be repeated.
-    pub request_id: Option<String>,
+    pub request_id: Option<RequestId>,
 }
 
 impl Auth {
@@ -42,7 +43,7 @@ impl Auth {
             caller: caller.to_owned(),
             provider: "caller".to_owned(),
             amr: "caller",
-            client: mint.client,
+            device: mint.device,
             ttl: mint.ttl,
             request_id: mint.request_id,
         };
@@ -58,13 +59,13 @@ impl Auth {
     pub async fn refresh(
         &self,
         token: &str,
-        address: Option<Address>,
-        client: &Client,
+        address: Option<IpAddress>,
+        device: &Device,
         caller: &str,
         now: Timestamp,
     ) -> Result<SignedIn> {
         self.0.moderation.refuse_banned(None, address, now).await?;
-        let (tokens, user) = self.0.tokens.refresh(token, caller, client, now).await?;
+        let (tokens, user) = self.0.tokens.refresh(token, caller, device, now).await?;
         Ok(SignedIn { user, tokens })
     }
 
@@ -78,24 +79,20 @@ impl Auth {
         caller: &str,
         now: Timestamp,
     ) -> Result<Option<String>> {
-        let session = self.0.tokens.session_of_refresh_token(token, now).await?;
+        let state = self.0.tokens.session_of_refresh_token(token, now).await?;
+        let session = &state.session;
         if session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        let hint = self
-            .0
-            .federation
-            .logout_hint(&session.id, &session.provider)
-            .await;
+        let federation = &self.0.federation;
+        let hint = federation.logout_hint(&session.id, &session.provider).await;
         self.0
             .tokens
             .revoke(&session.id, None, "logout", now)
             .await?;
-        tracing::info!(user = %session.user.id, session = %session.id, "a session was logged out");
+        tracing::info!(user = %state.user.id, session = %session.id, "a session was logged out");
         // Last, because a slow provider must not delay the end of the session.
-        Ok(self
-            .0
-            .federation
+        Ok(federation
             .end_session_url(&session.provider, hint.as_ref())
             .await)
     }

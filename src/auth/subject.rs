@@ -6,8 +6,8 @@ use super::Auth;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
-use crate::store::sessions::SessionState;
-use crate::store::users::User;
+use crate::model::account::User;
+use crate::model::session::SessionState;
 use crate::token::{Inactive, Verdict};
 
 /// How a caller names the user that a call is about.
@@ -18,29 +18,28 @@ pub enum Subject {
     User(UserId),
 }
 
-/// A subject as it turned out.
-pub enum Who {
+/// Who a subject is.
+pub enum ResolvedSubject {
     /// A live session and its user.
     Session(Arc<SessionState>),
     /// A user, named by their id.
     User(User),
 }
 
-impl Who {
+impl ResolvedSubject {
     /// The user's id.
     #[must_use]
     pub fn user_id(&self) -> &UserId {
         match self {
-            Self::Session(session) => &session.user.id,
+            Self::Session(state) => &state.user.id,
             Self::User(user) => &user.id,
         }
     }
 
     /// The user.
-    #[must_use]
-    pub fn user(&self) -> &User {
+    pub fn into_user(self) -> User {
         match self {
-            Self::Session(session) => &session.user,
+            Self::Session(state) => state.user.clone(),
             Self::User(user) => user,
         }
     }
@@ -51,16 +50,22 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`], [`Error::Banned`]; the store's.
-    pub async fn who(&self, subject: &Subject, now: Timestamp) -> Result<Who> {
+    pub async fn resolve(&self, subject: &Subject, now: Timestamp) -> Result<ResolvedSubject> {
         match subject {
-            Subject::AccessToken(token) => self.acting_by_token(token, now).await.map(Who::Session),
-            Subject::Session(id) => self.acting_by_session(id, now).await.map(Who::Session),
+            Subject::AccessToken(token) => self
+                .acting_by_token(token, now)
+                .await
+                .map(ResolvedSubject::Session),
+            Subject::Session(id) => self
+                .acting_by_session(id, now)
+                .await
+                .map(ResolvedSubject::Session),
             Subject::User(id) => self
                 .0
                 .store
                 .find_user(id)
                 .await?
-                .map(Who::User)
+                .map(ResolvedSubject::User)
                 .ok_or(Error::UserNotFound),
         }
     }
@@ -68,7 +73,7 @@ impl Auth {
     /// The live session that a subject acts in; a user's id means the one whose tokens were renewed last.
     ///
     /// # Errors
-    /// As [`Auth::who`], and [`Error::SessionNotFound`] where the user has no live session.
+    /// As [`Auth::resolve`], and [`Error::SessionNotFound`] where the user has no live session.
     pub async fn acting(&self, subject: &Subject, now: Timestamp) -> Result<Arc<SessionState>> {
         match subject {
             Subject::AccessToken(token) => self.acting_by_token(token, now).await,
@@ -87,24 +92,27 @@ impl Auth {
     }
 
     async fn acting_by_token(&self, token: &str, now: Timestamp) -> Result<Arc<SessionState>> {
-        match self.0.tokens.verify(token, "", now).await? {
-            Verdict::Active(live) => Ok(live.session),
+        let tokens = &self.0.tokens;
+        match tokens.verify(token, tokens.audience(), now).await? {
+            Verdict::Active(live) => Ok(live.state),
             Verdict::Inactive(Inactive::Banned { until }) => Err(Error::Banned { until }),
             Verdict::Inactive(_) => Err(Error::AccessTokenInvalid),
         }
     }
 
     async fn acting_by_session(&self, id: &SessionId, now: Timestamp) -> Result<Arc<SessionState>> {
-        let session = self
+        let state = self
             .0
             .tokens
             .session(id, now)
             .await?
             .ok_or(Error::SessionNotFound)?;
-        match session.ban.filter(|ban| ban.in_force(now)) {
-            Some(ban) => Err(Error::Banned { until: ban.until }),
-            None if session.revoked || now >= session.expire_time => Err(Error::SessionNotFound),
-            None => Ok(session),
+        if let Some(ban) = state.ban_in_force(now) {
+            return Err(Error::Banned { until: ban.until });
         }
+        if state.session.revoke_time.is_some() || now >= state.session.expire_time {
+            return Err(Error::SessionNotFound);
+        }
+        Ok(state)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::config::callers::Callers;
+use crate::app::Settings;
+use crate::caller::Callers;
+use crate::config::Database;
 use crate::config::env::Env;
-use crate::config::{Config, Database};
 
 #[expect(
     clippy::print_stdout,
@@ -12,9 +13,9 @@ use crate::config::{Config, Database};
     reason = "the answer of a subcommand"
 )]
 pub(super) fn run() -> ExitCode {
-    match Config::load(&Env::capture()) {
-        Ok(config) => {
-            println!("{}", summary(&config));
+    match Settings::load(&Env::capture()) {
+        Ok(settings) => {
+            println!("{}", summary(&settings));
             ExitCode::SUCCESS
         }
         Err(mistakes) => {
@@ -25,12 +26,13 @@ pub(super) fn run() -> ExitCode {
 }
 
 /// What was understood, without secrets.
-fn summary(config: &Config) -> String {
+fn summary(settings: &Settings) -> String {
+    let config = &settings.config;
     let database = match &config.database {
         Database::Sqlite(path) => format!("SQLite, {}", path.display()),
         Database::Postgres(_) => "PostgreSQL".to_owned(),
     };
-    let callers = match &config.callers {
+    let callers = match &settings.callers {
         Callers::Open => "none configured, open".to_owned(),
         Callers::Listed(callers) => joined(callers.iter().map(|caller| caller.name.clone())),
     };
@@ -38,7 +40,7 @@ fn summary(config: &Config) -> String {
         config
             .providers
             .iter()
-            .map(|provider| format!("{} ({})", provider.id, provider.issuer)),
+            .map(|provider| format!("{} ({})", provider.id(), provider.issuer())),
     );
     let mut lines = vec![
         "configuration is good".to_owned(),
@@ -48,7 +50,7 @@ fn summary(config: &Config) -> String {
         format!("  providers  {providers}"),
     ];
     lines.extend(
-        config
+        settings
             .warnings
             .iter()
             .map(|warning| format!("  warning    {warning}")),
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_summary_tells_what_was_understood_and_no_secret() {
-        let config = Config::load(&Env::from_pairs([
+        let settings = Settings::load(&Env::from_pairs([
             ("OPENID_CLIENT_ID", "chat"),
             ("OPENID_CLIENT_SECRET", "canary-secret"),
             ("OPENID_ISSUER", "https://id.example.com/"),
@@ -79,7 +81,7 @@ mod tests {
             ("DATABASE_URL", "postgres://u:canary-password@localhost/c"),
             ("CREDS_KEY", &"0f1e".repeat(16)),
         ]));
-        let shown = summary(&config.expect("good"));
+        let shown = summary(&settings.expect("good"));
         for part in [
             "configuration is good",
             "127.0.0.1:50051",

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::App;
+use crate::app::{App, Settings};
+use crate::caller::Callers;
 use crate::clock::Clock;
-use crate::config::callers::Callers;
+use crate::config::Database;
 use crate::config::env::Env;
-use crate::config::{Config, Database};
 use crate::telemetry;
 
 type Failure = Box<dyn std::error::Error>;
@@ -33,30 +33,30 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 fn start() -> Result<(), Failure> {
-    let config = Config::load(&Env::capture())?;
-    telemetry::install(&config.log);
+    let settings = Settings::load(&Env::capture())?;
+    telemetry::install(&settings.config.log);
     // With a second provider linked in one day, rustls could not choose by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(serve(config))
+        .block_on(serve(settings))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
-    for warning in &config.warnings {
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let address = config.server.listen;
-    let open = matches!(config.callers, Callers::Open);
-    let database = match &config.database {
+    let address = settings.config.server.listen;
+    let open = matches!(settings.callers, Callers::Open);
+    let database = match &settings.config.database {
         Database::Sqlite(path) => format!("SQLite in {}", path.display()),
         Database::Postgres(_) => "PostgreSQL".to_owned(),
     };
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
-    let app = App::start(config, Clock::system()).await?;
+    let app = App::start(settings, Clock::system()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, database, "serving");
     if open {

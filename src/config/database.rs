@@ -6,7 +6,6 @@ use url::Url;
 
 use crate::secret::{ExposeSecret, SecretString};
 
-use super::Database;
 use super::reader::Reader;
 use super::urls::is_loopback_name;
 
@@ -41,6 +40,15 @@ const PARAMETERS: [&str; 18] = [
     "application_name",
     "options",
 ];
+
+/// DATABASE_URL, default `sqlite:countersign.db`.
+#[derive(Debug)]
+pub enum Database {
+    /// A file of the embedded engine.
+    Sqlite(PathBuf),
+    /// A server, `postgres://…`, with `sslmode` written out.
+    Postgres(SecretString),
+}
 
 /// The database, and whether it is on this machine.
 pub(super) fn read(r: &mut Reader<'_>) -> (Database, bool) {
@@ -130,7 +138,10 @@ mod tests {
         let env = Env::from_pairs([(NAME, text)]);
         let mut r = Reader::new(&env);
         let (database, local) = read(&mut r);
-        let warnings = r.finish().map_err(|mistakes| mistakes.to_string())?;
+        let warnings = r
+            .finish()
+            .finish()
+            .map_err(|mistakes| mistakes.to_string())?;
         let shown = match database {
             Database::Sqlite(path) => path.display().to_string(),
             Database::Postgres(url) => url.expose_secret().to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs, io};
 
 use super::dotenv;
-use super::reader::Mistake;
+use super::report::Mistake;
 
 const FILE: &str = ".env";
 

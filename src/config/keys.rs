@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::secret::{ExposeSecret, Keyring, RootKey, SecretString};
 
-use super::Database;
+use super::database::Database;
 use super::reader::Reader;
 
 const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
@@ -120,7 +120,9 @@ mod tests {
         let env = Env::from_pairs(pairs.iter().copied());
         let mut r = Reader::new(&env);
         let ring = read(&mut r, &Database::Sqlite(PathBuf::new()));
-        r.finish().map_err(|mistakes| mistakes.to_string())?;
+        r.finish()
+            .finish()
+            .map_err(|mistakes| mistakes.to_string())?;
         Ok(ring
             .iter()
             .flat_map(Keyring::keys)

@@ -3,7 +3,24 @@
 use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
-use super::{Log, LogFormat};
+
+/// Logging.
+#[derive(Debug)]
+pub struct Log {
+    /// COUNTERSIGN_LOG: a `tracing` filter, default `info`.
+    pub filter: String,
+    /// COUNTERSIGN_LOG_FORMAT.
+    pub format: LogFormat,
+}
+
+/// COUNTERSIGN_LOG_FORMAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people (the default).
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 pub(super) fn read(r: &mut Reader<'_>) -> Log {
     let filter = r.parse("COUNTERSIGN_LOG", |text| match EnvFilter::try_new(text) {

@@ -2,8 +2,6 @@
 
 mod arithmetic;
 pub mod auth;
-pub mod callers;
-mod callers_file;
 mod database;
 mod dotenv;
 pub mod env;
@@ -12,6 +10,7 @@ mod log;
 pub mod moderation;
 pub mod providers;
 mod reader;
+mod report;
 mod server;
 mod templates;
 pub mod token;
@@ -20,27 +19,30 @@ mod urls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::secret::{Keyring, SecretString};
+use crate::secret::Keyring;
 
 use env::Env;
 use reader::Reader;
-pub use reader::{Mistake, Mistakes};
+
+pub use database::Database;
+pub use log::{Log, LogFormat};
+pub use report::{Mistakes, Report};
+pub use server::Server;
+pub use templates::Templates;
 
 /// The whole configuration, complete and consistent.
 #[derive(Debug)]
 pub struct Config {
     /// Where and how to serve.
-    pub server: Server,
+    pub server: server::Server,
     /// Where the data lives.
-    pub database: Database,
+    pub database: database::Database,
     /// The root keys where configured; without them the store keeps a key file beside SQLite's database.
     pub keyring: Option<Keyring>,
-    /// Who may call.
-    pub callers: callers::Callers,
+    /// COUNTERSIGN_CALLERS: the callers' file.
+    pub callers_file: Option<PathBuf>,
     /// Accounts and sign-in.
     pub auth: auth::Auth,
     /// Sessions and tokens.
@@ -48,109 +50,47 @@ pub struct Config {
     /// Violations, bans and limits.
     pub moderation: moderation::Moderation,
     /// Identity providers; empty where ALLOW_SOCIAL_LOGIN is off.
-    pub providers: Vec<providers::OpenIdProvider>,
+    pub providers: Vec<providers::Provider>,
     /// What templates may read.
-    pub templates: Templates,
+    pub templates: templates::Templates,
     /// Logging.
-    pub log: Log,
-    /// What an administrator should know, by name of the setting; logged at start.
-    pub warnings: Vec<String>,
+    pub log: log::Log,
 }
 
 impl Config {
-    /// Reads the whole configuration, and the files that it names.
-    ///
-    /// # Errors
-    /// Every mistake in it, by name and never by value.
-    pub fn load(env: &Env) -> Result<Self, Mistakes> {
+    /// Reads the whole configuration. A setting with a mistake has its default; whoever owns a file that a setting names adds
+    /// that file's mistakes to the report.
+    #[must_use]
+    pub fn read(env: &Env) -> (Self, Report) {
         let mut r = Reader::new(env);
-        let config = Self::read(&mut r);
-        Ok(Self {
-            warnings: r.finish()?,
-            ..config
-        })
+        let config = Self::read_all(&mut r);
+        (config, r.finish())
     }
 
-    fn read(r: &mut Reader<'_>) -> Self {
+    fn read_all(r: &mut Reader<'_>) -> Self {
         let server = server::read(r);
         let domains = server::Domains::read(r);
         let (database, database_is_local) = database::read(r);
-        let callers = callers_file::read(r);
-        server::check_exposure(r, server.listen, &callers, domains.local, database_is_local);
+        let callers_file = r.text("COUNTERSIGN_CALLERS").map(PathBuf::from);
+        let reach = server::Reach {
+            listen: server.listen,
+            has_callers: callers_file.is_some(),
+            domain_is_local: domains.local,
+            database_is_local,
+        };
+        reach.check(r);
         let auth = auth::Auth::read(r);
         Self {
             server,
             keyring: keys::read(r, &database),
             database,
-            callers,
+            callers_file,
             token: token::Token::read(r, &domains.server),
             moderation: moderation::Moderation::read(r),
-            providers: providers(r, &domains.server, auth.allow_social_login),
+            providers: providers::read(r, &domains.server, auth.allow_social_login),
             auth,
             log: log::read(r),
             templates: templates::read(r),
-            warnings: Vec::new(),
         }
     }
-}
-
-fn providers(
-    r: &mut Reader<'_>,
-    domain_server: &str,
-    allowed: bool,
-) -> Vec<providers::OpenIdProvider> {
-    let provider = providers::OpenIdProvider::read(r, domain_server);
-    match (&provider, allowed) {
-        (Some(_), false) => {
-            r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off");
-        }
-        (None, true) => r.warn("ALLOW_SOCIAL_LOGIN is true, but no provider is configured"),
-        _ => {}
-    }
-    provider.into_iter().filter(|_| allowed).collect()
-}
-
-/// Where and how to serve.
-#[derive(Debug)]
-pub struct Server {
-    /// COUNTERSIGN_LISTEN, default `127.0.0.1:50051`.
-    pub listen: SocketAddr,
-    /// COUNTERSIGN_REFLECTION, by default on where only loopback is served.
-    pub reflection: bool,
-}
-
-/// DATABASE_URL, default `sqlite:countersign.db`.
-#[derive(Debug)]
-pub enum Database {
-    /// A file of the embedded engine.
-    Sqlite(PathBuf),
-    /// A server, `postgres://…`, with `sslmode` written out.
-    Postgres(SecretString),
-}
-
-/// What templates may read beside the user's values.
-#[derive(Debug, Default)]
-pub struct Templates {
-    /// COUNTERSIGN_TEMPLATE_ENV: the variables that `${NAME}` may read, with their values at start.
-    pub env: BTreeMap<String, SecretString>,
-    /// COUNTERSIGN_CLAIMS: the claims that `{{LIBRECHAT_OPENID_CLAIM_<name>}}` may read.
-    pub claims: Vec<String>,
-}
-
-/// Logging.
-#[derive(Debug)]
-pub struct Log {
-    /// COUNTERSIGN_LOG: a `tracing` filter, default `info`.
-    pub filter: String,
-    /// COUNTERSIGN_LOG_FORMAT.
-    pub format: LogFormat,
-}
-
-/// COUNTERSIGN_LOG_FORMAT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people (the default).
-    Text,
-    /// One JSON object a line.
-    Json,
 }

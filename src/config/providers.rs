@@ -7,7 +7,30 @@ use crate::secret::SecretString;
 use super::reader::Reader;
 use super::urls;
 
-/// One OpenID provider: `OPENID_*`, id `openid`.
+/// A provider that may sign users in.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// OpenID Connect.
+    OpenId(OpenIdProvider),
+}
+
+impl Provider {
+    /// The id that callers name it by.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::OpenId(provider) => &provider.id,
+        }
+    }
+
+    /// What it is known by at its own side, for a summary.
+    pub fn issuer(&self) -> &str {
+        match self {
+            Self::OpenId(provider) => &provider.issuer,
+        }
+    }
+}
+
+/// One OpenID provider. Its settings have a prefix, such as `OPENID`; the comments name them with that one.
 #[derive(Clone, Debug)]
 pub struct OpenIdProvider {
     /// The id that callers name it by.
@@ -16,7 +39,7 @@ pub struct OpenIdProvider {
     pub client_id: String,
     /// OPENID_CLIENT_SECRET; absent for a public client.
     pub client_secret: Option<SecretString>,
-    /// OPENID_ISSUER, settled: no trailing slash, no discovery path.
+    /// OPENID_ISSUER, normalized: no trailing slash, no discovery path.
     pub issuer: String,
     /// OPENID_SCOPE, split; holds `openid`.
     pub scopes: Vec<String>,
@@ -70,148 +93,192 @@ pub enum SigningAlg {
     EdDsa,
 }
 
-const CLIENT_ID: &str = "OPENID_CLIENT_ID";
-const CLIENT_SECRET: &str = "OPENID_CLIENT_SECRET";
-const ISSUER: &str = "OPENID_ISSUER";
-/// What does nothing without them.
+/// The settings without which the others of a provider do nothing.
+const REQUIRED: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "ISSUER"];
 const OTHERS: [&str; 13] = [
-    "OPENID_SCOPE",
-    "OPENID_CALLBACK_URL",
-    "OPENID_AUDIENCE",
-    "OPENID_TOKEN_ENDPOINT_AUTH_METHOD",
-    "OPENID_ID_TOKEN_ALGS",
-    "OPENID_CLOCK_TOLERANCE",
-    "OPENID_ALLOW_REGISTRATION",
-    "OPENID_BUTTON_LABEL",
-    "OPENID_IMAGE_URL",
-    "OPENID_USERNAME_CLAIM",
-    "OPENID_NAME_CLAIM",
-    "OPENID_EMAIL_CLAIM",
-    "OPENID_USE_END_SESSION_ENDPOINT",
+    "SCOPE",
+    "CALLBACK_URL",
+    "AUDIENCE",
+    "TOKEN_ENDPOINT_AUTH_METHOD",
+    "ID_TOKEN_ALGS",
+    "CLOCK_TOLERANCE",
+    "ALLOW_REGISTRATION",
+    "BUTTON_LABEL",
+    "IMAGE_URL",
+    "USERNAME_CLAIM",
+    "NAME_CLAIM",
+    "EMAIL_CLAIM",
+    "USE_END_SESSION_ENDPOINT",
 ];
-const DISCOVERY: &str = "/.well-known/openid-configuration";
+/// Where a provider publishes what it is (OpenID Connect Discovery section 4).
+pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 
-impl OpenIdProvider {
-    /// The provider `openid`, where any of its id, secret and issuer is set; mistakes in the other settings are told all the same.
-    pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Option<Self> {
-        let configured = [CLIENT_ID, CLIENT_SECRET, ISSUER]
-            .iter()
-            .any(|name| r.is_set(name));
-        let client_secret = r.secret(CLIENT_SECRET);
+/// An OpenID provider's id and the prefix of its settings.
+struct Prefix {
+    id: &'static str,
+    prefix: &'static str,
+}
+
+const OPENID: Prefix = Prefix {
+    id: "openid",
+    prefix: "OPENID",
+};
+
+/// The configured providers; none if social login is off.
+pub(super) fn read(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<Provider> {
+    let configured: Vec<_> = [OPENID]
+        .iter()
+        .filter_map(|prefix| prefix.read(r, domain_server))
+        .map(Provider::OpenId)
+        .collect();
+    match (configured.is_empty(), allowed) {
+        (false, false) => {
+            r.warn("ALLOW_SOCIAL_LOGIN is not true: the configured OpenID provider is off");
+        }
+        (true, true) => r.warn("ALLOW_SOCIAL_LOGIN is true, but no provider is configured"),
+        _ => {}
+    }
+    if allowed { configured } else { Vec::new() }
+}
+
+impl Prefix {
+    /// The full name of a setting of this provider.
+    fn name(&self, setting: &str) -> String {
+        format!("{}_{setting}", self.prefix)
+    }
+
+    /// The provider, if any of its id, secret and issuer is set; mistakes in the other settings are told all the same.
+    fn read(&self, r: &mut Reader<'_>, domain_server: &str) -> Option<OpenIdProvider> {
+        let configured = REQUIRED.iter().any(|setting| r.is_set(&self.name(setting)));
+        let client_secret = r.secret(&self.name("CLIENT_SECRET"));
         // LibreChat cannot close registration through OpenID; whoever closes social registration means this one too.
         let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
-        let provider = Self {
-            id: "openid".to_owned(),
-            client_id: required(r, configured, CLIENT_ID, |text| Ok(text.to_owned())),
-            issuer: required(r, configured, ISSUER, settle_issuer),
-            scopes: scopes(r),
-            redirect_uri: format!("{domain_server}{}", callback(r)),
-            audience: r.text("OPENID_AUDIENCE"),
-            auth_method: auth_method(r, r.is_set(CLIENT_SECRET)),
+        let with_secret = r.is_set(&self.name("CLIENT_SECRET"));
+        let provider = OpenIdProvider {
+            id: self.id.to_owned(),
+            client_id: self.required(r, configured, "CLIENT_ID", |text| Ok(text.to_owned())),
+            issuer: self.required(r, configured, "ISSUER", parse_issuer),
+            scopes: r
+                .parse(&self.name("SCOPE"), parse_scopes)
+                .unwrap_or_else(|| words("openid profile email")),
+            redirect_uri: format!("{domain_server}{}", self.callback(r)),
+            audience: r.text(&self.name("AUDIENCE")),
+            auth_method: self.auth_method(r, with_secret),
             client_secret,
-            algorithms: algorithms(r),
+            algorithms: r
+                .parse(&self.name("ID_TOKEN_ALGS"), parse_algorithms)
+                .unwrap_or_else(|| vec![SigningAlg::Rs256]),
             clock_tolerance: Duration::from_secs(
-                r.number("OPENID_CLOCK_TOLERANCE", 60, 0, 300).into(),
+                r.number(&self.name("CLOCK_TOLERANCE"), 60, 0, 300).into(),
             ),
-            allow_registration: r.flag("OPENID_ALLOW_REGISTRATION", social_registration),
+            allow_registration: r.flag(&self.name("ALLOW_REGISTRATION"), social_registration),
             display_name: r
-                .text("OPENID_BUTTON_LABEL")
+                .text(&self.name("BUTTON_LABEL"))
                 .unwrap_or_else(|| "OpenID".to_owned()),
-            icon_url: r.text("OPENID_IMAGE_URL").unwrap_or_default(),
-            username_claim: r.text("OPENID_USERNAME_CLAIM"),
-            name_claim: r.text("OPENID_NAME_CLAIM"),
-            email_claim: r.text("OPENID_EMAIL_CLAIM"),
-            use_end_session_endpoint: r.flag("OPENID_USE_END_SESSION_ENDPOINT", false),
+            icon_url: r.text(&self.name("IMAGE_URL")).unwrap_or_default(),
+            username_claim: r.text(&self.name("USERNAME_CLAIM")),
+            name_claim: r.text(&self.name("NAME_CLAIM")),
+            email_claim: r.text(&self.name("EMAIL_CLAIM")),
+            use_end_session_endpoint: r.flag(&self.name("USE_END_SESSION_ENDPOINT"), false),
         };
         if !configured {
-            warn_of_unused(r);
+            self.warn_of_unused(r);
         }
         configured.then_some(provider)
     }
-}
 
-/// A typing error in the name of what makes a provider would otherwise leave the service without one in silence.
-fn warn_of_unused(r: &mut Reader<'_>) {
-    let unused: Vec<_> = OTHERS.into_iter().filter(|name| r.is_set(name)).collect();
-    if !unused.is_empty() {
-        r.warn(format!(
-            "without {CLIENT_ID} and {ISSUER} there is no provider, and nothing reads {}",
-            unused.join(", ")
-        ));
+    /// A typing error in the name of what makes a provider would otherwise leave the service without one in silence.
+    fn warn_of_unused(&self, r: &mut Reader<'_>) {
+        let names = OTHERS.iter().map(|setting| self.name(setting));
+        let unused: Vec<_> = names.filter(|name| r.is_set(name)).collect();
+        if !unused.is_empty() {
+            r.warn(format!(
+                "without {} and {} there is no provider, and nothing reads {}",
+                self.name("CLIENT_ID"),
+                self.name("ISSUER"),
+                unused.join(", ")
+            ));
+        }
+    }
+
+    fn required(
+        &self,
+        r: &mut Reader<'_>,
+        configured: bool,
+        setting: &str,
+        parse: impl FnOnce(&str) -> Result<String, &'static str>,
+    ) -> String {
+        let name = self.name(setting);
+        if configured && !r.is_set(&name) {
+            r.mistake(&name, "is not set, but other settings of the provider are");
+        }
+        r.parse(&name, parse).unwrap_or_default()
+    }
+
+    fn callback(&self, r: &mut Reader<'_>) -> String {
+        r.parse(&self.name("CALLBACK_URL"), parse_callback)
+            .unwrap_or_else(|| format!("/oauth/{}/callback", self.id))
+    }
+
+    fn auth_method(&self, r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
+        let secret = self.name("CLIENT_SECRET");
+        let parse = |text: &str| match (text, with_secret) {
+            ("client_secret_basic", true) => Ok(ClientAuth::Basic),
+            ("client_secret_post", true) => Ok(ClientAuth::Post),
+            ("none", false) => Ok(ClientAuth::None),
+            ("none", true) => Err(format!("is none, but {secret} is set")),
+            ("client_secret_basic" | "client_secret_post", false) => Err(format!("needs {secret}")),
+            _ => Err("must be client_secret_basic, client_secret_post or none".to_owned()),
+        };
+        let default = if with_secret {
+            ClientAuth::Basic
+        } else {
+            ClientAuth::None
+        };
+        r.parse(&self.name("TOKEN_ENDPOINT_AUTH_METHOD"), parse)
+            .unwrap_or(default)
     }
 }
 
-fn required(
-    r: &mut Reader<'_>,
-    configured: bool,
-    name: &str,
-    parse: impl FnOnce(&str) -> Result<String, &'static str>,
-) -> String {
-    if configured && !r.is_set(name) {
-        r.mistake(name, "is not set, but other settings of the provider are");
-    }
-    r.parse(name, parse).unwrap_or_default()
+/// An issuer without what administrators and providers append: one trailing slash (Entra), the discovery path (Cognito).
+pub fn normalized_issuer(text: &str) -> &str {
+    let issuer = urls::without_slash(text);
+    issuer.strip_suffix(DISCOVERY_PATH).unwrap_or(issuer)
 }
 
-/// An issuer as administrators write it: with a trailing slash (Entra), or with the discovery path (Cognito).
-fn settle_issuer(text: &str) -> Result<String, &'static str> {
+fn parse_issuer(text: &str) -> Result<String, &'static str> {
     let url = urls::place(text)?;
     if url.scheme() != "https" && !urls::is_loopback(&url) {
         return Err("must be https; plain http is for loopback hosts only");
     }
-    let issuer = urls::without_slash(text);
-    Ok(issuer.strip_suffix(DISCOVERY).unwrap_or(issuer).to_owned())
+    Ok(normalized_issuer(text).to_owned())
 }
 
-fn scopes(r: &mut Reader<'_>) -> Vec<String> {
-    let split = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let parse = |text: &str| {
-        Some(split(text))
-            .filter(|scopes| scopes.iter().any(|scope| scope == "openid"))
-            .ok_or("must hold openid")
-    };
-    r.parse("OPENID_SCOPE", parse)
-        .unwrap_or_else(|| split("openid profile email"))
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn callback(r: &mut Reader<'_>) -> String {
-    let parse = |text: &str| {
-        let plain = text.starts_with('/')
-            && !text.contains(|c: char| c.is_whitespace() || "?#\\".contains(c))
-            && !text.contains("..");
-        if plain {
-            Ok(text.to_owned())
-        } else {
-            Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it")
-        }
-    };
-    r.parse("OPENID_CALLBACK_URL", parse)
-        .unwrap_or_else(|| "/oauth/openid/callback".to_owned())
-}
-
-fn auth_method(r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
-    let default = if with_secret {
-        ClientAuth::Basic
+fn parse_scopes(text: &str) -> Result<Vec<String>, &'static str> {
+    let scopes = words(text);
+    if scopes.iter().any(|scope| scope == "openid") {
+        Ok(scopes)
     } else {
-        ClientAuth::None
-    };
-    let parse = |text: &str| match (text, with_secret) {
-        ("client_secret_basic", true) => Ok(ClientAuth::Basic),
-        ("client_secret_post", true) => Ok(ClientAuth::Post),
-        ("none", false) => Ok(ClientAuth::None),
-        ("none", true) => Err("is none, but OPENID_CLIENT_SECRET is set"),
-        ("client_secret_basic" | "client_secret_post", false) => Err("needs OPENID_CLIENT_SECRET"),
-        _ => Err("must be client_secret_basic, client_secret_post or none"),
-    };
-    r.parse("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", parse)
-        .unwrap_or(default)
+        Err("must hold openid")
+    }
 }
 
-fn algorithms(r: &mut Reader<'_>) -> Vec<SigningAlg> {
+fn parse_callback(text: &str) -> Result<String, &'static str> {
+    let plain = text.starts_with('/')
+        && !text.contains(|c: char| c.is_whitespace() || "?#\\".contains(c))
+        && !text.contains("..");
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it")
+    }
+}
+
+fn parse_algorithms(text: &str) -> Result<Vec<SigningAlg>, &'static str> {
     let one = |name: &str| match name.trim() {
         "RS256" => Ok(SigningAlg::Rs256),
         "PS256" => Ok(SigningAlg::Ps256),
@@ -219,7 +286,21 @@ fn algorithms(r: &mut Reader<'_>) -> Vec<SigningAlg> {
         "EdDSA" => Ok(SigningAlg::EdDsa),
         _ => Err("must be of RS256, PS256, ES256 and EdDSA, with commas between"),
     };
-    let parse = |text: &str| text.split(',').map(one).collect::<Result<Vec<_>, _>>();
-    r.parse("OPENID_ID_TOKEN_ALGS", parse)
-        .unwrap_or_else(|| vec![SigningAlg::Rs256])
+    text.split(',').map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_appended_path_and_a_trailing_slash_do_not_count() {
+        for issuer in [
+            "https://a",
+            "https://a/",
+            "https://a/.well-known/openid-configuration",
+        ] {
+            assert_eq!(normalized_issuer(issuer), "https://a");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! Taking values by name, collecting every mistake on the way.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::time::Duration;
 
@@ -9,52 +8,17 @@ use crate::secret::{ExposeSecret, SecretString};
 
 use super::arithmetic;
 use super::env::Env;
+use super::report::Report;
 
 /// Longer than any sensible setting, and short enough for every sum of times.
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
-
-/// What is wrong with one setting; never its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The setting.
-    pub name: String,
-    /// What is wrong, as the rest of a sentence that begins with the name.
-    pub description: String,
-}
-
-impl Mistake {
-    pub(super) fn new(name: &str, description: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            description: description.into(),
-        }
-    }
-}
-
-/// Everything that is wrong with the configuration, one mistake a line.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self
-            .0
-            .iter()
-            .map(|mistake| format!("{} {}", mistake.name, mistake.description))
-            .collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl std::error::Error for Mistakes {}
 
 /// Reads settings from an environment; a mistake leaves the default in place and is reported at the end.
 pub(super) struct Reader<'a> {
     env: &'a Env,
     read: BTreeSet<String>,
     secrets: BTreeSet<String>,
-    mistakes: Vec<Mistake>,
-    warnings: Vec<String>,
+    report: Report,
 }
 
 impl<'a> Reader<'a> {
@@ -63,17 +27,16 @@ impl<'a> Reader<'a> {
             env,
             read: BTreeSet::new(),
             secrets: BTreeSet::new(),
-            mistakes: env.mistakes(),
-            warnings: Vec::new(),
+            report: env.mistakes().into(),
         }
     }
 
     pub fn mistake(&mut self, name: &str, description: impl Into<String>) {
-        self.mistakes.push(Mistake::new(name, description));
+        self.report.mistake(name, description);
     }
 
     pub fn warn(&mut self, warning: impl Into<String>) {
-        self.warnings.push(warning.into());
+        self.report.warn(warning);
     }
 
     /// A value without surrounding white space; a blank one is unset.
@@ -219,18 +182,20 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// Ends reading: the warnings, or the mistakes.
-    pub fn finish(mut self) -> Result<Vec<String>, Mistakes> {
+    /// Ends reading: what was wrong, with a warning of each name of ours that nothing reads.
+    pub fn finish(mut self) -> Report {
         for name in self.unknown() {
             self.warn(format!(
                 "{name} is not a setting of this version; it has no effect"
             ));
         }
-        if self.mistakes.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(Mistakes(self.mistakes))
-        }
+        self.report
+    }
+
+    /// Every name that was read, for the test that compares them with the README.
+    #[cfg(test)]
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.read
     }
 
     fn unknown(&self) -> Vec<String> {

@@ -4,11 +4,19 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::callers::Callers;
 use super::reader::Reader;
-use super::{Server, urls};
+use super::urls;
 
 const LISTEN: &str = "COUNTERSIGN_LISTEN";
+
+/// Where and how to serve.
+#[derive(Debug)]
+pub struct Server {
+    /// COUNTERSIGN_LISTEN, default `127.0.0.1:50051`.
+    pub listen: SocketAddr,
+    /// COUNTERSIGN_REFLECTION, by default on where only loopback is served.
+    pub reflection: bool,
+}
 
 /// COUNTERSIGN_LISTEN and COUNTERSIGN_REFLECTION.
 pub(super) fn read(r: &mut Reader<'_>) -> Server {
@@ -68,49 +76,50 @@ fn domain(r: &mut Reader<'_>, name: &str) -> Option<Url> {
     Some(url)
 }
 
-/// What must hold before anybody may reach the service: without callers nothing but this machine, without TLS a mesh.
-pub(super) fn check_exposure(
-    r: &mut Reader<'_>,
-    listen: SocketAddr,
-    callers: &Callers,
-    domain_is_local: bool,
-    database_is_local: bool,
-) {
-    let insecure = r.flag("COUNTERSIGN_INSECURE_OPEN", false);
-    let in_kubernetes = r.text("KUBERNETES_SERVICE_HOST").is_some();
-    let mesh = r
-        .parse("COUNTERSIGN_PLAINTEXT", |text| {
-            if text == "mesh" {
-                Ok(())
-            } else {
-                Err("can only be mesh")
-            }
-        })
-        .is_some();
-    if let Callers::Listed(_) = callers {
-        if !is_loopback(listen) && !mesh {
-            r.mistake(LISTEN, "is not loopback and there is no TLS: set COUNTERSIGN_PLAINTEXT=mesh where a service mesh encrypts");
+/// Who can reach the service, and what it reaches.
+pub(super) struct Reach {
+    pub listen: SocketAddr,
+    pub has_callers: bool,
+    pub domain_is_local: bool,
+    pub database_is_local: bool,
+}
+
+impl Reach {
+    /// Without callers only this machine may be served; without TLS only loopback or a mesh.
+    pub fn check(&self, r: &mut Reader<'_>) {
+        let insecure = r.flag("COUNTERSIGN_INSECURE_OPEN", false);
+        let in_kubernetes = r.text("KUBERNETES_SERVICE_HOST").is_some();
+        let mesh = r.parse("COUNTERSIGN_PLAINTEXT", |text| match text {
+            "mesh" => Ok(()),
+            _ => Err("can only be mesh"),
+        });
+        if !self.has_callers {
+            self.check_open(r, insecure, in_kubernetes);
+        } else if !is_loopback(self.listen) && mesh.is_none() {
+            r.mistake(LISTEN, "is not loopback and there is no TLS: set COUNTERSIGN_PLAINTEXT=mesh if a service mesh encrypts");
         }
-        return;
     }
-    if !is_loopback(listen) {
-        r.mistake(
-            LISTEN,
-            "is not loopback, and COUNTERSIGN_CALLERS does not say who may call",
-        );
+
+    fn check_open(&self, r: &mut Reader<'_>, insecure: bool, in_kubernetes: bool) {
+        if !is_loopback(self.listen) {
+            r.mistake(
+                LISTEN,
+                "is not loopback, and COUNTERSIGN_CALLERS does not say who may call",
+            );
+        }
+        let exposed = [
+            ("KUBERNETES_SERVICE_HOST", in_kubernetes),
+            ("DOMAIN_SERVER", !self.domain_is_local),
+            ("DATABASE_URL", !self.database_is_local),
+        ];
+        for (name, _) in exposed.into_iter().filter(|(_, holds)| *holds && !insecure) {
+            r.mistake(
+                name,
+                "shows that this is no test on one machine: set COUNTERSIGN_CALLERS, or COUNTERSIGN_INSECURE_OPEN=true to go without",
+            );
+        }
+        r.warn("COUNTERSIGN_CALLERS is not set: whoever reaches this machine's loopback may call with every permission");
     }
-    let exposed = [
-        ("KUBERNETES_SERVICE_HOST", in_kubernetes),
-        ("DOMAIN_SERVER", !domain_is_local),
-        ("DATABASE_URL", !database_is_local),
-    ];
-    for (name, _) in exposed.into_iter().filter(|(_, holds)| *holds && !insecure) {
-        r.mistake(
-            name,
-            "shows that this is no test on one machine: set COUNTERSIGN_CALLERS, or COUNTERSIGN_INSECURE_OPEN=true to go without",
-        );
-    }
-    r.warn("COUNTERSIGN_CALLERS is not set: whoever reaches this machine's loopback may call with every permission");
 }
 
 fn is_loopback(listen: SocketAddr) -> bool {

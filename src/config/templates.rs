@@ -1,8 +1,9 @@
 //! What templates may read.
 
+use std::collections::BTreeMap;
+
 use crate::secret::SecretString;
 
-use super::Templates;
 use super::reader::Reader;
 
 const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
@@ -19,6 +20,15 @@ const SECRETS: [&str; 8] = [
     "LDAP_BIND_CREDENTIALS",
     "SAML_PRIVATE_KEY",
 ];
+
+/// What templates may read beside the user's values.
+#[derive(Debug, Default)]
+pub struct Templates {
+    /// COUNTERSIGN_TEMPLATE_ENV: the variables that `${NAME}` may read, with their values at start.
+    pub env: BTreeMap<String, SecretString>,
+    /// COUNTERSIGN_CLAIMS: the claims that `{{LIBRECHAT_OPENID_CLAIM_<name>}}` may read.
+    pub claims: Vec<String>,
+}
 
 /// COUNTERSIGN_TEMPLATE_ENV and COUNTERSIGN_CLAIMS; read last, when all secrets are known.
 pub(super) fn read(r: &mut Reader<'_>) -> Templates {

@@ -1,37 +1,44 @@
-//! The user's own tokens at their identity providers, and the placeholders that stand for them.
+//! The user's own tokens at their identity providers: held, renewed, and put where placeholders stand for them.
 
-pub mod header;
-mod held;
-mod memory;
-pub mod oidc;
-pub mod placeholder;
-pub mod render;
-mod renew;
-pub mod request;
-pub mod resolve;
-mod sink;
+mod answers;
+mod context;
+mod in_flight;
+mod renewal;
+mod resolve;
 mod status;
-pub mod target;
-mod url;
-mod values;
-pub mod vocabulary;
+mod tokens;
+mod vault;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache as Bounded;
 
 use crate::clock::Clock;
 use crate::config::Templates;
-use crate::config::providers::OpenIdProvider;
-use crate::error::{Error, Result};
+use crate::config::providers::Provider as ProviderSettings;
+use crate::error::Result;
+use crate::feed::cache::{Affects, Cache, Entry};
 use crate::id::SessionId;
+use crate::provider::Provider;
 use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
-use held::Held;
-use memory::Memory;
-use oidc::OpenIdClient;
-use renew::Flights;
+use crate::store::changes::Change;
+use crate::tasks::Tasks;
+use in_flight::{InFlight, Renewal, Start};
+use tokens::ProviderTokens;
 
-pub use held::Vault;
+pub use context::ResolveContext;
 pub use status::{TokenKind, TokenStatus};
+pub use vault::Vault;
+
+/// How many sessions' opened tokens are in memory at most.
+const SESSIONS: u64 = 10_000;
+/// Opened tokens that nobody asks for leave the memory after this time.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// The tokens of one session.
+type SessionTokens = Vec<Arc<ProviderTokens>>;
 
 /// Keeps, renews and hands out provider tokens. Clones share everything.
 #[derive(Clone, Debug)]
@@ -42,106 +49,112 @@ struct Inner {
     store: Store,
     clock: Clock,
     vault: Vault,
-    providers: Vec<OpenIdClient>,
+    providers: Vec<Provider>,
     templates: Templates,
-    memory: Memory,
-    flights: Flights,
+    cache: Cache<SessionTokens>,
+    /// Keeps the cache's entries of sessions in use.
+    in_use: Bounded<SessionId, Arc<Entry<SessionTokens>>>,
+    renewals: InFlight<Start, Renewal>,
 }
 
 impl Federation {
     /// Takes the providers over; none is asked before it is needed.
     ///
     /// # Errors
-    /// Where a provider's settings make no client.
+    /// If a provider's settings make no client.
     pub fn start(
         store: Store,
         keyring: Keyring,
         clock: Clock,
-        providers: Vec<OpenIdProvider>,
+        tasks: Tasks,
+        providers: Vec<ProviderSettings>,
         templates: Templates,
     ) -> Result<Self> {
         let providers = providers
             .into_iter()
-            .map(|provider| OpenIdClient::new(provider, &clock))
+            .map(|provider| Provider::new(provider, &clock))
             .collect::<Result<_>>()?;
-        let memory = Memory::default();
-        memory.follow(store.changes());
+        let in_use = Bounded::builder()
+            .max_capacity(SESSIONS)
+            .time_to_idle(IDLE)
+            .build();
         Ok(Self(Arc::new(Inner {
+            cache: Cache::new(clock.clone(), store.changes(), affects),
+            in_use,
             store,
             clock,
             vault: Vault::new(keyring),
             providers,
             templates,
-            memory,
-            flights: Flights::default(),
+            renewals: InFlight::new(tasks),
         })))
     }
 
     /// The providers, in the order of configuration.
-    #[must_use]
-    pub fn providers(&self) -> &[OpenIdClient] {
+    pub fn providers(&self) -> &[Provider] {
         &self.0.providers
     }
 
-    /// The provider of an id.
-    ///
-    /// # Errors
-    /// [`Error::ProviderNotFound`].
-    pub fn provider(&self, id: &str) -> Result<&OpenIdClient> {
-        self.0
-            .providers
-            .iter()
-            .find(|client| client.config().id == id)
-            .ok_or(Error::ProviderNotFound)
-    }
-
     /// Where tokens are sealed and opened.
-    #[must_use]
     pub fn vault(&self) -> &Vault {
         &self.0.vault
     }
 
-    /// The ID token that tells the provider whose session ends, to be taken before the tokens go; `None` where nothing asks for it.
+    /// The ID token that tells the provider whose session ends, to be read before the tokens are deleted; `None` if nothing asks
+    /// for it.
     ///
-    /// It is a hint and no more: tokens that cannot be read must not keep a session alive.
+    /// It is only a hint: tokens that cannot be read must not keep a session alive.
     pub async fn logout_hint(&self, session: &SessionId, provider: &str) -> Option<SecretString> {
-        self.provider(provider)
+        Provider::find(self.providers(), provider)
             .ok()
-            .filter(|client| client.config().use_end_session_endpoint)?;
-        let held = self.held(session).await.unwrap_or_else(|error| {
+            .filter(|provider| provider.wants_logout_hint())?;
+        let tokens = self.tokens(session).await.unwrap_or_else(|error| {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "a logout goes without the ID token");
             Arc::default()
         });
-        held.iter()
-            .find(|held| held.provider == provider)?
+        tokens
+            .iter()
+            .find(|tokens| tokens.provider == provider)?
             .id_token
             .as_ref()
             .map(|token| token.text.clone())
     }
 
-    /// Where the browser can end the provider's own session, if that is configured and the provider says where; it may be asked for it.
+    /// Where the browser can end the provider's own session, if that is configured and the provider says where; the provider may
+    /// be asked for it.
     pub async fn end_session_url(
         &self,
         provider: &str,
         hint: Option<&SecretString>,
     ) -> Option<String> {
-        self.provider(provider).ok()?.end_session_url(hint).await
+        let provider = Provider::find(self.providers(), provider).ok()?;
+        provider.end_session_url(hint).await
     }
 
-    /// The tokens of a session, from memory where they are fresh.
-    async fn held(&self, session: &SessionId) -> Result<Arc<Vec<Arc<Held>>>> {
-        let elapsed = self.0.clock.elapsed();
-        if let Some(held) = self.0.memory.recall(session, elapsed) {
-            return Ok(held);
+    /// The tokens of a session, from memory if they are fresh there.
+    async fn tokens(&self, session: &SessionId) -> Result<Arc<SessionTokens>> {
+        let entry = self
+            .0
+            .in_use
+            .get_with_by_ref(session, || self.0.cache.entry(session));
+        let load = async |session: &SessionId| {
+            let stored = self.0.store.list_federated_tokens(session).await?;
+            let open = |stored| self.0.vault.open(stored).map(Arc::new);
+            stored
+                .into_iter()
+                .map(open)
+                .collect::<Result<_>>()
+                .map(Some)
+        };
+        Ok(self.0.cache.get(&entry, load).await?.unwrap_or_default())
+    }
+}
+
+fn affects(change: &Change) -> Affects<'_> {
+    match change {
+        Change::SessionRevoked(session) | Change::TokensChanged(session) => {
+            Affects::Session(session)
         }
-        let mark = self.0.memory.mark();
-        let stored = self.0.store.list_federated_tokens(session).await?;
-        let opened = stored
-            .into_iter()
-            .map(|tokens| self.0.vault.open(tokens).map(Arc::new))
-            .collect::<Result<_>>()?;
-        let held = Arc::new(opened);
-        self.0.memory.keep(session, mark, &held, elapsed);
-        Ok(held)
+        Change::UserChanged(_) => Affects::All,
     }
 }

@@ -1,40 +1,25 @@
 //! Resolving: fetches what the templates of a call need, then renders them in one pass.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Federation;
-use super::held::Held;
-use super::render::{Options, Outcome, RenderError, Rendered};
-use super::renew::Renewal;
-use super::request::Request;
-use super::values::{Answers, Source};
-use super::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
+use super::answers::{Answers, Source};
+use super::context::ResolveContext;
+use super::in_flight::Renewal;
+use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
-use crate::error::{Error, Result, Unresolved, UnresolvedReason};
-use crate::store::sessions::SessionState;
+use crate::error::{Error, Reason, Result, Unresolved};
+use crate::provider::Provider;
+use crate::template::batch::Batch;
+use crate::template::outcome::{Outcome, RenderError, Rendered};
+use crate::template::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 
 /// A credential with less left than this counts as expired.
 const MIN_LIFE: Duration = Duration::from_secs(30);
 /// A token renewed less than this ago is handed out whatever its life, so that short-lived ones are not renewed at each call.
 const JUST_RENEWED: Duration = Duration::from_secs(10);
-
-/// Who a call's templates are resolved for, and how.
-#[derive(Debug)]
-pub struct Context {
-    /// The live session of the user.
-    pub session: Arc<SessionState>,
-    /// LibreChat's body fields; empty where the call belongs to no request.
-    pub body: HashMap<String, String>,
-    /// The user's own variables; their names are checked by whoever reads the request, together with all else that may be wrong in it.
-    pub custom_vars: HashMap<String, String>,
-    /// The provider that placeholders without `@provider` mean; empty where the user has one.
-    pub provider: String,
-    /// Tokens have to last at least so long.
-    pub min_ttl: Duration,
-    pub options: Options,
-}
 
 impl Federation {
     /// Puts the user's values where placeholders stand.
@@ -44,35 +29,35 @@ impl Federation {
     /// [`Error::ProviderUnavailable`]; the store's.
     pub async fn resolve(
         &self,
-        request: &Request,
-        context: &Context,
+        batch: &Batch,
+        context: &ResolveContext,
         now: Timestamp,
     ) -> Result<Rendered> {
         if !context.provider.is_empty() {
-            self.provider(&context.provider)?;
+            Provider::find(self.providers(), &context.provider)?;
         }
-        let needs = request.needs(context.options.user_authored);
+        let needs = batch.needs(context.options.user_authored);
         let mut sources = BTreeMap::new();
         if !needs.openid.is_empty() || needs.subject {
-            let held = self.held(&context.session.id).await?;
+            let tokens = self.tokens(&context.state.session.id).await?;
             for (provider, fields) in &needs.openid {
                 sources.insert(
                     provider.clone(),
-                    self.source(&held, provider.as_deref(), fields, context, now)
+                    self.source(&tokens, provider.as_deref(), fields, context, now)
                         .await?,
                 );
             }
             sources
                 .entry(None)
-                .or_insert_with(|| self.pick(&held, None, context));
+                .or_insert_with(|| self.pick(&tokens, None, context));
         }
         let answers = Answers {
             context,
             sources,
             templates: &self.0.templates,
-            clients: self.providers(),
+            providers: self.providers(),
         };
-        let rendered = request
+        let rendered = batch
             .render(&answers, context.options)
             .map_err(unresolved)?;
         note_releases(&rendered, &answers);
@@ -82,14 +67,14 @@ impl Federation {
     /// The tokens that a provider's placeholders mean, renewed where the templates need it.
     async fn source(
         &self,
-        held: &[Arc<Held>],
+        tokens: &[Arc<ProviderTokens>],
         provider: Option<&str>,
         fields: &BTreeSet<OpenIdField>,
-        context: &Context,
+        context: &ResolveContext,
         now: Timestamp,
     ) -> Result<Source> {
-        let mut source = self.pick(held, provider, context);
-        let Source::Held {
+        let mut source = self.pick(tokens, provider, context);
+        let Source::Tokens {
             tokens,
             access,
             id_token,
@@ -98,7 +83,7 @@ impl Federation {
             return Ok(source);
         };
         let wanted = |field| fields.contains(&field);
-        let ages = |tokens: &Held| {
+        let ages = |tokens: &ProviderTokens| {
             (
                 access_status(tokens, context.min_ttl, now),
                 id_token_status(tokens, context.min_ttl, now),
@@ -118,8 +103,8 @@ impl Federation {
         }
         match self.renew(tokens).await {
             Renewal::Renewed => {
-                let held = self.held(&context.session.id).await?;
-                let Some(renewed) = held.iter().find(|held| held.key == tokens.key) else {
+                let all = self.tokens(&context.state.session.id).await?;
+                let Some(renewed) = all.iter().find(|new| new.key == tokens.key) else {
                     return Ok(Source::None(Status::Missing));
                 };
                 *tokens = Arc::clone(renewed);
@@ -146,23 +131,28 @@ impl Federation {
     }
 
     /// The tokens that a provider's placeholders mean.
-    fn pick(&self, held: &[Arc<Held>], provider: Option<&str>, context: &Context) -> Source {
+    fn pick(
+        &self,
+        tokens: &[Arc<ProviderTokens>],
+        provider: Option<&str>,
+        context: &ResolveContext,
+    ) -> Source {
         let named =
             provider.or((!context.provider.is_empty()).then_some(context.provider.as_str()));
-        let found = match (named, held) {
-            (Some(named), held) => held.iter().find(|tokens| tokens.provider == named),
+        let found = match (named, tokens) {
+            (Some(named), tokens) => tokens.iter().find(|tokens| tokens.provider == named),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
         match found {
-            Some(tokens) => Source::Held {
+            Some(tokens) => Source::Tokens {
                 tokens: Arc::clone(tokens),
                 access: Status::Resolved,
                 id_token: Status::Resolved,
             },
             // A session from a provider whose tokens are gone; or several providers, and none was named.
-            None if named.is_none_or(|named| named == context.session.provider)
-                && self.provider(&context.session.provider).is_ok() =>
+            None if named.is_none_or(|named| named == context.state.session.provider)
+                && Provider::find(self.providers(), &context.state.session.provider).is_ok() =>
             {
                 Source::None(Status::Missing)
             }
@@ -177,7 +167,7 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
         let Placeholder::OpenId { field, provider } = placeholder else {
             continue;
         };
-        let Some(Source::Held { tokens, .. }) = answers.sources.get(provider) else {
+        let Some(Source::Tokens { tokens, .. }) = answers.sources.get(provider) else {
             continue;
         };
         if tokens.is_first_release(field) {
@@ -192,7 +182,7 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
 }
 
 /// Whether a renewal may bring an access token that lasts: one after another in vain would only turn over the refresh token.
-fn may_bring_access(tokens: &Held, min_ttl: Duration, now: Timestamp) -> bool {
+fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> bool {
     tokens.renewed().is_none_or(|renewed| {
         let life = renewed.until(tokens.access_expire_time);
         life >= min_ttl || now >= renewed.plus(life / 2)
@@ -200,7 +190,7 @@ fn may_bring_access(tokens: &Held, min_ttl: Duration, now: Timestamp) -> bool {
 }
 
 /// Whether a renewal may bring an ID token that lasts; not where the last one brought none, or none that was good enough when new.
-fn may_bring_id_token(tokens: &Held, min_ttl: Duration) -> bool {
+fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration) -> bool {
     let lasted = |renewed: Timestamp| {
         tokens
             .id_token
@@ -215,11 +205,11 @@ fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {
 }
 
 /// How an access token stands for a call that wants it to last `min_ttl`.
-fn access_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
+fn access_status(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> Status {
     life_status(tokens.access_expire_time, tokens.renewed(), min_ttl, now)
 }
 
-fn id_token_status(tokens: &Held, min_ttl: Duration, now: Timestamp) -> Status {
+fn id_token_status(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> Status {
     tokens.id_token.as_ref().map_or(Status::Missing, |token| {
         life_status(token.expire_time, tokens.renewed(), min_ttl, now)
     })
@@ -245,24 +235,16 @@ fn unresolved(error: RenderError) -> Error {
         RenderError::Unresolved(outcomes) => {
             Error::Unresolved(outcomes.into_iter().map(failing).collect())
         }
-        RenderError::OutputTooLarge => Error::invalid("entries", "resolve to more than 4 MiB"),
+        RenderError::OutputTooLarge => Error::OutputTooLarge,
     }
 }
 
 fn failing(outcome: Outcome) -> Unresolved {
-    let reason = match outcome.status {
-        Status::Expired => UnresolvedReason::Expired,
-        Status::NotFederated => UnresolvedReason::NotFederated,
-        Status::NotAllowed => UnresolvedReason::NotAllowed,
-        Status::ReconnectRequired => UnresolvedReason::ReconnectRequired,
-        Status::UnknownName => UnresolvedReason::UnknownName,
-        Status::UnsafeValue => UnresolvedReason::UnsafeValue,
-        Status::Missing | Status::Resolved => UnresolvedReason::Missing,
-    };
     Unresolved {
         entry: outcome.entry,
         placeholder: outcome.placeholder,
-        reason,
+        // Nothing that resolved is among the failing outcomes.
+        reason: outcome.status.reason().unwrap_or(Reason::Internal),
     }
 }
 

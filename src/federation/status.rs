@@ -1,11 +1,12 @@
 //! What is held of a user's provider tokens, and forgetting them.
 
 use super::Federation;
-use super::held::Held;
+use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
-use crate::store::federated_tokens::TokenState;
+use crate::model::provider_tokens::TokenState;
+use crate::provider::Provider;
 
 /// What is held of one token; never the token.
 #[derive(Clone, Debug)]
@@ -37,11 +38,11 @@ impl Federation {
         provider: &str,
     ) -> Result<Vec<TokenStatus>> {
         self.check_provider(provider)?;
-        let held = self.held(session).await?;
-        Ok(held
+        let tokens = self.tokens(session).await?;
+        Ok(tokens
             .iter()
-            .filter(|held| provider.is_empty() || held.provider == provider)
-            .flat_map(|held| statuses(held))
+            .filter(|tokens| provider.is_empty() || tokens.provider == provider)
+            .flat_map(|tokens| statuses(tokens))
             .collect())
     }
 
@@ -71,25 +72,30 @@ impl Federation {
         if provider.is_empty() {
             Ok(())
         } else {
-            self.provider(provider).map(drop)
+            Provider::find(self.providers(), provider).map(drop)
         }
     }
 }
 
-fn statuses(held: &Held) -> Vec<TokenStatus> {
+fn statuses(tokens: &ProviderTokens) -> Vec<TokenStatus> {
     let status = |kind, expire_time| TokenStatus {
-        provider: held.provider.clone(),
+        provider: tokens.provider.clone(),
         kind,
-        state: held.state,
-        refreshable: held.refresh_token.is_some() && held.state != TokenState::ReconnectRequired,
+        state: tokens.state,
+        refreshable: tokens.refresh_token.is_some()
+            && tokens.state != TokenState::ReconnectRequired,
         expire_time,
-        scopes: held.scopes.split_whitespace().map(str::to_owned).collect(),
+        scopes: tokens
+            .scopes
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
     };
-    let id_token = held
+    let id_token = tokens
         .id_token
         .as_ref()
         .map(|token| status(TokenKind::Id, token.expire_time));
-    std::iter::once(status(TokenKind::Access, held.access_expire_time))
+    std::iter::once(status(TokenKind::Access, tokens.access_expire_time))
         .chain(id_token)
         .collect()
 }

@@ -2,13 +2,19 @@
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Asked, answer};
-use super::convert::{address, connection, signed_in, user};
+use super::api::{Api, Incoming, answer};
+use super::convert::{provider, signed_in, time, user};
+use super::field_errors::FieldErrors;
+use super::parse;
 use super::proto::auth_service_server::AuthService;
 use super::proto::{self, complete_federated_login_response, get_user_request, login_response};
-use crate::auth::{Credentials, FederatedAnswer, NewAccount};
-use crate::config::callers::Permission;
-use crate::error::{Error, Violations};
+use crate::auth::{BeginLogin, Callback, CallbackOutcome, Credentials, NewAccount};
+use crate::caller::Permission;
+use crate::error::Result;
+use crate::model::account::{DisplayName, Username};
+use crate::model::email::Email;
+use crate::model::password::Password;
+use crate::model::return_path::ReturnPath;
 
 const USERS: &str = "users";
 
@@ -18,17 +24,10 @@ impl AuthService for Api {
         &self,
         request: Request<proto::RegisterRequest>,
     ) -> Result<Response<proto::RegisterResponse>, Status> {
-        let Asked { message, now, .. } = self.begin(request)?;
+        let Incoming { message, now, .. } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let new = NewAccount {
-                address: address(message.client.as_ref()),
-                email: message.email,
-                password: message.password.into(),
-                name: message.name,
-                username: message.username,
-                invite_token: message.invite_token.into(),
-            };
+            let new = new_account(message, auth.min_password_length())?;
             Ok(proto::RegisterResponse {
                 user: Some(user(auth.register(new, now).await?)),
             })
@@ -40,7 +39,7 @@ impl AuthService for Api {
         &self,
         request: Request<proto::LoginRequest>,
     ) -> Result<Response<proto::LoginResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -48,17 +47,10 @@ impl AuthService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let credentials = Credentials {
-                email: message.email,
-                password: message.password.into(),
-                address: address(message.client.as_ref()),
-                client: connection(message.client),
-            };
-            let result = login_response::Result::SignedIn(signed_in(
-                auth.login(credentials, caller.name(), now).await?,
-            ));
+            let credentials = credentials(message)?;
+            let login = auth.login(credentials, caller.name(), now).await?;
             Ok(proto::LoginResponse {
-                result: Some(result),
+                result: Some(login_response::Result::SignedIn(signed_in(login))),
             })
         })
         .await
@@ -68,7 +60,7 @@ impl AuthService for Api {
         &self,
         request: Request<proto::LogoutRequest>,
     ) -> Result<Response<proto::LogoutResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -88,17 +80,8 @@ impl AuthService for Api {
         &self,
         _: Request<proto::ListProvidersRequest>,
     ) -> Result<Response<proto::ListProvidersResponse>, Status> {
-        let providers = self.federation.providers().iter().map(|client| {
-            let config = client.config();
-            proto::Provider {
-                id: config.id.clone(),
-                kind: "openid".to_owned(),
-                display_name: config.display_name.clone(),
-                icon_url: config.icon_url.clone(),
-            }
-        });
         Ok(Response::new(proto::ListProvidersResponse {
-            providers: providers.collect(),
+            providers: self.federation.providers().iter().map(provider).collect(),
         }))
     }
 
@@ -106,28 +89,22 @@ impl AuthService for Api {
         &self,
         request: Request<proto::BeginFederatedLoginRequest>,
     ) -> Result<Response<proto::BeginFederatedLoginResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let address = address(message.client.as_ref());
+            let begin = begin_login(message)?;
             let begun = auth
-                .begin_federated_login(
-                    &message.provider,
-                    message.return_to,
-                    address,
-                    caller.name(),
-                    now,
-                )
+                .begin_federated_login(begin, caller.name(), now)
                 .await?;
             Ok(proto::BeginFederatedLoginResponse {
                 authorization_url: begun.authorization_url,
                 state: begun.state,
                 binding_token: begun.binding_token,
-                expire_time: super::convert::time(begun.expire_time),
+                expire_time: time(begun.expire_time),
             })
         })
         .await
@@ -137,7 +114,7 @@ impl AuthService for Api {
         &self,
         request: Request<proto::CompleteFederatedLoginRequest>,
     ) -> Result<Response<proto::CompleteFederatedLoginResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -146,7 +123,7 @@ impl AuthService for Api {
         let auth = self.auth.clone();
         self.run_to_end(async move {
             let completed = auth
-                .complete_federated_login(federated_answer(message), caller.name(), now)
+                .complete_federated_login(callback(message)?, caller.name(), now)
                 .await?;
             let result =
                 complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
@@ -163,33 +140,28 @@ impl AuthService for Api {
         &self,
         request: Request<proto::GetUserRequest>,
     ) -> Result<Response<proto::GetUserResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
+            let mut errors = FieldErrors::default();
             let found = match message.user {
                 None => {
-                    return Err(Error::invalid(
-                        "user",
-                        "one of subject and email is required",
-                    ));
+                    errors.add("user", "one of subject and email is required");
+                    return Err(errors.into_error());
                 }
                 Some(get_user_request::User::Email(email)) => {
                     caller.require(Permission::AuthReadAny)?;
-                    self.auth.user_by_email(&email).await?
+                    let email = errors.check("email", Email::parse(&email));
+                    self.auth.user_by_email(&errors.build(|| email)?).await?
                 }
                 Some(get_user_request::User::Subject(named)) => {
-                    let mut violations = Violations::default();
-                    let subject = self.subject(
-                        Some(named),
-                        &caller,
-                        Permission::AuthReadAny,
-                        &mut violations,
-                    )?;
-                    let subject = violations.finish_with(subject)?;
-                    self.auth.who(&subject, now).await?.user().clone()
+                    let any = Permission::AuthReadAny;
+                    let subject = self.subject(Some(named), &caller, any, &mut errors)?;
+                    let subject = errors.build(|| subject)?;
+                    self.auth.resolve(&subject, now).await?.into_user()
                 }
             };
             Ok(proto::GetUserResponse {
@@ -203,35 +175,92 @@ impl AuthService for Api {
         &self,
         request: Request<proto::ListUsersRequest>,
     ) -> Result<Response<proto::ListUsersResponse>, Status> {
-        let Asked { message, .. } = self.begin(request)?;
+        let Incoming { message, .. } = self.begin(request)?;
         answer(async {
             let page = self
                 .pages
                 .read(USERS, message.page_size, &message.page_token)?;
-            let (users, more) = self.auth.list_users(page.ascending(), page.size).await?;
-            let next = users.last().filter(|_| more).map(|last| {
-                self.pages
-                    .write(USERS, last.create_time.millis(), last.id.as_str())
-            });
+            let users = self.auth.list_users(&page).await?;
             Ok(proto::ListUsersResponse {
-                users: users.into_iter().map(user).collect(),
-                next_page_token: next.unwrap_or_default(),
+                users: users.items.into_iter().map(user).collect(),
+                next_page_token: self.pages.write(USERS, users.next),
             })
         })
         .await
     }
 }
 
-fn federated_answer(message: proto::CompleteFederatedLoginRequest) -> FederatedAnswer {
-    FederatedAnswer {
-        address: address(message.client.as_ref()),
-        client: connection(message.client),
-        provider: message.provider,
-        state: message.state,
-        code: message.code,
-        iss: message.iss,
-        error: message.error,
-        error_description: message.error_description,
-        binding_token: message.binding_token,
-    }
+fn new_account(message: proto::RegisterRequest, min_password_length: usize) -> Result<NewAccount> {
+    let mut errors = FieldErrors::default();
+    let email = errors.check("email", Email::parse(&message.email));
+    let password = Password::parse_new(message.password, min_password_length);
+    let password = errors.check("password", password);
+    let name = errors.check("name", DisplayName::parse(message.name));
+    let username = errors.check("username", Username::parse(&message.username));
+    let (address, _) = parse::client(message.client, &mut errors);
+    errors.build(|| {
+        Some(NewAccount {
+            email: email?,
+            password: password?,
+            name: name?,
+            username: username?,
+            invite_token: message.invite_token.into(),
+            address: address?,
+        })
+    })
+}
+
+fn credentials(message: proto::LoginRequest) -> Result<Credentials> {
+    let mut errors = FieldErrors::default();
+    let email = errors.check("email", Email::parse(&message.email));
+    let password = errors.check("password", Password::parse(message.password));
+    let (address, device) = parse::client(message.client, &mut errors);
+    errors.build(|| {
+        Some(Credentials {
+            email: email?,
+            password: password?,
+            address: address?,
+            device,
+        })
+    })
+}
+
+fn begin_login(message: proto::BeginFederatedLoginRequest) -> Result<BeginLogin> {
+    let mut errors = FieldErrors::default();
+    let return_to = errors.check("return_to", ReturnPath::parse(message.return_to));
+    let (address, _) = parse::client(message.client, &mut errors);
+    errors.build(|| {
+        Some(BeginLogin {
+            provider: message.provider,
+            return_to: return_to?,
+            address: address?,
+        })
+    })
+}
+
+fn callback(message: proto::CompleteFederatedLoginRequest) -> Result<Callback> {
+    let mut errors = FieldErrors::default();
+    let outcome = match (message.code.is_empty(), message.error.is_empty()) {
+        (false, true) => Some(CallbackOutcome::Code(message.code)),
+        (true, false) => Some(CallbackOutcome::Refused {
+            error: message.error,
+            description: message.error_description,
+        }),
+        _ => {
+            errors.add("code", "one of code and error must be set");
+            None
+        }
+    };
+    let (address, device) = parse::client(message.client, &mut errors);
+    errors.build(|| {
+        Some(Callback {
+            provider: message.provider,
+            state: message.state,
+            outcome: outcome?,
+            iss: (!message.iss.is_empty()).then_some(message.iss),
+            binding_token: message.binding_token,
+            address: address?,
+            device,
+        })
+    })
 }

@@ -1,6 +1,4 @@
-//! From the wire to the service's types and back.
-
-use std::time::Duration;
+//! Answers: from the service's types to the wire's.
 
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value as Json};
@@ -8,13 +6,12 @@ use serde_json::{Map, Number, Value as Json};
 use super::proto;
 use crate::auth::SignedIn;
 use crate::clock::Timestamp;
-use crate::moderation::{Address, Ban, BanTarget, check_request_id};
-use crate::store::sessions::{Client, SessionSummary};
-use crate::store::users::User;
+use crate::model::account::User;
+use crate::model::ban::{Ban, BanTarget};
+use crate::model::email::Email;
+use crate::model::session::Session;
+use crate::provider::Provider;
 use crate::token::TokenPair;
-
-const MAX_USER_AGENT: usize = 512;
-const MAX_DEVICE_NAME: usize = 128;
 
 #[expect(
     clippy::unnecessary_wraps,
@@ -29,63 +26,10 @@ pub(super) fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
     })
 }
 
-/// A duration, where one was given.
-pub(super) fn duration(
-    duration: Option<prost_types::Duration>,
-) -> Result<Option<Duration>, &'static str> {
-    duration
-        .map(Duration::try_from)
-        .transpose()
-        .map_err(|_| "must not be negative")
-}
-
-/// A caller's name for its request, where it gave one.
-pub(super) fn request_id(text: String) -> Result<Option<String>, &'static str> {
-    check_request_id(&text)?;
-    Ok((!text.is_empty()).then_some(text))
-}
-
-/// The end user's address, or what is wrong with it.
-pub(super) fn address(client: Option<&proto::ClientContext>) -> Result<Address, &'static str> {
-    match client.map_or("", |client| &client.ip_address) {
-        "" => Err("is required"),
-        text => Address::parse(text),
-    }
-}
-
-/// The end user's address where it was given; a bad one is an error all the same.
-pub(super) fn optional_address(
-    client: Option<&proto::ClientContext>,
-) -> Result<Option<Address>, &'static str> {
-    if client.is_none_or(|client| client.ip_address.is_empty()) {
-        Ok(None)
-    } else {
-        address(client).map(Some)
-    }
-}
-
-/// The end user's connection, as far as it is kept.
-pub(super) fn connection(client: Option<proto::ClientContext>) -> Client {
-    let address = address(client.as_ref()).ok();
-    let client = client.unwrap_or_default();
-    Client {
-        ip_address: address.map(Address::ip),
-        user_agent: kept(&client.user_agent, MAX_USER_AGENT),
-        device_name: kept(&client.device_name, MAX_DEVICE_NAME),
-    }
-}
-
-/// At most so many bytes, without control characters.
-fn kept(text: &str, max: usize) -> String {
-    let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
-    kept.truncate(kept.floor_char_boundary(max));
-    kept
-}
-
 pub(super) fn user(user: User) -> proto::User {
     proto::User {
         id: user.id.to_string(),
-        email: user.email.unwrap_or_default(),
+        email: user.email.map(Email::into_string).unwrap_or_default(),
         email_verified: user.email_verified,
         name: user.name,
         username: user.username,
@@ -94,6 +38,15 @@ pub(super) fn user(user: User) -> proto::User {
         avatar_url: user.avatar_url,
         create_time: time(user.create_time),
         update_time: time(user.update_time),
+    }
+}
+
+pub(super) fn provider(provider: &Provider) -> proto::Provider {
+    proto::Provider {
+        id: provider.id().to_owned(),
+        kind: provider.kind().to_owned(),
+        display_name: provider.display_name().to_owned(),
+        icon_url: provider.icon_url().to_owned(),
     }
 }
 
@@ -115,10 +68,10 @@ pub(super) fn signed_in(signed_in: SignedIn) -> proto::SignedIn {
     }
 }
 
-pub(super) fn session(session: SessionSummary) -> proto::Session {
+pub(super) fn session(session: Session) -> proto::Session {
     proto::Session {
         id: session.id.to_string(),
-        user_id: session.user_id,
+        user_id: session.user_id.to_string(),
         provider: session.provider,
         caller: session.caller,
         client: Some(proto::ClientContext {

@@ -1,19 +1,54 @@
-//! The gRPC surface: translates, and decides nothing.
+//! The gRPC services: requests parsed into typed commands, answers written. Nothing is decided here.
 
-pub mod api;
+mod api;
 mod auth_service;
-pub mod call;
-pub mod caller;
-pub mod connection;
 mod convert;
-pub mod drain;
 mod federation_service;
+mod field_errors;
 mod moderation_service;
-pub mod page;
+mod page;
+mod parse;
 pub mod proto;
-pub mod request;
-pub mod routes;
-pub mod status;
 mod subject;
 mod token_service;
-pub mod unfinished;
+
+use crate::transport::{MAX_REQUEST, Route};
+use proto::auth_service_server::{AuthService, AuthServiceServer};
+use proto::federation_service_server::{FederationService, FederationServiceServer};
+use proto::moderation_service_server::{ModerationService, ModerationServiceServer};
+use proto::token_service_server::{TokenService, TokenServiceServer};
+
+pub use api::{Api, Parts};
+
+/// The largest request of the methods that take many tokens or templates at once.
+const MAX_LARGE_REQUEST: usize = 2 * 1024 * 1024;
+/// The largest answer.
+const MAX_RESPONSE: usize = 4 * 1024 * 1024;
+
+macro_rules! route {
+    ($server:ident, $api:expr, $limit:expr) => {
+        $server::new($api.clone())
+            .max_decoding_message_size($limit)
+            .max_encoding_message_size(MAX_RESPONSE)
+    };
+}
+
+/// The four services, whatever implements them (tests put a probe in the place of [`Api`]), with their limits.
+#[must_use]
+pub fn routes<S>(api: &S) -> Vec<Route>
+where
+    S: AuthService + TokenService + ModerationService + FederationService + Clone,
+{
+    vec![
+        Route::new(route!(AuthServiceServer, api, MAX_REQUEST)),
+        Route::new(route!(TokenServiceServer, api, MAX_REQUEST)).with_large(
+            &["BatchVerifyTokens"],
+            route!(TokenServiceServer, api, MAX_LARGE_REQUEST),
+        ),
+        Route::new(route!(ModerationServiceServer, api, MAX_REQUEST)),
+        Route::new(route!(FederationServiceServer, api, MAX_REQUEST)).with_large(
+            &["ResolvePlaceholders", "ResolveEndpoint", "ResolveMcpServer"],
+            route!(FederationServiceServer, api, MAX_LARGE_REQUEST),
+        ),
+    ]
+}

@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::error::{Result, Violations};
+use super::field_errors::FieldErrors;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::page::{Cursor, PageRequest};
 use crate::secret::{self, Keyring, MacKey, Purpose};
 
 const DEFAULT_SIZE: usize = 50;
@@ -12,23 +15,14 @@ const MAX_TOKEN: usize = 512;
 
 /// Makes and reads page tokens.
 #[derive(Debug)]
-pub struct PageTokens {
+pub(super) struct PageTokens {
     writer: MacKey,
     readers: Vec<MacKey>,
 }
 
-/// A page as asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
-    pub(super) size: usize,
-    /// Where it begins: time and id of the last item of the page before.
-    pub(super) after: Option<(i64, String)>,
-}
-
 impl PageTokens {
     /// Keys of the ring.
-    #[must_use]
-    pub fn new(keyring: &Keyring) -> Self {
+    pub(super) fn new(keyring: &Keyring) -> Self {
         let key = |root| MacKey::derive(root, Purpose::PageTokens);
         Self {
             writer: key(keyring.writer()),
@@ -39,26 +33,32 @@ impl PageTokens {
     /// Reads `page_size` and `page_token` of a list.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with both.
-    pub(super) fn read(&self, list: &str, size: i32, token: &str) -> Result<Page> {
-        let mut violations = Violations::default();
-        let size = violations.check("page_size", read_size(size));
-        let after = violations.check("page_token", self.position(list, token));
-        violations
-            .finish_with(size.zip(after))
-            .map(|(size, after)| Page { size, after })
+    /// [`crate::error::Error::Invalid`] with both.
+    pub(super) fn read(&self, list: &str, size: i32, token: &str) -> Result<PageRequest> {
+        let mut errors = FieldErrors::default();
+        let size = errors.check("page_size", read_size(size));
+        let after = errors.check("page_token", self.position(list, token));
+        errors.build(|| {
+            Some(PageRequest {
+                size: size?,
+                after: after?,
+            })
+        })
     }
 
-    /// The token of the page after an item.
-    pub(super) fn write(&self, list: &str, time: i64, id: &str) -> String {
-        let position = format!("{time}.{id}");
+    /// The token of the page after a position; empty if there is none.
+    pub(super) fn write(&self, list: &str, next: Option<Cursor>) -> String {
+        let Some(Cursor { time, id }) = next else {
+            return String::new();
+        };
+        let position = format!("{}.{id}", time.millis());
         let mac = self
             .writer
             .sign(&[list.as_bytes(), b"\0", position.as_bytes()]);
         URL_SAFE_NO_PAD.encode([mac.as_slice(), position.as_bytes()].concat())
     }
 
-    fn position(&self, list: &str, token: &str) -> Result<Option<(i64, String)>, &'static str> {
+    fn position(&self, list: &str, token: &str) -> Result<Option<Cursor>, &'static str> {
         if token.is_empty() {
             return Ok(None);
         }
@@ -67,7 +67,7 @@ impl PageTokens {
             .ok_or("is not the next_page_token of this list")
     }
 
-    fn open(&self, list: &str, token: &str) -> Option<(i64, String)> {
+    fn open(&self, list: &str, token: &str) -> Option<Cursor> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -81,23 +81,10 @@ impl PageTokens {
             return None;
         }
         let (time, id) = std::str::from_utf8(position).ok()?.split_once('.')?;
-        Some((time.parse().ok()?, id.to_owned()))
-    }
-}
-
-impl Page {
-    /// The position as a cursor of a list that runs upwards.
-    pub(super) fn ascending(&self) -> (i64, &str) {
-        self.after
-            .as_ref()
-            .map_or((i64::MIN, ""), |(time, id)| (*time, id))
-    }
-
-    /// The position as a cursor of a list that runs downwards.
-    pub(super) fn descending(&self) -> (i64, &str) {
-        self.after
-            .as_ref()
-            .map_or((i64::MAX, ""), |(time, id)| (*time, id))
+        Some(Cursor {
+            time: Timestamp::from_millis(time.parse().ok()?),
+            id: id.to_owned(),
+        })
     }
 }
 
@@ -108,14 +95,6 @@ pub(super) fn read_size(size: i32) -> Result<usize, &'static str> {
         Ok(size) => Ok(size.min(MAX_SIZE)),
         Err(_) => Err("must not be negative"),
     }
-}
-
-/// An id in a request.
-pub(super) fn parse_id<T>(
-    text: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, &'static str> {
-    parse(text).ok_or("must be an id as this service gives it")
 }
 
 #[cfg(test)]
@@ -135,12 +114,16 @@ mod tests {
     #[test]
     fn a_token_leads_back_to_its_place_in_its_own_list_only() {
         let tokens = tokens();
-        let token = tokens.write("users", 17, "abc");
+        let cursor = Cursor {
+            time: Timestamp::from_millis(17),
+            id: "abc".into(),
+        };
+        let token = tokens.write("users", Some(cursor.clone()));
         assert_eq!(
             tokens.read("users", 5, &token).expect("good"),
-            Page {
+            PageRequest {
                 size: 5,
-                after: Some((17, "abc".into()))
+                after: Some(cursor)
             }
         );
         assert!(tokens.read("sessions", 5, &token).is_err());

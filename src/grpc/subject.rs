@@ -1,28 +1,27 @@
 //! Whom a call is about, and whether its caller may have to do with our own audience's tokens.
 
 use super::api::Api;
-use super::caller::CallerContext;
-use super::page::parse_id;
-use super::proto;
+use super::field_errors::FieldErrors;
+use super::{parse, proto};
 use crate::auth::Subject;
-use crate::config::callers::Permission;
-use crate::error::{Result, Violations};
+use crate::caller::{CallerContext, Permission};
+use crate::error::Result;
 use crate::id::{SessionId, UserId};
 
 impl Api {
-    /// The user that a call is about; absent where a violation was added. Naming them otherwise than by their own token needs the permission
+    /// The user that a call is about; `None` if an error was added. Naming them otherwise than by their own token needs the permission
     /// `any`, and by a token that tokens of its audience are the caller's.
     pub(super) fn subject(
         &self,
         subject: Option<proto::Subject>,
         caller: &CallerContext,
         any: Permission,
-        violations: &mut Violations,
+        errors: &mut FieldErrors,
     ) -> Result<Option<Subject>> {
         use proto::subject::Subject as Kind;
         Ok(match subject.and_then(|subject| subject.subject) {
             None => {
-                violations.add("subject", "is required");
+                errors.add("subject", "is required");
                 None
             }
             Some(Kind::AccessToken(token)) => {
@@ -31,14 +30,14 @@ impl Api {
             }
             Some(Kind::SessionId(id)) => {
                 caller.require(any)?;
-                violations
-                    .check("subject.session_id", parse_id(&id, SessionId::parse))
+                errors
+                    .check("subject.session_id", parse::id(&id, SessionId::parse))
                     .map(Subject::Session)
             }
             Some(Kind::UserId(id)) => {
                 caller.require(any)?;
-                violations
-                    .check("subject.user_id", parse_id(&id, UserId::parse))
+                errors
+                    .check("subject.user_id", parse::id(&id, UserId::parse))
                     .map(Subject::User)
             }
         })

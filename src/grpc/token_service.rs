@@ -1,22 +1,28 @@
 //! `countersign.v1.TokenService`.
 
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Asked, answer};
-use super::convert::{
-    connection, duration, optional_address, request_id, session, time, tokens, user,
-};
-use super::page::{parse_id, read_size};
+use super::api::{Api, Incoming, answer};
+use super::convert::{session, time, tokens, user};
+use super::field_errors::FieldErrors;
+use super::page::read_size;
+use super::parse;
 use super::proto::token_service_server::TokenService;
 use super::proto::{self, InactiveReason, VerifyTokenResponse};
-use crate::auth::Mint;
+use crate::auth::{Mint, Subject};
+use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
-use crate::config::callers::Permission;
-use crate::error::{Error, Result, Violations};
+use crate::error::Result;
 use crate::id::{SessionId, UserId};
+use crate::model::email::Email;
+use crate::model::request_id::RequestId;
 use crate::token::{Inactive, LiveToken, Verdict};
 
 const MAX_BATCH: usize = 100;
+/// JWTs count in seconds.
+const SHORTEST_SESSION: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl TokenService for Api {
@@ -24,7 +30,7 @@ impl TokenService for Api {
         &self,
         request: Request<proto::MintSessionRequest>,
     ) -> Result<Response<proto::MintSessionResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -32,8 +38,7 @@ impl TokenService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let mint = mint(message)?;
-            let minted = auth.mint(mint, caller.name(), now).await?;
+            let minted = auth.mint(mint(message)?, caller.name(), now).await?;
             Ok(proto::MintSessionResponse {
                 user: Some(user(minted.user)),
                 tokens: Some(tokens(minted.tokens)),
@@ -46,15 +51,15 @@ impl TokenService for Api {
         &self,
         request: Request<proto::VerifyTokenRequest>,
     ) -> Result<Response<VerifyTokenResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            caller.require_audience(self.asked(&message.audience))?;
-            self.verify(&message.access_token, &message.audience, now)
-                .await
+            let audience = self.audience(&message.audience);
+            caller.require_audience(audience)?;
+            self.verify(&message.access_token, audience, now).await
         })
         .await
     }
@@ -63,19 +68,20 @@ impl TokenService for Api {
         &self,
         request: Request<proto::BatchVerifyTokensRequest>,
     ) -> Result<Response<proto::BatchVerifyTokensResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            caller.require_audience(self.asked(&message.audience))?;
+            let audience = self.audience(&message.audience);
+            caller.require_audience(audience)?;
             if !(1..=MAX_BATCH).contains(&message.access_tokens.len()) {
-                return Err(Error::invalid("access_tokens", "must be 1 to 100 tokens"));
+                return Err(FieldErrors::one("access_tokens", "must be 1 to 100 tokens"));
             }
             let mut results = Vec::with_capacity(message.access_tokens.len());
             for token in &message.access_tokens {
-                results.push(self.verify(token, &message.audience, now).await?);
+                results.push(self.verify(token, audience, now).await?);
             }
             Ok(proto::BatchVerifyTokensResponse { results })
         })
@@ -86,7 +92,7 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RefreshSessionRequest>,
     ) -> Result<Response<proto::RefreshSessionResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -94,18 +100,11 @@ impl TokenService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let address = optional_address(message.client.as_ref());
-            let address =
-                address.map_err(|description| Error::invalid("client.ip_address", description))?;
-            let connection = connection(message.client);
+            let mut errors = FieldErrors::default();
+            let (address, device) = parse::optional_client(message.client, &mut errors);
+            errors.build(|| Some(()))?;
             let refreshed = auth
-                .refresh(
-                    &message.refresh_token,
-                    address,
-                    &connection,
-                    caller.name(),
-                    now,
-                )
+                .refresh(&message.refresh_token, address, &device, caller.name(), now)
                 .await?;
             Ok(proto::RefreshSessionResponse {
                 tokens: Some(tokens(refreshed.tokens)),
@@ -119,32 +118,16 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RevokeSessionRequest>,
     ) -> Result<Response<proto::RevokeSessionResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         let api = self.clone();
         self.run_to_end(async move {
-            let mut violations = Violations::default();
-            let session = violations.check(
-                "session_id",
-                parse_id(&message.session_id, SessionId::parse),
-            );
-            let subject = if let Some(named) = message.subject {
-                api.subject(
-                    Some(named),
-                    &caller,
-                    Permission::TokenRevokeAny,
-                    &mut violations,
-                )?
-            } else {
-                caller.require(Permission::TokenRevokeAny)?;
-                None
-            };
-            let session = violations.finish_with(session)?;
+            let (session, subject) = api.session_and_owner(message, &caller)?;
             let owner = match subject {
-                Some(subject) => Some(api.auth.who(&subject, now).await?.user_id().clone()),
+                Some(subject) => Some(api.auth.resolve(&subject, now).await?.user_id().clone()),
                 None => None,
             };
             api.tokens
@@ -159,29 +142,25 @@ impl TokenService for Api {
         &self,
         request: Request<proto::RevokeUserSessionsRequest>,
     ) -> Result<Response<proto::RevokeUserSessionsResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         let api = self.clone();
         self.run_to_end(async move {
-            let mut violations = Violations::default();
-            let subject = api.subject(
-                message.subject,
-                &caller,
-                Permission::TokenRevokeAny,
-                &mut violations,
-            )?;
+            let mut errors = FieldErrors::default();
+            let any = Permission::TokenRevokeAny;
+            let subject = api.subject(message.subject, &caller, any, &mut errors)?;
             let except = match message.except_session_id.as_str() {
                 "" => None,
-                id => violations.check("except_session_id", parse_id(id, SessionId::parse)),
+                id => errors.check("except_session_id", parse::id(id, SessionId::parse)),
             };
-            let subject = violations.finish_with(subject)?;
-            let who = api.auth.who(&subject, now).await?;
+            let subject = errors.build(|| subject)?;
+            let subject = api.auth.resolve(&subject, now).await?;
             let revoked = api
                 .tokens
-                .revoke_all(who.user_id(), except.as_ref(), now)
+                .revoke_all(subject.user_id(), except.as_ref(), now)
                 .await?;
             Ok(proto::RevokeUserSessionsResponse {
                 revoked_count: i32::try_from(revoked).unwrap_or(i32::MAX),
@@ -194,40 +173,28 @@ impl TokenService for Api {
         &self,
         request: Request<proto::ListSessionsRequest>,
     ) -> Result<Response<proto::ListSessionsResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            let mut violations = Violations::default();
-            let subject = self.subject(
-                message.subject,
-                &caller,
-                Permission::TokenReadAny,
-                &mut violations,
-            )?;
+            let mut errors = FieldErrors::default();
+            let any = Permission::TokenReadAny;
             // A page token is bound to the user, so it can be read only once they are known.
-            let Some(subject) = subject else {
-                violations.check("page_size", read_size(message.page_size));
-                return Err(violations.into_error());
+            let Some(subject) = self.subject(message.subject, &caller, any, &mut errors)? else {
+                errors.check("page_size", read_size(message.page_size));
+                return Err(errors.into_error());
             };
-            let who = self.auth.who(&subject, now).await?;
-            let list = format!("sessions of {}", who.user_id());
+            let subject = self.auth.resolve(&subject, now).await?;
+            let list = format!("sessions of {}", subject.user_id());
             let page = self
                 .pages
                 .read(&list, message.page_size, &message.page_token)?;
-            let (sessions, more) = self
-                .tokens
-                .list(who.user_id(), page.descending(), page.size, now)
-                .await?;
-            let next = sessions.last().filter(|_| more).map(|last| {
-                self.pages
-                    .write(&list, last.create_time.millis(), last.id.as_str())
-            });
+            let sessions = self.tokens.list(subject.user_id(), &page, now).await?;
             Ok(proto::ListSessionsResponse {
-                sessions: sessions.into_iter().map(session).collect(),
-                next_page_token: next.unwrap_or_default(),
+                sessions: sessions.items.into_iter().map(session).collect(),
+                next_page_token: self.pages.write(&list, sessions.next),
             })
         })
         .await
@@ -235,12 +202,12 @@ impl TokenService for Api {
 }
 
 impl Api {
-    /// The audience that a verification asks for; unnamed it is ours.
-    fn asked<'a>(&'a self, audience: &'a str) -> &'a str {
-        if audience.is_empty() {
+    /// The audience that a verification asks for; unnamed it is that of our own tokens.
+    fn audience<'a>(&'a self, named: &'a str) -> &'a str {
+        if named.is_empty() {
             self.tokens.audience()
         } else {
-            audience
+            named
         }
     }
 
@@ -258,28 +225,45 @@ impl Api {
             },
         })
     }
+
+    /// The session to be revoked, and the subject whose it has to be; without one, any session may be.
+    fn session_and_owner(
+        &self,
+        message: proto::RevokeSessionRequest,
+        caller: &CallerContext,
+    ) -> Result<(SessionId, Option<Subject>)> {
+        let mut errors = FieldErrors::default();
+        let session = parse::id(&message.session_id, SessionId::parse);
+        let session = errors.check("session_id", session);
+        let any = Permission::TokenRevokeAny;
+        let subject = if message.subject.is_some() {
+            self.subject(message.subject, caller, any, &mut errors)?
+        } else {
+            caller.require(any)?;
+            None
+        };
+        errors.build(|| Some((session?, subject)))
+    }
 }
 
 fn mint(message: proto::MintSessionRequest) -> Result<Mint> {
-    let mut violations = Violations::default();
-    let user_id = violations.check("user_id", parse_id(&message.user_id, UserId::parse));
-    let address = violations
-        .check(
-            "client.ip_address",
-            optional_address(message.client.as_ref()),
-        )
-        .flatten();
-    let ttl = violations.check("ttl", duration(message.ttl)).flatten();
-    let request_id = violations
-        .check("request_id", request_id(message.request_id))
-        .flatten();
-    let user_id = violations.finish_with(user_id)?;
-    Ok(Mint {
-        user_id,
-        address,
-        client: connection(message.client),
-        ttl,
-        request_id,
+    let mut errors = FieldErrors::default();
+    let user_id = errors.check("user_id", parse::id(&message.user_id, UserId::parse));
+    let (address, device) = parse::optional_client(message.client, &mut errors);
+    let ttl = parse::duration(message.ttl).and_then(|ttl| match ttl {
+        Some(ttl) if ttl < SHORTEST_SESSION => Err("must be at least a second"),
+        ttl => Ok(ttl),
+    });
+    let ttl = errors.check("ttl", ttl);
+    let request_id = errors.check("request_id", RequestId::parse(message.request_id));
+    errors.build(|| {
+        Some(Mint {
+            user_id: user_id?,
+            address,
+            device,
+            ttl: ttl?,
+            request_id: request_id?,
+        })
     })
 }
 
@@ -293,14 +277,14 @@ fn inactive(reason: Inactive) -> InactiveReason {
 }
 
 fn active(live: &LiveToken) -> VerifyTokenResponse {
-    let (token, session) = (live.claims(), &live.session);
+    let (token, session, user) = (live.claims(), &live.state.session, &live.state.user);
     let claims = proto::TokenClaims {
-        user_id: session.user.id.to_string(),
+        user_id: user.id.to_string(),
         session_id: session.id.to_string(),
-        email: session.user.email.clone().unwrap_or_default(),
-        email_verified: session.user.email_verified,
-        username: session.user.username.clone(),
-        role: session.user.role.clone(),
+        email: user.email.as_ref().map_or("", Email::as_str).to_owned(),
+        email_verified: user.email_verified,
+        username: user.username.clone(),
+        role: user.role.clone(),
         provider: session.provider.clone(),
         audience: token.aud.clone(),
         auth_time: time(token.auth_time),

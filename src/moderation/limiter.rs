@@ -1,9 +1,11 @@
 //! Limits on attempts of an address.
 
-use super::{Address, Moderation, Violation};
+use super::Moderation;
+use super::violation::Violation;
 use crate::clock::Timestamp;
 use crate::config::moderation as config;
 use crate::error::{Error, Result};
+use crate::model::ip_address::IpAddress;
 
 /// The caller that limiters report as.
 const REPORTER: &str = "countersign";
@@ -46,7 +48,7 @@ impl Moderation {
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::StoreUnavailable`].
-    pub async fn limit(&self, limiter: Limiter, address: Address, now: Timestamp) -> Result<()> {
+    pub async fn limit(&self, limiter: Limiter, address: IpAddress, now: Timestamp) -> Result<()> {
         let rule = limiter.rule(&self.config);
         let attempt = self
             .store
@@ -79,13 +81,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::moderation::violation::tests::config;
+    use crate::moderation::testing::config;
     use crate::store::testing::on_each_engine;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn address(text: &str) -> Address {
-        Address::parse(text).expect("an address")
+    fn address(text: &str) -> IpAddress {
+        IpAddress::parse(text).expect("an address")
     }
 
     fn retry_after(result: Result<()>) -> Option<Duration> {

@@ -1,9 +1,10 @@
 //! Violations, their scores, and what they lead to: bans and limits.
 
-mod address;
 mod ban;
 mod limiter;
 mod score;
+#[cfg(test)]
+mod testing;
 mod violation;
 
 use std::sync::Arc;
@@ -14,13 +15,8 @@ use crate::config::moderation as config;
 use crate::error::Result;
 use crate::store::Store;
 
-pub use crate::store::Network;
-pub use crate::store::bans::{Ban, BanTarget};
-pub use crate::store::violations::Recorded;
-pub use address::{Address, parse_cidr};
-pub use ban::TargetText;
 pub use limiter::Limiter;
-pub use violation::{Report, Violation, check_request_id, read_offender};
+pub use violation::Violation;
 
 /// How long violations and bans that are over stay on record.
 const RETENTION: Duration = Duration::from_hours(30 * 24);

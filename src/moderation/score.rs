@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::config::moderation as config;
-use crate::store::violations::Penalty;
+use crate::model::violation::Penalty;
 
 /// What a violation adds where nothing else says so.
 const DEFAULT_SCORE: u32 = 1;
@@ -41,7 +41,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::moderation::violation::tests::config;
+    use crate::moderation::testing::config;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -12,7 +12,7 @@ use sqlx::{
     Transaction, raw_sql,
 };
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// How long a call waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,19 +47,19 @@ pub(super) enum Tx {
 }
 
 /// One connection for statements that follow each other and are no transaction; it saves PostgreSQL's pool a round trip for each.
-pub(super) enum Lane {
+pub(super) enum Conn {
     Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PoolConnection<Postgres>),
 }
 
 impl Pools {
-    pub(super) async fn lane(&self) -> Result<Lane, StoreError> {
+    pub(super) async fn conn(&self) -> Result<Conn, StoreError> {
         Ok(match self {
-            Self::Sqlite { read, write } => Lane::Sqlite {
+            Self::Sqlite { read, write } => Conn::Sqlite {
                 read: read.clone(),
                 write: write.clone(),
             },
-            Self::Postgres(pool) => Lane::Postgres(pool.acquire().await?),
+            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
         })
     }
 
@@ -106,9 +106,10 @@ impl Pools {
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrations = vec![Migration::new(
             1,
-            "main job".into(),
+            "accounts, sessions, bans, provider tokens".into(),
             MigrationType::Simple,
-            include_str!("migrations/0001_main_job.sql").into_sql_str(),
+            include_str!("migrations/0001_accounts_sessions_bans_provider_tokens.sql")
+                .into_sql_str(),
             false,
         )];
         let migrator = Migrator::with_migrations(migrations);
@@ -198,15 +199,15 @@ macro_rules! writing {
     };
 }
 
-/// Runs a reading or a writing statement on a lane: `along!(lane.read, |db| query(SQL).fetch_one(db).await)`.
-macro_rules! along {
-    ($lane:ident.$side:ident, |$db:ident| $body:expr) => {
-        match &mut $lane {
-            $crate::store::backend::Lane::Sqlite { $side: pool, .. } => {
+/// Runs a reading or a writing statement on a conn: `on_conn!(conn.read, |db| query(SQL).fetch_one(db).await)`.
+macro_rules! on_conn {
+    ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
+        match &mut $conn {
+            $crate::store::backend::Conn::Sqlite { $side: pool, .. } => {
                 let $db = &*pool;
                 $body
             }
-            $crate::store::backend::Lane::Postgres(connection) => {
+            $crate::store::backend::Conn::Postgres(connection) => {
                 let $db = &mut **connection;
                 $body
             }
@@ -215,7 +216,7 @@ macro_rules! along {
 }
 
 /// Runs a statement within a transaction.
-macro_rules! within {
+macro_rules! in_tx {
     ($tx:expr, |$db:ident| $body:expr) => {
         match &mut $tx {
             $crate::store::backend::Tx::Sqlite(tx) => {
@@ -235,33 +236,13 @@ macro_rules! retrying {
     ($transaction:block) => {{
         let mut round = 1;
         loop {
-            let done: Result<_, $crate::store::StoreError> = async $transaction.await;
+            let done: Result<_, $crate::store::error::StoreError> = async $transaction.await;
             match &done {
                 Err(error) if round < $crate::store::backend::ROUNDS && error.is_conflict() => round += 1,
                 _ => break done,
             }
         }
     }};
-}
-
-/// A row that both engines give, its columns by the fields' names.
-macro_rules! row {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
-        $vis struct $name {
-            $($(#[$field_meta])* $field_vis $field: $type,)*
-        }
-        $crate::store::backend::row!(@impl $name sqlx::sqlite::SqliteRow { $($field)* });
-        $crate::store::backend::row!(@impl $name sqlx::postgres::PgRow { $($field)* });
-    };
-    (@impl $name:ident $row:ty { $($field:ident)* }) => {
-        impl sqlx::FromRow<'_, $row> for $name {
-            fn from_row(row: &$row) -> sqlx::Result<Self> {
-                use sqlx::Row as _;
-                Ok(Self { $($field: row.try_get(stringify!($field))?,)* })
-            }
-        }
-    };
 }
 
 /// Names a file's statements and lists them, so that a test can prepare each on both engines.
@@ -272,4 +253,4 @@ macro_rules! statements {
     };
 }
 
-pub(super) use {along, reading, retrying, row, statements, within, writing};
+pub(super) use {in_tx, on_conn, reading, retrying, statements, writing};

@@ -32,7 +32,7 @@ impl Changes {
     }
 
     /// Called by store functions after their commit.
-    pub(super) fn publish(&self, change: &Change) {
+    pub(crate) fn publish(&self, change: &Change) {
         for listener in self
             .0
             .read()

@@ -2,11 +2,16 @@
 
 use sqlx::{query, query_as};
 
-use super::backend::{Tx, reading, row, statements, within, writing};
+use super::Store;
+use super::backend::{Tx, in_tx, reading, statements, writing};
 use super::changes::Change;
-use super::{Store, StoreError, time};
+use super::error::StoreError;
+use super::record::record;
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, SessionId, UserId};
+use crate::model::provider_tokens::{
+    FailedRefresh, NewTokens, SealedTokens, StoredTokens, TokenState, TokensKey,
+};
 
 statements! {
     INSERT = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, id_token, id_expire_time,
@@ -28,137 +33,69 @@ statements! {
     DELETE_OF_USER = "DELETE FROM federated_tokens WHERE ($2 = '' OR provider = $2) AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)";
 }
 
-/// Sealed tokens to be stored.
-#[derive(Debug)]
-pub struct FederatedTokens {
-    pub session_id: SessionId,
-    pub identity_id: IdentityId,
-    pub provider: String,
-    pub content: SealedTokens,
-    pub update_time: Timestamp,
+struct TokensRow {
+    session_id: SessionId,
+    identity_id: IdentityId,
+    user_id: UserId,
+    issuer: String,
+    subject: String,
+    provider: String,
+    access_token: Vec<u8>,
+    access_expire_time: Timestamp,
+    id_token: Option<Vec<u8>>,
+    id_expire_time: Option<Timestamp>,
+    refresh_token: Option<Vec<u8>>,
+    claims: Vec<u8>,
+    scopes: String,
+    state: String,
+    version: i64,
+    attempt_expire_time: Option<Timestamp>,
+    retry_time: Option<Timestamp>,
+    update_time: Timestamp,
 }
 
-/// What a refresh replaces.
-#[derive(Debug)]
-pub struct SealedTokens {
-    pub access_token: Vec<u8>,
-    pub access_expire_time: Timestamp,
-    pub id_token: Option<Vec<u8>>,
-    pub id_expire_time: Option<Timestamp>,
-    pub refresh_token: Option<Vec<u8>>,
-    pub claims: Vec<u8>,
-    /// Granted scopes, separated by spaces.
-    pub scopes: String,
-}
-
-/// How the tokens of an identity stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenState {
-    /// As the provider gave them.
-    Active,
-    /// Being renewed; from `lease` on the attempt counts as one without an outcome.
-    Refreshing { lease: Timestamp },
-    /// The provider could not be asked; not again before `retry`.
-    Backoff { retry: Timestamp },
-    /// The user has to sign in at the provider again.
-    ReconnectRequired,
-}
-
-/// Which row, and at which version.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TokensKey {
-    pub session_id: SessionId,
-    pub identity_id: IdentityId,
-}
-
-/// Sealed tokens as stored.
-#[derive(Debug)]
-pub struct StoredTokens {
-    pub key: TokensKey,
-    pub user_id: UserId,
-    pub issuer: String,
-    pub subject: String,
-    pub provider: String,
-    pub content: SealedTokens,
-    pub state: TokenState,
-    pub version: i64,
-    pub update_time: Timestamp,
-}
-
-row! {
-    struct TokensRow {
-        session_id: String,
-        identity_id: String,
-        user_id: String,
-        issuer: String,
-        subject: String,
-        provider: String,
-        access_token: Vec<u8>,
-        access_expire_time: i64,
-        id_token: Option<Vec<u8>>,
-        id_expire_time: Option<i64>,
-        refresh_token: Option<Vec<u8>>,
-        claims: Vec<u8>,
-        scopes: String,
-        state: String,
-        version: i64,
-        attempt_expire_time: Option<i64>,
-        retry_time: Option<i64>,
-        update_time: i64,
-    }
-}
+record!(TokensRow, "federated_tokens", key session_id, {
+    session_id, identity_id, user_id, issuer, subject, provider, access_token, access_expire_time, id_token,
+    id_expire_time, refresh_token, claims, scopes, state, version, attempt_expire_time, retry_time, update_time,
+});
 
 impl TryFrom<TokensRow> for StoredTokens {
     type Error = StoreError;
 
     fn try_from(row: TokensRow) -> Result<Self, StoreError> {
-        let corrupt = |column| {
-            StoreError::corrupt(
-                "federated_tokens",
-                column,
-                format!("{}/{}", row.session_id, row.identity_id),
-            )
+        let state = match (row.state.as_str(), row.attempt_expire_time, row.retry_time) {
+            ("ACTIVE", ..) => TokenState::Active,
+            ("REFRESHING", Some(lease), _) => TokenState::Refreshing { lease },
+            ("BACKOFF", _, Some(retry)) => TokenState::Backoff { retry },
+            ("RECONNECT_REQUIRED", ..) => TokenState::ReconnectRequired,
+            _ => {
+                let key = format!("{}/{}", row.session_id, row.identity_id);
+                return Err(StoreError::corrupt("federated_tokens", "state", key));
+            }
         };
         Ok(Self {
-            state: match (row.state.as_str(), row.attempt_expire_time, row.retry_time) {
-                ("ACTIVE", ..) => TokenState::Active,
-                ("REFRESHING", Some(lease), _) => TokenState::Refreshing { lease: time(lease) },
-                ("BACKOFF", _, Some(retry)) => TokenState::Backoff { retry: time(retry) },
-                ("RECONNECT_REQUIRED", ..) => TokenState::ReconnectRequired,
-                _ => return Err(corrupt("state")),
-            },
             key: TokensKey {
-                session_id: SessionId::parse(&row.session_id)
-                    .ok_or_else(|| corrupt("session_id"))?,
-                identity_id: IdentityId::parse(&row.identity_id)
-                    .ok_or_else(|| corrupt("identity_id"))?,
+                session_id: row.session_id,
+                identity_id: row.identity_id,
             },
-            user_id: UserId::parse(&row.user_id).ok_or_else(|| corrupt("user_id"))?,
+            user_id: row.user_id,
             issuer: row.issuer,
             subject: row.subject,
             provider: row.provider,
             content: SealedTokens {
                 access_token: row.access_token,
-                access_expire_time: time(row.access_expire_time),
+                access_expire_time: row.access_expire_time,
                 id_token: row.id_token,
-                id_expire_time: row.id_expire_time.map(time),
+                id_expire_time: row.id_expire_time,
                 refresh_token: row.refresh_token,
                 claims: row.claims,
                 scopes: row.scopes,
             },
+            state,
             version: row.version,
-            update_time: time(row.update_time),
+            update_time: row.update_time,
         })
     }
-}
-
-/// How a refresh ended that brought no tokens.
-#[derive(Clone, Copy, Debug)]
-pub enum FailedRefresh {
-    /// It may be tried again from `retry` on.
-    Backoff { retry: Timestamp },
-    /// The provider refused, or whether it answered is not known.
-    ReconnectRequired,
 }
 
 impl Store {
@@ -300,11 +237,11 @@ impl Store {
 }
 
 /// Stores a new session's tokens within its transaction.
-pub(super) async fn insert(tx: &mut Tx, tokens: &FederatedTokens) -> Result<(), StoreError> {
+pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreError> {
     let content = &tokens.content;
-    within!(*tx, |db| query(INSERT)
-        .bind(tokens.session_id.as_str())
-        .bind(tokens.identity_id.as_str())
+    in_tx!(*tx, |db| query(INSERT)
+        .bind(tokens.key.session_id.as_str())
+        .bind(tokens.key.identity_id.as_str())
         .bind(&tokens.provider)
         .bind(&content.access_token)
         .bind(content.access_expire_time.millis())
@@ -331,15 +268,9 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_without_an_outcome_is_followed_by_another_only_where_that_is_safe() {
         on_each_engine(async |store| {
-            let login = login(
-                described(UserId::new(NOW), NOW),
-                &IdentityId::new(),
-                Some("ann"),
-            );
-            let key = TokensKey {
-                session_id: login.session.id.clone(),
-                identity_id: login.tokens.identity_id.clone(),
-            };
+            let (user, identity) = (UserId::new(NOW), IdentityId::new());
+            let login = login(&user, described(), &identity, Some("ann"));
+            let key = login.tokens.key.clone();
             store.commit_federated_login(login).await.expect("stored");
             let (lease, over) = (
                 Timestamp::from_secs(1_800_000_030),

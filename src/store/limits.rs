@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use sqlx::{query, query_as};
 
-use super::backend::{row, statements, within, writing};
-use super::{Store, StoreError, time};
+use super::Store;
+use super::backend::{in_tx, statements, writing};
+use super::error::StoreError;
+use super::record::record;
 use crate::clock::Timestamp;
+use crate::model::violation::Attempt;
+
+record!(Attempt, "limits", key target, { count, reset_time });
 
 statements! {
     /// The window begins with its first attempt; where the clock or the setting went back, it ends no later than a new one would.
@@ -14,24 +19,8 @@ statements! {
         ON CONFLICT (name, target) DO UPDATE SET
             attempts = CASE WHEN limits.reset_time <= $3 THEN 1 ELSE limits.attempts + 1 END,
             reset_time = CASE WHEN limits.reset_time <= $3 OR limits.reset_time > $4 THEN $4 ELSE limits.reset_time END
-        RETURNING attempts, reset_time";
+        RETURNING attempts AS count, reset_time";
     DELETE_EXPIRED = "DELETE FROM limits WHERE reset_time <= $1";
-}
-
-/// An attempt that was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// So many in this window, this one included.
-    pub count: i64,
-    /// When the window ends.
-    pub reset_time: Timestamp,
-}
-
-row! {
-    struct AttemptRow {
-        attempts: i64,
-        reset_time: i64,
-    }
 }
 
 impl Store {
@@ -48,7 +37,7 @@ impl Store {
     ) -> Result<Attempt, StoreError> {
         // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
         let mut tx = self.begin().await?;
-        let row = within!(tx, |db| query_as::<_, AttemptRow>(COUNT)
+        let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
             .bind(name)
             .bind(target)
             .bind(now.millis())
@@ -56,10 +45,7 @@ impl Store {
             .fetch_one(db)
             .await)?;
         tx.commit().await?;
-        Ok(Attempt {
-            count: row.attempts,
-            reset_time: time(row.reset_time),
-        })
+        Ok(attempt)
     }
 
     /// Forgets windows that have ended.

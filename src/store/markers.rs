@@ -2,8 +2,9 @@
 
 use sqlx::query;
 
-use super::backend::{Tx, statements, within, writing};
-use super::{Store, StoreError};
+use super::Store;
+use super::backend::{Tx, in_tx, statements, writing};
+use super::error::StoreError;
 use crate::secret;
 
 statements! {
@@ -33,7 +34,7 @@ impl Marker {
 
 /// Whether this transaction is the one that sets the marker; another one that would set it waits for this one's end.
 pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
-    let claimed = within!(*tx, |db| query(CLAIM)
+    let claimed = in_tx!(*tx, |db| query(CLAIM)
         .bind(marker.name())
         .bind(value)
         .execute(db)

@@ -1,33 +1,28 @@
 //! Everything durable. One function commits one use case; no transaction leaves this module.
 
 mod backend;
-pub mod bans;
+mod bans;
 pub mod changes;
-pub mod federated_logins;
-pub mod federated_tokens;
+mod error;
+mod federated_logins;
+mod federated_tokens;
 mod limits;
 mod markers;
-mod network;
 mod open;
-pub mod sessions;
+mod record;
+mod sessions;
 mod signing_keys;
+mod statements;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod users;
-pub mod violations;
+mod users;
+mod violations;
 
-use std::fmt;
-use std::time::Duration;
-
-use crate::clock::Timestamp;
-use crate::error::Error;
 use backend::{Pools, Tx};
 use changes::{Change, Changes};
 
-pub use limits::Attempt;
-pub use network::Network;
+pub use error::StoreError;
 pub use open::OpenStoreError;
-pub use signing_keys::StoredSigningKey;
 
 /// The store, on SQLite or PostgreSQL. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -36,95 +31,15 @@ pub struct Store {
     changes: Changes,
 }
 
-/// The store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    // Whole in itself, hence no source: a log that follows sources would tell it twice.
-    #[error("the database does not answer or refused: {0}")]
-    Database(sqlx::Error),
-    #[error("the database could not be brought to this version: {0}")]
-    Migration(sqlx::migrate::MigrateError),
-    #[error("other writers held the database for too long")]
-    Overloaded,
-    #[error("row {key} of {table} holds an impossible {column}")]
-    Corrupt {
-        table: &'static str,
-        column: &'static str,
-        key: String,
-    },
-}
-
-impl StoreError {
-    /// A row that cannot be.
-    pub(crate) fn corrupt(
-        table: &'static str,
-        column: &'static str,
-        key: impl fmt::Display,
-    ) -> Self {
-        Self::Corrupt {
-            table,
-            column,
-            key: key.to_string(),
-        }
-    }
-
-    /// Whether the transaction was ended in favour of another one, so that it may be tried anew: `serialization_failure` and
-    /// `deadlock_detected`.
-    fn is_conflict(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else {
-            return false;
-        };
-        matches!(error.code().as_deref(), Some("40001" | "40P01"))
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<sqlx::migrate::MigrateError> for StoreError {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        Self::Migration(error)
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Corrupt { .. } | StoreError::Migration(_) => Self::internal(error),
-            StoreError::Database(ref cause) if is_fault_of_ours(cause) => Self::internal(error),
-            StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
-            StoreError::Overloaded => Self::Busy {
-                retry_after: Duration::from_secs(1),
-            },
-        }
-    }
-}
-
-/// Statements that are wrong, or break a constraint that the code should have seen to, are faults; the rest is unavailability.
-fn is_fault_of_ours(error: &sqlx::Error) -> bool {
-    use sqlx::error::ErrorKind;
-    match error {
-        sqlx::Error::Database(database) => {
-            !matches!(database.kind(), ErrorKind::Other)
-                || database.code().is_some_and(|code| code.starts_with("42"))
-        }
-        sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::RowNotFound => true,
-        _ => false,
-    }
-}
-
 impl Store {
     /// Where to hear of changes.
-    #[must_use]
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Closes all connections once they are free.
+    pub async fn close(&self) {
+        self.pools.close().await;
     }
 
     async fn begin(&self) -> Result<Tx, StoreError> {
@@ -134,34 +49,4 @@ impl Store {
     fn publish(&self, change: &Change) {
         self.changes.publish(change);
     }
-
-    /// Closes all connections once they are free.
-    pub async fn close(&self) {
-        self.pools.close().await;
-    }
-
-    /// Every statement, so that a test can prepare each on both engines.
-    #[must_use]
-    pub fn statements() -> Vec<&'static str> {
-        [
-            bans::STATEMENTS,
-            federated_logins::STATEMENTS,
-            federated_tokens::STATEMENTS,
-            limits::STATEMENTS,
-            markers::STATEMENTS,
-            open::STATEMENTS,
-            sessions::STATEMENTS,
-            sessions::ending::STATEMENTS,
-            sessions::opening::STATEMENTS,
-            signing_keys::STATEMENTS,
-            users::STATEMENTS,
-            violations::STATEMENTS,
-        ]
-        .concat()
-    }
-}
-
-/// A time column.
-fn time(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
 }

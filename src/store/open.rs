@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{query, query_as};
 
-use super::backend::{Pools, reading, row, statements, writing};
+use super::Store;
+use super::backend::{Pools, reading, statements, writing};
 use super::changes::Changes;
-use super::{Store, StoreError};
+use super::error::StoreError;
+use super::record::record;
 use crate::config::Database;
 use crate::secret::{self, ExposeSecret as _, Keyring, Purpose, RootKey};
 
@@ -21,12 +23,13 @@ statements! {
     INSERT_CANARY = "INSERT INTO canaries (key_id, sealed) VALUES ($1, $2) ON CONFLICT (key_id) DO NOTHING";
 }
 
-row! {
-    struct CanaryRow {
-        key_id: String,
-        sealed: Vec<u8>,
-    }
+/// A known text, sealed with a root key.
+struct Canary {
+    key_id: String,
+    sealed: Vec<u8>,
 }
+
+record!(Canary, "canaries", key key_id, { key_id, sealed });
 
 /// The store cannot be opened; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +110,8 @@ impl Store {
     }
 
     /// No rows where the table does not exist yet.
-    async fn list_canaries(&self) -> Result<Vec<CanaryRow>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, CanaryRow>(LIST_CANARIES)
+    async fn list_canaries(&self) -> Result<Vec<Canary>, StoreError> {
+        let rows = reading!(self, |db| query_as::<_, Canary>(LIST_CANARIES)
             .fetch_all(db)
             .await);
         match rows {

@@ -1,28 +1,20 @@
 //! Signing keys; their private halves are sealed.
 
+use const_format::concatcp;
 use sqlx::{query, query_as};
 
-use super::backend::{reading, row, statements, writing};
-use super::{Store, StoreError};
+use super::Store;
+use super::backend::{reading, statements, writing};
+use super::error::StoreError;
+use super::record::{Record as _, record};
 use crate::clock::Timestamp;
+use crate::model::signing_key::SealedSigningKey;
+
+record!(SealedSigningKey, "signing_keys", key id, { id, public_key, private_key, state });
 
 statements! {
-    LIST = "SELECT id, public_key, private_key, state FROM signing_keys WHERE algorithm = 'EdDSA' AND state IN ('active', 'retired') ORDER BY create_time DESC, id";
+    LIST = concatcp!("SELECT ", SealedSigningKey::COLUMNS, " FROM signing_keys WHERE algorithm = 'EdDSA' AND state IN ('active', 'retired') ORDER BY create_time DESC, id");
     INSERT_ACTIVE = "INSERT INTO signing_keys (id, algorithm, public_key, private_key, state, create_time) VALUES ($1, 'EdDSA', $2, $3, 'active', $4) ON CONFLICT DO NOTHING";
-}
-
-row! {
-    /// A key as stored.
-    pub struct StoredSigningKey {
-        /// Its `kid`.
-        pub id: String,
-        /// Its raw public half.
-        pub public_key: Vec<u8>,
-        /// Its private half, sealed.
-        pub private_key: Vec<u8>,
-        /// `active` or `retired`.
-        pub state: String,
-    }
 }
 
 impl Store {
@@ -30,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn list_signing_keys(&self) -> Result<Vec<StoredSigningKey>, StoreError> {
+    pub async fn list_signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
         Ok(reading!(self, |db| query_as(LIST).fetch_all(db).await)?)
     }
 

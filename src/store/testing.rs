@@ -3,11 +3,11 @@
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::Store;
-use super::sessions::{Client, NewSession, Opening};
-use super::users::{AdminClaim, NewUser, Registered};
 use crate::clock::Timestamp;
 use crate::config::Database;
 use crate::id::{SessionId, UserId};
+use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
+use crate::model::session::{Opening, Session};
 use crate::secret::{self, Keyring, RootKey};
 
 /// Runs a test on SQLite, and on PostgreSQL where COUNTERSIGN_TEST_POSTGRES names a server.
@@ -48,41 +48,48 @@ async fn open(database: &Database) -> Store {
         .0
 }
 
-/// A new user with a live session.
-pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, SessionId) {
-    let user = NewUser {
-        id: UserId::new(now),
+/// What a provider says of Ann, less her address.
+pub(crate) fn profile() -> Profile {
+    Profile {
         email: None,
         email_verified: false,
         name: "Ann".to_owned(),
         username: "ann".to_owned(),
-        provider: "local".to_owned(),
         avatar_url: String::new(),
-        create_time: now,
-    };
-    let Registered::Made(user) = store
-        .insert_local_user(user, "", AdminClaim::None)
-        .await
-        .expect("stored")
-    else {
-        panic!("there is no address to be taken")
-    };
-    let session = NewSession {
+    }
+}
+
+/// A new session of a user, which ends a day later.
+pub(crate) fn new_session(user: &UserId, provider: &str, now: Timestamp) -> Session {
+    Session {
         id: SessionId::new(),
-        user_id: user.id.clone(),
+        user_id: user.clone(),
         caller: "chat".to_owned(),
-        provider: "local".to_owned(),
+        provider: provider.to_owned(),
         amr: "pwd".to_owned(),
-        salt: secret::random(),
-        client: Client::default(),
+        salt: secret::random::<16>().to_vec(),
+        generation: 1,
+        ip_address: String::new(),
+        user_agent: String::new(),
+        device_name: String::new(),
         request_id: None,
         auth_time: now,
         create_time: now,
+        refresh_time: now,
         expire_time: now.plus(std::time::Duration::from_hours(24)),
+        revoke_time: None,
+    }
+}
+
+/// A new user with a live session.
+pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, SessionId) {
+    let user = User::new(UserId::new(now), LOCAL.to_owned(), profile(), now);
+    let made = store.insert_local_user(user, "", AdminClaim::None).await;
+    let Registered::Made(user) = made.expect("stored") else {
+        panic!("there is no address to be taken")
     };
-    assert_eq!(
-        store.insert_session(&session).await.expect("stored"),
-        Opening::Opened
-    );
+    let session = new_session(&user.id, LOCAL, now);
+    let opened = store.insert_session(&session).await;
+    assert_eq!(opened.expect("stored"), Opening::Opened);
     (user.id, session.id)
 }

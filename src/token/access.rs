@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::{Remembered, Slot};
+use super::session_cache::VerifiedToken;
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::id::{SessionId, UserId};
+use crate::id::SessionId;
 use crate::jose::{self, AccessClaims, Expected, Rejected};
+use crate::model::session::{Session, SessionState};
 use crate::secret;
-use crate::store::sessions::SessionState;
 
 /// For so long an answer may be reused without asking again.
 const CACHEABLE: Duration = Duration::from_secs(5);
@@ -27,9 +27,9 @@ pub enum Verdict {
 /// A live token with its session and user as of now.
 #[derive(Clone)]
 pub struct LiveToken {
-    token: Arc<Remembered>,
-    /// Its session.
-    pub session: Arc<SessionState>,
+    token: Arc<VerifiedToken>,
+    /// Its session and user.
+    pub state: Arc<SessionState>,
     /// Until when the answer may be reused.
     pub cacheable_until: Timestamp,
 }
@@ -61,47 +61,37 @@ impl LiveToken {
 impl std::fmt::Debug for LiveToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LiveToken")
-            .field("session", &self.session.id)
+            .field("session", &self.state.session.id)
             .finish_non_exhaustive()
     }
 }
 
 impl Tokens {
-    /// Whether a token is live, and whose it is. An empty `audience` means our own.
+    /// Whether a token is live, and whose it is.
     ///
     /// # Errors
-    /// Only where the store does not answer; a bad token is a verdict.
+    /// Only if the store does not answer; a bad token is a verdict.
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
-        let audience = if audience.is_empty() {
-            &self.0.settings.audience
-        } else {
-            audience
-        };
         let hash = secret::sha256(token.as_bytes());
-        let elapsed = self.0.clock.elapsed();
-        let remembered = match self.0.memory.recall(&hash) {
-            Some(remembered) => remembered,
-            None => match self.0.check_signature(token, audience, now) {
-                Err(inactive) => return Ok(Verdict::Inactive(inactive)),
-                Ok((claims, session)) => {
-                    let slot = self.0.memory.slot(&session);
-                    // An unknown session is not worth remembering: the store was set back, or the session's rows are gone.
-                    if self.0.state(&slot, now).await?.is_none() {
-                        return Ok(Verdict::Inactive(Inactive::SessionRevoked));
-                    }
-                    self.0.memory.remember(hash, claims, slot)
-                }
-            },
+        let cache = &self.0.sessions;
+        if let Some(token) = cache.find(&hash) {
+            let state = cache.state(&token.session, now).await?;
+            return Ok(judge(token, state, audience, now));
+        }
+        let (claims, session) = match self.0.check_signature(token, audience, now) {
+            Ok(checked) => checked,
+            Err(inactive) => return Ok(Verdict::Inactive(inactive)),
         };
-        let fresh = self.0.memory.fresh(&remembered.slot, elapsed);
-        let state = match fresh {
-            Some(state) => Some(state),
-            None => self.0.state(&remembered.slot, now).await?,
+        let entry = cache.entry(&session);
+        // A token of an unknown session is not worth remembering: the store was set back, or the session's row is gone.
+        let Some(state) = cache.state(&entry, now).await? else {
+            return Ok(Verdict::Inactive(Inactive::SessionRevoked));
         };
-        Ok(judge(remembered, state, audience, now))
+        let token = cache.insert(hash, claims, entry);
+        Ok(judge(token, Some(state), audience, now))
     }
 
-    /// A session's state, from memory where a token of it is remembered and the state fresh; `None` where there is no such session.
+    /// A session's state, from memory if it is fresh there; `None` if there is no such session.
     ///
     /// # Errors
     /// The store's.
@@ -110,26 +100,22 @@ impl Tokens {
         id: &SessionId,
         now: Timestamp,
     ) -> Result<Option<Arc<SessionState>>> {
-        let slot = self.0.memory.slot(id);
-        self.0.state(&slot, now).await
+        let entry = self.0.sessions.entry(id);
+        self.0.sessions.state(&entry, now).await
     }
 
-    /// The pair of a session at a generation, with a new access token.
-    #[must_use]
-    pub(super) fn pair(&self, session: &Pairing<'_>, now: Timestamp) -> TokenPair {
+    /// The pair of a session at its generation, with a new access token.
+    pub(super) fn pair(&self, session: &Session, now: Timestamp) -> TokenPair {
         let access_expire_time = now
             .plus(self.0.settings.access_ttl)
             .min(session.expire_time);
+        let claims = self.0.claims(session, access_expire_time, now);
         TokenPair {
-            access_token: self.0.keys.active().sign(&self.0.claims(
-                session,
-                access_expire_time,
-                now,
-            )),
+            access_token: self.0.keys.active().sign(&claims),
             refresh_token: self
                 .0
                 .refresh
-                .issue(session.id, session.generation, session.salt),
+                .issue(&session.id, session.generation, &session.salt),
             access_expire_time: Timestamp::from_secs(access_expire_time.secs()),
             refresh_expire_time: session.expire_time,
             session_id: session.id.clone(),
@@ -137,25 +123,8 @@ impl Tokens {
     }
 }
 
-/// What a pair is made from.
-pub(super) struct Pairing<'a> {
-    pub id: &'a SessionId,
-    pub user_id: &'a UserId,
-    pub caller: &'a str,
-    pub amr: &'a str,
-    pub salt: &'a [u8],
-    pub generation: i64,
-    pub auth_time: Timestamp,
-    pub expire_time: Timestamp,
-}
-
 impl Inner {
-    fn claims(
-        &self,
-        session: &Pairing<'_>,
-        expire_time: Timestamp,
-        now: Timestamp,
-    ) -> AccessClaims {
+    fn claims(&self, session: &Session, expire_time: Timestamp, now: Timestamp) -> AccessClaims {
         AccessClaims {
             iss: self.settings.issuer.clone(),
             sub: session.user_id.to_string(),
@@ -166,7 +135,7 @@ impl Inner {
             exp: expire_time,
             auth_time: session.auth_time,
             amr: session.amr.split(' ').map(str::to_owned).collect(),
-            client_id: session.caller.to_owned(),
+            client_id: session.caller.clone(),
         }
     }
 
@@ -189,26 +158,10 @@ impl Inner {
         let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
         Ok((claims, session))
     }
-
-    /// The session's state from memory or, once for all who ask at a time, from the store.
-    async fn state(&self, slot: &Slot, now: Timestamp) -> Result<Option<Arc<SessionState>>> {
-        let _loading = slot.loading.lock().await;
-        if let Some(state) = self.memory.fresh(slot, self.clock.elapsed()) {
-            return Ok(Some(state));
-        }
-        let mark = self.memory.mark(slot);
-        let read_at = self.clock.elapsed();
-        let Some(state) = self.store.find_session(slot.id(), now).await? else {
-            return Ok(None);
-        };
-        let state = Arc::new(state);
-        self.memory.keep(slot, mark, &state, read_at);
-        Ok(Some(state))
-    }
 }
 
 fn judge(
-    token: Arc<Remembered>,
+    token: Arc<VerifiedToken>,
     state: Option<Arc<SessionState>>,
     audience: &str,
     now: Timestamp,
@@ -216,22 +169,22 @@ fn judge(
     if token.claims.aud != audience {
         return Verdict::Inactive(Inactive::Invalid);
     }
-    let Some(session) = state.filter(|session| session.user.id.as_str() == token.claims.sub) else {
+    let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
         return Verdict::Inactive(Inactive::SessionRevoked);
     };
-    if let Some(ban) = session.ban.filter(|ban| ban.in_force(now)) {
+    if let Some(ban) = state.ban_in_force(now) {
         return Verdict::Inactive(Inactive::Banned { until: ban.until });
     }
-    if session.revoked {
+    if state.session.revoke_time.is_some() {
         return Verdict::Inactive(Inactive::SessionRevoked);
     }
     let expire_time = token.claims.exp;
-    if now >= expire_time || now >= session.expire_time {
+    if now >= expire_time || now >= state.session.expire_time {
         return Verdict::Inactive(Inactive::Expired);
     }
     Verdict::Active(LiveToken {
         token,
-        session,
+        state,
         cacheable_until: now.plus(CACHEABLE).min(expire_time),
     })
 }

@@ -1,10 +1,10 @@
 //! Sessions and their tokens.
 
-pub mod access;
-mod keyring;
-mod memory;
+mod access;
 mod refresh;
 mod session;
+mod session_cache;
+mod signing_keys;
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::error::Result;
 use crate::id::SessionId;
 use crate::secret::Keyring;
 use crate::store::Store;
-use keyring::SigningKeys;
-use memory::Memory;
 use refresh::RefreshTokens;
+use session_cache::SessionCache;
+use signing_keys::SigningKeys;
 
 pub use access::{Inactive, LiveToken, Verdict};
 pub use session::OpenSession;
@@ -28,11 +28,10 @@ pub struct Tokens(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    clock: Clock,
     settings: Settings,
     keys: SigningKeys,
     refresh: RefreshTokens,
-    memory: Memory,
+    sessions: SessionCache,
 }
 
 /// The credentials of one session. It has no `Debug`, so that they cannot be printed.
@@ -53,7 +52,7 @@ impl Tokens {
     /// Reads the signing keys, making the first one in a new store.
     ///
     /// # Errors
-    /// Where the store does not answer, or a key does not open with these root keys.
+    /// If the store does not answer, or a key does not open with these root keys.
     pub async fn start(
         store: Store,
         keyring: &Keyring,
@@ -62,20 +61,17 @@ impl Tokens {
     ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
-        let memory = Memory::new(settings.access_ttl);
-        memory.follow(store.changes());
+        let sessions = SessionCache::new(store.clone(), clock, settings.access_ttl);
         Ok(Self(Arc::new(Inner {
             store,
-            clock,
             settings,
             keys,
             refresh,
-            memory,
+            sessions,
         })))
     }
 
-    /// The audience of our own tokens.
-    #[must_use]
+    /// The audience of the tokens that are issued here; what an empty `audience` of a request means.
     pub fn audience(&self) -> &str {
         &self.0.settings.audience
     }

@@ -37,13 +37,20 @@ pub(super) struct Presented {
 /// What a genuine token means for its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is the current one: the session moves on.
+    /// It is the current one: the session moves to its next generation.
     Rotate,
-    /// It is the one just before, within the grace time: the same successor again.
+    /// The session stays at its generation.
+    Stay(Stay),
+}
+
+/// Why a session stays at its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// The token is the one before the current one, within the grace time: its holder gets the same successor again.
     Repeat,
-    /// It was spent before: somebody holds a copy.
+    /// The token was used before: somebody holds a copy.
     Reused,
-    /// The session has not got that far: the store was set back.
+    /// The session has not reached the token's generation: the store was set back.
     Ahead,
 }
 
@@ -108,9 +115,9 @@ pub(super) fn decide(presented: i64, current: i64, rotated: Timestamp, now: Time
     let in_grace = rotated.minus(SKEW) <= now && now <= rotated.plus(GRACE);
     match current.saturating_sub(presented) {
         0 => Step::Rotate,
-        1 if in_grace => Step::Repeat,
-        behind if behind > 0 => Step::Reused,
-        _ => Step::Ahead,
+        1 if in_grace => Step::Stay(Stay::Repeat),
+        behind if behind > 0 => Step::Stay(Stay::Reused),
+        _ => Step::Stay(Stay::Ahead),
     }
 }
 
@@ -175,11 +182,11 @@ mod tests {
         assert_eq!(
             [at(-5001), at(-5000), at(0), at(10_000), at(10_001)],
             [
-                Step::Reused,
-                Step::Repeat,
-                Step::Repeat,
-                Step::Repeat,
-                Step::Reused
+                Step::Stay(Stay::Reused),
+                Step::Stay(Stay::Repeat),
+                Step::Stay(Stay::Repeat),
+                Step::Stay(Stay::Repeat),
+                Step::Stay(Stay::Reused)
             ]
         );
     }
@@ -188,8 +195,8 @@ mod tests {
     fn the_current_one_rotates_an_older_one_is_reuse_and_a_later_one_is_ahead() {
         let now = Timestamp::from_secs(1000);
         assert_eq!(decide(5, 5, now, now), Step::Rotate);
-        assert_eq!(decide(3, 5, now, now), Step::Reused);
-        assert_eq!(decide(6, 5, now, now), Step::Ahead);
+        assert_eq!(decide(3, 5, now, now), Step::Stay(Stay::Reused));
+        assert_eq!(decide(6, 5, now, now), Step::Stay(Stay::Ahead));
     }
 
     proptest! {

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use super::access::Pairing;
-use super::refresh::{Presented, Step, decide};
+use super::refresh::{Presented, Stay, Step, decide};
 use super::{TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
+use crate::model::account::User;
+use crate::model::page::{Page, PageRequest};
+use crate::model::request_id::RequestId;
+use crate::model::session::{Device, Opening, Refresh, Refreshed, Session, SessionState};
 use crate::secret;
-use crate::store::sessions::{Client, NewSession, Opening, SessionState, SessionSummary};
-use crate::store::users::User;
 
-/// JWTs count in seconds.
-const SHORTEST: Duration = Duration::from_secs(1);
 /// A lost race is decided anew; each round needs another winner, so few are enough.
 const ROUNDS: usize = 4;
+const SALT_LEN: usize = 16;
 
 /// A session to be opened for a user who has authenticated.
 #[derive(Debug)]
@@ -27,61 +27,50 @@ pub struct OpenSession {
     pub provider: String,
     /// How the user authenticated, RFC 8176 names separated by spaces.
     pub amr: &'static str,
-    pub client: Client,
-    /// How long it lasts; `None` or longer than configured means as configured.
+    pub device: Device,
+    /// How long it lasts; `None`, or longer than configured, means as configured.
     pub ttl: Option<Duration>,
-    /// The caller's name for this request, where it may be repeated.
-    pub request_id: Option<String>,
+    /// The caller's name for this request, if it may be repeated.
+    pub request_id: Option<RequestId>,
 }
 
 impl Tokens {
-    /// The row of a new session; whoever commits it gives the user [`Tokens::first_pair`].
-    #[must_use]
-    pub fn new_session(&self, open: OpenSession, now: Timestamp) -> NewSession {
+    /// A new session, to be stored; whoever commits it gives the user [`Tokens::first_pair`].
+    pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
         let longest = self.0.settings.session_ttl;
-        NewSession {
+        let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
+        Session {
             id: SessionId::new(),
             user_id: open.user_id,
             caller: open.caller,
             provider: open.provider,
             amr: open.amr.to_owned(),
-            salt: secret::random(),
-            client: open.client,
-            request_id: open.request_id,
+            salt: secret::random::<SALT_LEN>().to_vec(),
+            generation: 1,
+            ip_address: open.device.ip_address,
+            user_agent: open.device.user_agent,
+            device_name: open.device.device_name,
+            request_id: open.request_id.map(RequestId::into_string),
             auth_time: now,
             create_time: now,
+            refresh_time: now,
             // A whole second, as JWTs count: the last access token ends with the session, and lives until then.
-            expire_time: Timestamp::from_secs(
-                now.plus(open.ttl.map_or(longest, |ttl| ttl.min(longest)))
-                    .secs(),
-            ),
+            expire_time: Timestamp::from_secs(now.plus(ttl).secs()),
+            revoke_time: None,
         }
     }
 
     /// The first pair of a new session.
-    #[must_use]
-    pub fn first_pair(&self, session: &NewSession, now: Timestamp) -> TokenPair {
-        let pairing = Pairing {
-            id: &session.id,
-            user_id: &session.user_id,
-            caller: &session.caller,
-            amr: &session.amr,
-            salt: &session.salt,
-            generation: 1,
-            auth_time: session.auth_time,
-            expire_time: session.expire_time,
-        };
-        self.pair(&pairing, now)
+    pub fn first_pair(&self, session: &Session, now: Timestamp) -> TokenPair {
+        self.pair(session, now)
     }
 
     /// Opens a session. A repeated request id gives the same session's current pair again.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::Banned`]; [`Error::SessionRevoked`] where the session that the request id opened is over; the store's.
+    /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that the request id opened is
+    /// over; the store's.
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
-        if open.ttl.is_some_and(|ttl| ttl < SHORTEST) {
-            return Err(Error::invalid("ttl", "must be at least a second"));
-        }
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
             Opening::Opened => Ok(self.first_pair(&session, now)),
@@ -91,7 +80,7 @@ impl Tokens {
     }
 
     /// The current pair of the session that the request id opened before.
-    async fn open_again(&self, session: &NewSession, now: Timestamp) -> Result<TokenPair> {
+    async fn open_again(&self, session: &Session, now: Timestamp) -> Result<TokenPair> {
         let request_id = session.request_id.as_deref().unwrap_or_default();
         let id = self
             .0
@@ -106,16 +95,13 @@ impl Tokens {
             .await?
             .ok_or(Error::SessionNotFound)?;
         if state.user.id != session.user_id {
-            return Err(Error::invalid(
-                "request_id",
-                "has been used for another user",
-            ));
+            return Err(Error::RequestIdTaken);
         }
-        if now >= state.expire_time {
+        if now >= state.session.expire_time {
             return Err(Error::SessionRevoked);
         }
-        live(&state, now)?;
-        Ok(self.current_pair(&state, now))
+        check_live(&state, now)?;
+        Ok(self.pair(&state.session, now))
     }
 
     /// Exchanges a refresh token for the next pair.
@@ -127,33 +113,32 @@ impl Tokens {
         &self,
         token: &str,
         caller: &str,
-        client: &Client,
+        device: &Device,
         now: Timestamp,
     ) -> Result<(TokenPair, User)> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ROUNDS {
-            let mut step = Err(Error::RefreshTokenInvalid);
-            let read = self
+            let decide = |state: &SessionState| match self.step(&presented, state, caller, now) {
+                Ok(Step::Rotate) => Refresh::Rotate(keep_known(device, state.session.device())),
+                Ok(Step::Stay(stay)) => Refresh::Leave(Ok(stay)),
+                Err(error) => Refresh::Leave(Err(error)),
+            };
+            let refreshed = self
                 .0
                 .store
-                .refresh_session(&presented.session, now, |state| {
-                    step = self.step(&presented, state, caller, now);
-                    matches!(step, Ok(Step::Rotate)).then(|| keep_known(client, &state.client))
-                });
-            let (mut state, rotated) = read.await?.ok_or(Error::RefreshTokenInvalid)?;
-            match step? {
-                Step::Rotate if rotated => {
-                    state.generation += 1;
-                    return Ok((self.current_pair(&state, now), state.user));
+                .refresh_session(&presented.session, now, decide)
+                .await?
+                .ok_or(Error::RefreshTokenInvalid)?;
+            match refreshed {
+                Refreshed::Rotated(mut state) => {
+                    state.session.generation += 1;
+                    return Ok((self.pair(&state.session, now), state.user));
                 }
-                Step::Rotate => {}
-                Step::Repeat => return Ok((self.current_pair(&state, now), state.user)),
-                // Boxed, because the rare path would make the future of every refresh five times as large.
-                Step::Reused => return Err(Box::pin(self.end_reused(&state, now)).await?),
-                Step::Ahead => {
-                    tracing::error!(session = %state.id, "a refresh token is ahead of the store: the store was set back");
-                    return Err(Error::StoreRolledBack);
+                Refreshed::Left(state, stay) => {
+                    // Boxed, because the rare path would make the future of every refresh five times as large.
+                    return Box::pin(self.stay(state, stay?, now)).await;
                 }
+                Refreshed::Lost => {}
             }
         }
         Err(Error::Busy {
@@ -161,10 +146,27 @@ impl Tokens {
         })
     }
 
-    /// Ends the session of a refresh token of any generation, and says which. An ended session is no error.
+    /// What the caller gets if the session stays at its generation.
+    async fn stay(
+        &self,
+        state: SessionState,
+        stay: Stay,
+        now: Timestamp,
+    ) -> Result<(TokenPair, User)> {
+        match stay {
+            Stay::Repeat => Ok((self.pair(&state.session, now), state.user)),
+            Stay::Reused => Err(self.end_reused(&state, now).await?),
+            Stay::Ahead => {
+                tracing::error!(session = %state.session.id, "a refresh token is newer than the store: the store was set back");
+                Err(Error::StoreRolledBack)
+            }
+        }
+    }
+
+    /// The session of a genuine refresh token of any generation, live or not.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`] where the token is not one of ours; the store's.
+    /// [`Error::RefreshTokenInvalid`] if the token was not issued here; the store's.
     pub async fn session_of_refresh_token(
         &self,
         token: &str,
@@ -209,22 +211,17 @@ impl Tokens {
             .await?)
     }
 
-    /// At most `size` of a user's live sessions made before (`create_time`, `id`), newest first, and whether there are more.
+    /// A user's live sessions, newest first.
     ///
     /// # Errors
     /// The store's.
     pub async fn list(
         &self,
         user: &UserId,
-        before: (i64, &str),
-        size: usize,
+        page: &PageRequest,
         now: Timestamp,
-    ) -> Result<(Vec<SessionSummary>, bool)> {
-        let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
-        let mut sessions = self.0.store.list_sessions(user, before, limit, now).await?;
-        let more = sessions.len() > size;
-        sessions.truncate(size);
-        Ok((sessions, more))
+    ) -> Result<Page<Session>> {
+        Ok(self.0.store.list_sessions(user, page, now).await?)
     }
 
     /// What a token means for its session, once it is genuine, its caller's, and the session live.
@@ -235,14 +232,15 @@ impl Tokens {
         caller: &str,
         now: Timestamp,
     ) -> Result<Step> {
-        if !self.0.refresh.is_genuine(presented, &state.salt) || state.caller != caller {
+        let session = &state.session;
+        if !self.0.refresh.is_genuine(presented, &session.salt) || session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        live(state, now)?;
+        check_live(state, now)?;
         Ok(decide(
             presented.generation,
-            state.generation,
-            state.refresh_time,
+            session.generation,
+            session.refresh_time,
             now,
         ))
     }
@@ -254,7 +252,7 @@ impl Tokens {
             .find_session(&presented.session, now)
             .await?
             .ok_or(Error::RefreshTokenInvalid)?;
-        if self.0.refresh.is_genuine(presented, &state.salt) {
+        if self.0.refresh.is_genuine(presented, &state.session.salt) {
             Ok(state)
         } else {
             Err(Error::RefreshTokenInvalid)
@@ -263,55 +261,37 @@ impl Tokens {
 
     /// A spent token came back: whoever holds a copy, the session ends for both.
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
-        tracing::warn!(session = %state.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
+        tracing::warn!(session = %state.session.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
         self.0
             .store
-            .revoke_session(&state.id, None, "reused", now)
+            .revoke_session(&state.session.id, None, "reused", now)
             .await?;
         Ok(Error::RefreshTokenReused)
-    }
-
-    fn current_pair(&self, state: &SessionState, now: Timestamp) -> TokenPair {
-        let pairing = Pairing {
-            id: &state.id,
-            user_id: &state.user.id,
-            caller: &state.caller,
-            amr: &state.amr,
-            salt: &state.salt,
-            generation: state.generation,
-            auth_time: state.auth_time,
-            expire_time: state.expire_time,
-        };
-        self.pair(&pairing, now)
     }
 }
 
 /// Banned is answered before anything about the session.
-fn live(state: &SessionState, now: Timestamp) -> Result<()> {
-    if let Some(ban) = state.ban.filter(|ban| ban.in_force(now)) {
+fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
+    if let Some(ban) = state.ban_in_force(now) {
         return Err(Error::Banned { until: ban.until });
     }
-    if state.revoked {
+    if state.session.revoke_time.is_some() {
         return Err(Error::SessionRevoked);
     }
-    if now >= state.expire_time {
+    if now >= state.session.expire_time {
         return Err(Error::RefreshTokenExpired);
     }
     Ok(())
 }
 
-/// What the caller did not say of the end user's connection stays as it was.
-fn keep_known(new: &Client, known: &Client) -> Client {
-    let text = |new: &String, known: &String| {
-        if new.is_empty() {
-            known.clone()
-        } else {
-            new.clone()
-        }
+/// What the caller did not say about the end user's device stays as it was.
+fn keep_known(new: &Device, known: Device) -> Device {
+    let text = |new: &String, known: String| {
+        if new.is_empty() { known } else { new.clone() }
     };
-    Client {
-        ip_address: new.ip_address.or(known.ip_address),
-        user_agent: text(&new.user_agent, &known.user_agent),
-        device_name: text(&new.device_name, &known.device_name),
+    Device {
+        ip_address: text(&new.ip_address, known.ip_address),
+        user_agent: text(&new.user_agent, known.user_agent),
+        device_name: text(&new.device_name, known.device_name),
     }
 }

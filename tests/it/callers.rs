@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign::config::callers::Permission;
+use countersign::caller::Permission;
 use countersign::grpc::proto::*;
 use http::uri::PathAndQuery;
 use prost::Message as _;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::config::callers::Callers;
+use countersign::caller::Callers;
 use countersign::grpc::proto::federation_service_client::FederationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use countersign::grpc::proto::*;

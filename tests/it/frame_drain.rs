@@ -1,6 +1,6 @@
 //! The server around the services: how it stops.
 
-use countersign::config::callers::Callers;
+use countersign::caller::Callers;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;

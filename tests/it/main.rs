@@ -8,6 +8,7 @@ mod callers;
 mod callers_audiences;
 mod callers_ownership;
 mod callers_subjects;
+mod circles;
 mod dropped_calls;
 mod federated_login;
 mod federated_login_accounts;

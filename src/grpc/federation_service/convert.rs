@@ -6,10 +6,10 @@ use serde_json::{Map, Value as Json};
 
 use super::super::convert::time;
 use super::super::proto::{self, OutcomeStatus, TokenState as WireState};
-use crate::federation::render::Outcome;
-use crate::federation::vocabulary::Status as Resolution;
 use crate::federation::{TokenKind, TokenStatus};
-use crate::store::federated_tokens::TokenState;
+use crate::model::provider_tokens::TokenState;
+use crate::template::outcome::Outcome;
+use crate::template::vocabulary::Status as Resolution;
 
 pub(super) fn outcomes(outcomes: Vec<Outcome>) -> Vec<proto::PlaceholderOutcome> {
     let outcome = |outcome: Outcome| proto::PlaceholderOutcome {

@@ -8,24 +8,25 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 use self::convert::{outcomes, text, texts, token_status};
-use super::api::{Api, Asked, answer};
-use super::caller::CallerContext;
-use super::convert::{duration, json_object, proto_struct};
+use super::api::{Api, Incoming, answer};
+use super::convert::{json_object, proto_struct};
+use super::field_errors::FieldErrors;
+use super::parse;
 use super::proto::federation_service_server::FederationService;
 use super::proto::{self, resolve_endpoint_request, resolve_mcp_server_request};
 use crate::auth::Subject;
+use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
-use crate::config::callers::Permission;
-use crate::error::{Result, Violations};
-use crate::federation::placeholder::check_custom_name;
-use crate::federation::render::{Options, Rendered};
-use crate::federation::request::{Entry, LimitError, Request as Templates};
-use crate::federation::resolve::Context;
-use crate::federation::target::{Target, Violation};
-use crate::federation::vocabulary::{OnUnresolved, Sink};
+use crate::error::Result;
+use crate::federation::ResolveContext;
+use crate::template::batch::{Batch, Entry, LimitError};
+use crate::template::object::{ShapeError, TemplateObject};
+use crate::template::outcome::{Rendered, ResolveOptions};
+use crate::template::parser::check_custom_name;
+use crate::template::vocabulary::{OnUnresolved, Sink};
 
 /// What the three Resolve requests share.
-struct Wish {
+struct ResolveFields {
     subject: Option<proto::Subject>,
     body: HashMap<String, String>,
     custom_vars: HashMap<String, String>,
@@ -35,9 +36,9 @@ struct Wish {
     user_authored: bool,
 }
 
-macro_rules! wish {
+macro_rules! resolve_fields {
     ($message:expr) => {
-        Wish {
+        ResolveFields {
             subject: $message.subject,
             body: $message.body,
             custom_vars: $message.custom_vars,
@@ -55,17 +56,17 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolvePlaceholdersRequest>,
     ) -> Result<Response<proto::ResolvePlaceholdersResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            let mut violations = Violations::default();
-            let sink = violations.check("sink", sink(message.sink));
-            let read = sink.map(|sink| entries(sink, message.entries, &mut violations));
+            let mut errors = FieldErrors::default();
+            let sink = errors.check("sink", sink(message.sink));
+            let read = sink.map(|sink| entries(sink, message.entries, &mut errors));
             let (names, rendered) = self
-                .resolve(&caller, read, wish!(message), violations, now)
+                .resolve(&caller, read, resolve_fields!(message), errors, now)
                 .await?;
             let values = names
                 .into_iter()
@@ -83,20 +84,20 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveEndpointRequest>,
     ) -> Result<Response<proto::ResolveEndpointResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            let mut violations = Violations::default();
+            let mut errors = FieldErrors::default();
             let read =
                 message
                     .target
                     .map(|resolve_endpoint_request::Target::Endpoint(endpoint)| {
-                        Target::endpoint(json_object(endpoint))
+                        TemplateObject::endpoint(json_object(endpoint))
                     });
-            let read = shaped("endpoint", read, &mut violations);
+            let read = shaped("endpoint", read, &mut errors);
             let (
                 target,
                 Rendered {
@@ -105,7 +106,7 @@ impl FederationService for Api {
                     ..
                 },
             ) = self
-                .resolve(&caller, read, wish!(message), violations, now)
+                .resolve(&caller, read, resolve_fields!(message), errors, now)
                 .await?;
             let mut object = target.fill(values);
             Ok(proto::ResolveEndpointResponse {
@@ -122,20 +123,20 @@ impl FederationService for Api {
         &self,
         request: Request<proto::ResolveMcpServerRequest>,
     ) -> Result<Response<proto::ResolveMcpServerResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            let mut violations = Violations::default();
+            let mut errors = FieldErrors::default();
             // Only a target of the operator's may say that its URL holds a token.
             let read = message
                 .target
                 .map(|resolve_mcp_server_request::Target::Server(server)| {
-                    Target::mcp_server(json_object(server), false)
+                    TemplateObject::mcp_server(json_object(server), false)
                 });
-            let read = shaped("server", read, &mut violations);
+            let read = shaped("server", read, &mut errors);
             let (
                 target,
                 Rendered {
@@ -144,7 +145,7 @@ impl FederationService for Api {
                     ..
                 },
             ) = self
-                .resolve(&caller, read, wish!(message), violations, now)
+                .resolve(&caller, read, resolve_fields!(message), errors, now)
                 .await?;
             Ok(proto::ResolveMcpServerResponse {
                 server: Some(proto_struct(target.fill(values))),
@@ -158,26 +159,24 @@ impl FederationService for Api {
         &self,
         request: Request<proto::GetTokenStatusRequest>,
     ) -> Result<Response<proto::GetTokenStatusResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
         } = self.begin(request)?;
         answer(async {
-            let mut violations = Violations::default();
+            let mut errors = FieldErrors::default();
             let subject = self.subject(
                 message.subject,
                 &caller,
                 Permission::FederationActAs,
-                &mut violations,
+                &mut errors,
             )?;
-            let session = self
-                .auth
-                .acting(&violations.finish_with(subject)?, now)
-                .await?;
+            let subject = errors.build(|| subject)?;
+            let session_id = &self.auth.acting(&subject, now).await?.session.id;
             let tokens = self
                 .federation
-                .token_status(&session.id, &message.provider)
+                .token_status(session_id, &message.provider)
                 .await?;
             Ok(proto::GetTokenStatusResponse {
                 tokens: tokens.into_iter().map(token_status).collect(),
@@ -190,7 +189,7 @@ impl FederationService for Api {
         &self,
         request: Request<proto::DeleteTokensRequest>,
     ) -> Result<Response<proto::DeleteTokensResponse>, Status> {
-        let Asked {
+        let Incoming {
             caller,
             message,
             now,
@@ -198,26 +197,26 @@ impl FederationService for Api {
         let Self {
             auth, federation, ..
         } = self.clone();
-        let mut violations = Violations::default();
+        let mut errors = FieldErrors::default();
         let subject = self.subject(
             message.subject,
             &caller,
             Permission::FederationActAs,
-            &mut violations,
+            &mut errors,
         )?;
-        let subject = violations.finish_with(subject)?;
+        let subject = errors.build(|| subject)?;
         self.run_to_end(async move {
             match subject {
                 Subject::User(_) => {
-                    let who = auth.who(&subject, now).await?;
+                    let subject = auth.resolve(&subject, now).await?;
                     federation
-                        .delete_user_tokens(who.user_id(), &message.provider)
+                        .delete_user_tokens(subject.user_id(), &message.provider)
                         .await?;
                 }
                 Subject::AccessToken(_) | Subject::Session(_) => {
-                    let session = auth.acting(&subject, now).await?;
+                    let state = auth.acting(&subject, now).await?;
                     federation
-                        .delete_session_tokens(&session.id, &message.provider)
+                        .delete_session_tokens(&state.session.id, &message.provider)
                         .await?;
                 }
             }
@@ -228,59 +227,46 @@ impl FederationService for Api {
 }
 
 impl Api {
-    /// Templates of the request are the caller's word, so they need permissions of their own.
+    /// Templates that come with the request need permissions of their own, because the caller alone vouches for them.
     async fn resolve<T>(
         &self,
         caller: &CallerContext,
         read: Option<(T, Vec<Entry>)>,
-        wish: Wish,
-        mut violations: Violations,
+        fields: ResolveFields,
+        mut errors: FieldErrors,
         now: Timestamp,
     ) -> Result<(T, Rendered)> {
         caller.require(Permission::FederationInline)?;
-        let read = read.and_then(|(target, entries)| {
-            let templates = violations.check("entries", Templates::new(entries).map_err(limit))?;
-            Some((target, templates))
+        let read = read.and_then(|(object, entries)| {
+            let batch = errors.check("entries", Batch::new(entries).map_err(limit))?;
+            Some((object, batch))
         });
-        if read
-            .as_ref()
-            .is_some_and(|(_, templates)| templates.needs_env(wish.user_authored))
-        {
+        let needs_env = |batch: &Batch| batch.needs_env(fields.user_authored);
+        if read.as_ref().is_some_and(|(_, batch)| needs_env(batch)) {
             caller.require(Permission::FederationTemplateEnv)?;
         }
-        let subject = self.subject(
-            wish.subject,
-            caller,
-            Permission::FederationActAs,
-            &mut violations,
-        )?;
-        let min_ttl = violations
-            .check("min_ttl", duration(wish.min_ttl))
-            .flatten()
-            .unwrap_or(Duration::ZERO);
-        let on_unresolved = violations.check("on_unresolved", on_unresolved(wish.on_unresolved));
-        for name in wish.custom_vars.keys() {
-            violations.check(&format!("custom_vars[{name:?}]"), check_custom_name(name));
+        let act_as = Permission::FederationActAs;
+        let subject = self.subject(fields.subject, caller, act_as, &mut errors)?;
+        let min_ttl = errors.check("min_ttl", parse::duration(fields.min_ttl));
+        let on_unresolved = errors.check("on_unresolved", on_unresolved(fields.on_unresolved));
+        for name in fields.custom_vars.keys() {
+            errors.check(&format!("custom_vars[{name:?}]"), check_custom_name(name));
         }
-        let (((target, templates), subject), on_unresolved) =
-            violations.finish_with(read.zip(subject).zip(on_unresolved))?;
-        let options = Options {
-            on_unresolved,
-            user_authored: wish.user_authored,
+        let ((object, batch), subject, on_unresolved) =
+            errors.build(|| Some((read?, subject?, on_unresolved?)))?;
+        let context = ResolveContext {
+            state: self.auth.acting(&subject, now).await?,
+            body: fields.body,
+            custom_vars: fields.custom_vars,
+            provider: fields.provider,
+            min_ttl: min_ttl.flatten().unwrap_or(Duration::ZERO),
+            options: ResolveOptions {
+                on_unresolved,
+                user_authored: fields.user_authored,
+            },
         };
-        let session = self.auth.acting(&subject, now).await?;
-        let context = Context {
-            session,
-            body: wish.body,
-            custom_vars: wish.custom_vars,
-            provider: wish.provider,
-            min_ttl,
-            options,
-        };
-        Ok((
-            target,
-            self.federation.resolve(&templates, &context, now).await?,
-        ))
+        let rendered = self.federation.resolve(&batch, &context, now).await?;
+        Ok((object, rendered))
     }
 }
 
@@ -288,14 +274,14 @@ impl Api {
 fn entries(
     sink: Sink,
     templates: HashMap<String, String>,
-    violations: &mut Violations,
+    errors: &mut FieldErrors,
 ) -> (Vec<String>, Vec<Entry>) {
     let mut templates: Vec<_> = templates.into_iter().collect();
     templates.sort();
     let mut names = Vec::with_capacity(templates.len());
     let mut entries = Vec::with_capacity(templates.len());
     for (name, template) in templates {
-        entries.extend(violations.check(
+        entries.extend(errors.check(
             &format!("entries[{name:?}]"),
             Entry::inline(name.clone(), &template, sink),
         ));
@@ -333,18 +319,18 @@ fn limit(error: LimitError) -> &'static str {
     }
 }
 
-/// A target that was given and has its shape.
+/// An object that was given and has the shape that it should have.
 fn shaped<T>(
     object: &str,
-    read: Option<Result<T, Vec<Violation>>>,
-    violations: &mut Violations,
+    read: Option<Result<T, Vec<ShapeError>>>,
+    errors: &mut FieldErrors,
 ) -> Option<T> {
     match read {
-        Some(Ok(target)) => return Some(target),
+        Some(Ok(object)) => return Some(object),
         Some(Err(wrong)) => wrong
             .iter()
-            .for_each(|one| violations.add(format!("{object}.{}", one.field), one.description)),
-        None => violations.add(object, "is required"),
+            .for_each(|one| errors.add(format!("{object}.{}", one.field), one.description)),
+        None => errors.add(object, "is required"),
     }
     None
 }

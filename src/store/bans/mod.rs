@@ -2,101 +2,68 @@
 
 use std::net::IpAddr;
 
+use const_format::concatcp;
 use sqlx::{query, query_as};
 
-use super::backend::{Tx, reading, row, statements, within, writing};
+use super::Store;
+use super::backend::{Tx, in_tx, reading, statements, writing};
 use super::changes::Change;
-use super::network::{Network, comparable};
-use super::{Store, StoreError, sessions, time};
+use super::error::StoreError;
+use super::record::{Record as _, record};
+use super::sessions;
 use crate::clock::Timestamp;
 use crate::id::{BanId, UserId, ViolationId};
+use crate::model::ban::{Ban, BanTarget};
+use crate::model::network::Network;
+use crate::model::page::{Page, PageRequest};
 
 /// Why a banned user's sessions ended.
 pub(super) const REVOKE_REASON: &str = "banned";
+
+/// A ban as stored: of a user or of a network.
+struct BanRow {
+    id: BanId,
+    user_id: Option<UserId>,
+    network: Option<Network>,
+    reason: String,
+    create_time: Timestamp,
+    expire_time: Option<Timestamp>,
+}
+
+record!(BanRow, "bans", key id, { id, user_id, network, reason, create_time, expire_time });
 
 statements! {
     INSERT = "INSERT INTO bans (id, violation_id, user_id, network, range_first, range_last, reason, create_time, expire_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     /// The ban in force that lasts longest, of a user or of an address.
-    FIND = "SELECT id, user_id, network, reason, create_time, expire_time FROM bans
+    FIND = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
         WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $3)
             AND (user_id = $1 OR (range_first <= $2 AND range_last >= $2))
-        ORDER BY COALESCE(expire_time, 9223372036854775807) DESC, id LIMIT 1";
-    FIND_BY_VIOLATION = "SELECT id, user_id, network, reason, create_time, expire_time FROM bans WHERE violation_id = $1 ORDER BY network IS NOT NULL";
-    LIST = "SELECT id, user_id, network, reason, create_time, expire_time FROM bans
+        ORDER BY COALESCE(expire_time, 9223372036854775807) DESC, id LIMIT 1");
+    FIND_BY_VIOLATION = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans WHERE violation_id = $1 ORDER BY network IS NOT NULL");
+    LIST = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
         WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $1) AND (create_time < $2 OR (create_time = $2 AND id < $3))
-        ORDER BY create_time DESC, id DESC LIMIT $4";
-    LIFT = "UPDATE bans SET lift_time = $2 WHERE id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)
-        RETURNING id, user_id, network, reason, create_time, expire_time";
+        ORDER BY create_time DESC, id DESC LIMIT $4");
+    LIFT = concatcp!("UPDATE bans SET lift_time = $2 WHERE id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)
+        RETURNING ", BanRow::COLUMNS);
     DELETE_EXPIRED = "DELETE FROM bans WHERE lift_time <= $1 OR expire_time <= $1";
-}
-
-/// A refusal of a user or of addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ban {
-    pub id: BanId,
-    pub target: BanTarget,
-    /// The violation type that crossed the interval, or an administrator's words.
-    pub reason: String,
-    pub create_time: Timestamp,
-    /// `None` for a ban until lifted.
-    pub expire_time: Option<Timestamp>,
-}
-
-/// Whom a ban refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BanTarget {
-    User(UserId),
-    Network(Network),
-}
-
-impl BanTarget {
-    fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::User(user) => Some(user),
-            Self::Network(_) => None,
-        }
-    }
-
-    fn network(&self) -> Option<Network> {
-        match self {
-            Self::User(_) => None,
-            Self::Network(network) => Some(*network),
-        }
-    }
-}
-
-row! {
-    pub(super) struct BanRow {
-        id: String,
-        user_id: Option<String>,
-        network: Option<String>,
-        reason: String,
-        create_time: i64,
-        expire_time: Option<i64>,
-    }
 }
 
 impl TryFrom<BanRow> for Ban {
     type Error = StoreError;
 
     fn try_from(row: BanRow) -> Result<Self, StoreError> {
-        let corrupt = |column| StoreError::corrupt("bans", column, &row.id);
-        let target = match (&row.user_id, &row.network) {
-            (Some(user), None) => {
-                BanTarget::User(UserId::parse(user).ok_or_else(|| corrupt("user_id"))?)
-            }
-            (None, Some(network)) => {
-                BanTarget::Network(network.parse().map_err(|_| corrupt("network"))?)
-            }
-            _ => return Err(corrupt("user_id")),
+        let target = match (row.user_id, row.network) {
+            (Some(user), None) => BanTarget::User(user),
+            (None, Some(network)) => BanTarget::Network(network),
+            _ => return Err(StoreError::corrupt("bans", "user_id", row.id)),
         };
         Ok(Self {
-            id: BanId::parse(&row.id).ok_or_else(|| corrupt("id"))?,
+            id: row.id,
             target,
             reason: row.reason,
-            create_time: time(row.create_time),
-            expire_time: row.expire_time.map(time),
+            create_time: row.create_time,
+            expire_time: row.expire_time,
         })
     }
 }
@@ -121,7 +88,7 @@ impl Store {
     pub async fn lift_ban(&self, id: &BanId, now: Timestamp) -> Result<Option<Ban>, StoreError> {
         // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
         let mut tx = self.begin().await?;
-        let row = within!(tx, |db| query_as::<_, BanRow>(LIFT)
+        let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
             .bind(id.as_str())
             .bind(now.millis())
             .fetch_optional(db)
@@ -153,24 +120,22 @@ impl Store {
         row.map(Ban::try_from).transpose()
     }
 
-    /// Bans in force made before (`create_time`, `id`), newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Bans in force, newest first.
     pub async fn list_bans(
         &self,
-        before: (i64, &str),
-        limit: i64,
+        page: &PageRequest,
         now: Timestamp,
-    ) -> Result<Vec<Ban>, StoreError> {
+    ) -> Result<Page<Ban>, StoreError> {
+        let (time, id) = page.descending();
         let rows = reading!(self, |db| query_as::<_, BanRow>(LIST)
             .bind(now.millis())
-            .bind(before.0)
-            .bind(before.1)
-            .bind(limit)
+            .bind(time)
+            .bind(id)
+            .bind(page.limit())
             .fetch_all(db)
             .await)?;
-        rows.into_iter().map(Ban::try_from).collect()
+        let bans: Result<_, _> = rows.into_iter().map(Ban::try_from).collect();
+        Ok(Page::new(bans?, page))
     }
 
     /// Forgets bans that were over at `before`.
@@ -194,6 +159,15 @@ impl Store {
     }
 }
 
+/// A byte for the family, then the address, so that both engines compare addresses alike. Mapped into IPv6, every IPv4 address
+/// would lie in `::/64`, the network of `::1`.
+fn comparable(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => [[4].as_slice(), &ip.octets()].concat(),
+        IpAddr::V6(ip) => [[6].as_slice(), &ip.octets()].concat(),
+    }
+}
+
 /// Bans within a transaction, which also ends a banned user's sessions.
 pub(super) async fn insert(
     tx: &mut Tx,
@@ -201,13 +175,13 @@ pub(super) async fn insert(
     violation: Option<&ViolationId>,
 ) -> Result<(), StoreError> {
     let (user, network) = (ban.target.user(), ban.target.network());
-    within!(*tx, |db| query(INSERT)
+    in_tx!(*tx, |db| query(INSERT)
         .bind(ban.id.as_str())
         .bind(violation.map(ViolationId::as_str))
         .bind(user.map(UserId::as_str))
         .bind(network.map(|network| network.to_string()))
-        .bind(network.map(Network::first))
-        .bind(network.map(Network::last))
+        .bind(network.map(|network| comparable(network.first())))
+        .bind(network.map(|network| comparable(network.last())))
         .bind(&ban.reason)
         .bind(ban.create_time.millis())
         .bind(ban.expire_time.map(Timestamp::millis))
@@ -222,7 +196,7 @@ pub(super) async fn insert(
 
 /// The bans that a violation made, the user's first.
 pub(super) async fn of_violation(tx: &mut Tx, violation: &str) -> Result<Vec<Ban>, StoreError> {
-    let rows = within!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION)
+    let rows = in_tx!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION)
         .bind(violation)
         .fetch_all(db)
         .await)?;

@@ -1,86 +1,72 @@
 use std::time::Duration;
 
 use super::*;
-use crate::id::SessionId;
-use crate::secret;
-use crate::store::federated_tokens::SealedTokens;
-use crate::store::sessions::Client;
-use crate::store::testing::on_each_engine;
+use crate::clock::Timestamp;
+use crate::id::{IdentityId, UserId};
+use crate::model::account::Profile;
+use crate::model::email::Email;
+use crate::model::provider_tokens::{NewTokens, SealedTokens, TokensKey};
+use crate::store::testing::{new_session, on_each_engine, profile};
 
-/// The login of a user, whose identity is made with `subject` where that is given.
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// The login of a user, whose identity is made with `subject` if that is given.
 pub(in crate::store) fn login(
-    user: NewUser,
+    user: &UserId,
+    profile: Profile,
     identity: &IdentityId,
     subject: Option<&str>,
 ) -> ConfirmedLogin {
-    let now = user.create_time;
-    let session = NewSession {
-        id: SessionId::new(),
-        user_id: user.id.clone(),
-        caller: "chat".to_owned(),
-        provider: "openid".to_owned(),
-        amr: "fed".to_owned(),
-        salt: secret::random(),
-        client: Client::default(),
-        request_id: None,
-        auth_time: now,
-        create_time: now,
-        expire_time: now.plus(Duration::from_hours(24)),
-    };
+    let session = new_session(user, "openid", NOW);
     let content = SealedTokens {
         access_token: vec![1],
-        access_expire_time: now,
+        access_expire_time: NOW,
         id_token: None,
         id_expire_time: None,
         refresh_token: None,
         claims: vec![1],
         scopes: String::new(),
     };
-    let (id, issuer) = (identity.clone(), "https://idp.example".to_owned());
     ConfirmedLogin {
+        profile,
         new_identity: subject.map(|subject| NewIdentity {
-            id,
-            issuer,
+            id: identity.clone(),
+            issuer: "https://idp.example".to_owned(),
             subject: subject.to_owned(),
         }),
-        tokens: FederatedTokens {
-            session_id: session.id.clone(),
-            identity_id: identity.clone(),
+        tokens: NewTokens {
+            key: TokensKey {
+                session_id: session.id.clone(),
+                identity_id: identity.clone(),
+            },
             provider: "openid".to_owned(),
             content,
-            update_time: now,
+            update_time: NOW,
         },
-        user,
         session,
     }
 }
 
 /// A user as their provider describes them.
-pub(in crate::store) fn described(id: UserId, now: Timestamp) -> NewUser {
-    NewUser {
-        id,
-        email: Some("ann@x.example".to_owned()),
+pub(in crate::store) fn described() -> Profile {
+    Profile {
+        email: Some(Email::parse("ann@x.example").expect("an address")),
         email_verified: true,
-        name: "Ann".to_owned(),
-        username: "ann".to_owned(),
-        provider: "openid".to_owned(),
         avatar_url: "https://x.example/ann.png".to_owned(),
-        create_time: now,
+        ..profile()
     }
 }
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
 /// Signs a user in, and gives the next login of theirs.
-async fn next_login(store: &Store, change: impl FnOnce(&mut NewUser)) -> ConfirmedLogin {
+async fn next_login(store: &Store, change: impl FnOnce(&mut Profile)) -> ConfirmedLogin {
     let (user, identity) = (UserId::new(NOW), IdentityId::new());
     store
-        .commit_federated_login(login(described(user.clone(), NOW), &identity, Some("ann")))
+        .commit_federated_login(login(&user, described(), &identity, Some("ann")))
         .await
         .expect("signed in");
-    let mut again = described(user, NOW);
+    let mut again = described();
     change(&mut again);
-    login(again, &identity, None)
+    login(&user, again, &identity, None)
 }
 
 #[tokio::test]
@@ -106,7 +92,7 @@ async fn what_a_provider_leaves_out_at_a_login_stays() {
             ("Lee", "ann", "https://x.example/ann.png")
         );
         assert_eq!(
-            (user.email.as_deref(), user.email_verified),
+            (user.email.as_ref().map(Email::as_str), user.email_verified),
             (Some("ann@x.example"), true)
         );
     })
@@ -116,12 +102,13 @@ async fn what_a_provider_leaves_out_at_a_login_stays() {
 #[tokio::test]
 async fn an_address_that_is_taken_meanwhile_is_no_fault() {
     on_each_engine(async |store| {
-        let address = || Some("new@x.example".to_owned());
+        let address = || Some(Email::parse("new@x.example").expect("an address"));
         let next = next_login(&store, |user| user.email = address()).await;
-        let bob = NewUser {
+        let bob = Profile {
             email: address(),
-            ..described(UserId::new(NOW), NOW)
+            ..described()
         };
+        let bob = User::new(UserId::new(NOW), "openid".to_owned(), bob, NOW);
         let mut tx = store.begin().await.expect("begun");
         users::insert(&mut tx, bob, AdminClaim::None)
             .await

@@ -7,9 +7,10 @@ use sqlx::query;
 use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
-use crate::store::backend::{Tx, retrying, statements, within, writing};
+use crate::store::Store;
+use crate::store::backend::{Tx, in_tx, retrying, statements, writing};
 use crate::store::changes::Change;
-use crate::store::{Store, StoreError};
+use crate::store::error::StoreError;
 
 /// Until then a spent refresh token of an ended session is still told apart from a forged one.
 const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
@@ -39,7 +40,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         retrying!({
             let mut tx = self.begin().await?;
-            within!(tx, |db| match owner {
+            in_tx!(tx, |db| match owner {
                 Some(owner) => query(REVOKE_OWN)
                     .bind(id.as_str())
                     .bind(owner.as_str())
@@ -56,7 +57,7 @@ impl Store {
                     .await
                     .map(drop),
             })?;
-            within!(tx, |db| query(DELETE_TOKENS)
+            in_tx!(tx, |db| query(DELETE_TOKENS)
                 .bind(id.as_str())
                 .execute(db)
                 .await
@@ -126,7 +127,7 @@ pub(in crate::store) async fn revoke_all(
 ) -> Result<u64, StoreError> {
     let except = except.map_or("", SessionId::as_str);
     lock_user(tx, user).await?;
-    let revoked = within!(*tx, |db| query(REVOKE_ALL)
+    let revoked = in_tx!(*tx, |db| query(REVOKE_ALL)
         .bind(user.as_str())
         .bind(except)
         .bind(now.millis())
@@ -134,7 +135,7 @@ pub(in crate::store) async fn revoke_all(
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    within!(*tx, |db| query(DELETE_TOKENS_OF_USER)
+    in_tx!(*tx, |db| query(DELETE_TOKENS_OF_USER)
         .bind(user.as_str())
         .execute(db)
         .await
@@ -208,7 +209,7 @@ mod tests {
                 CREATE TRIGGER lose BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION lose()";
             raw_sql(failing).execute(pool).await.expect("set up");
             store.revoke_session(&session, None, "test", START).await.expect("the third round");
-            assert!(store.find_session(&session, START).await.expect("read").expect("there").revoked);
+            assert!(store.find_session(&session, START).await.expect("read").expect("there").session.revoke_time.is_some());
         })
         .await;
     }

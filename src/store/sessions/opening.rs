@@ -1,15 +1,20 @@
 //! Opening sessions. A session and a ban of its user wait for each other.
 
+use const_format::concatcp;
 use sqlx::{query, query_scalar};
 
-use super::{NewSession, Opening, UserBan, address};
+use super::user_ban;
 use crate::id::UserId;
-use crate::store::backend::{Tx, retrying, statements, within};
-use crate::store::{Store, StoreError};
+use crate::model::session::{Opening, Session};
+use crate::store::Store;
+use crate::store::backend::{Tx, in_tx, retrying, statements};
+use crate::store::error::StoreError;
+use crate::store::record::{Bind as _, Record as _};
 
 statements! {
-    INSERT = "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT (caller, request_id) DO NOTHING";
+    INSERT = concatcp!(
+        "INSERT INTO sessions (", Session::COLUMNS, ") VALUES (", Session::PLACEHOLDERS, ") ON CONFLICT (caller, request_id) DO NOTHING"
+    );
     LOCK_USER = "UPDATE users SET update_time = update_time WHERE id = $1";
     BANNED_UNTIL = "SELECT MAX(COALESCE(expire_time, 9223372036854775807)) AS ban_until FROM bans
         WHERE user_id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)";
@@ -20,7 +25,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn insert_session(&self, session: &NewSession) -> Result<Opening, StoreError> {
+    pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
         retrying!({
             let mut tx = self.begin().await?;
             let opening = insert(&mut tx, session).await?;
@@ -33,32 +38,20 @@ impl Store {
 /// Opens a session within a transaction.
 pub(in crate::store) async fn insert(
     tx: &mut Tx,
-    session: &NewSession,
+    session: &Session,
 ) -> Result<Opening, StoreError> {
     let user = session.user_id.as_str();
     lock_user(tx, &session.user_id).await?;
-    let banned: Option<i64> = within!(*tx, |db| query_scalar(BANNED_UNTIL)
+    let banned: Option<i64> = in_tx!(*tx, |db| query_scalar(BANNED_UNTIL)
         .bind(user)
         .bind(session.create_time.millis())
         .fetch_one(db)
         .await)?;
     if let Some(until) = banned {
-        return Ok(Opening::Banned(UserBan::read(until)));
+        return Ok(Opening::Banned(user_ban(until)));
     }
-    let inserted = within!(*tx, |db| query(INSERT)
-        .bind(session.id.as_str())
-        .bind(session.user_id.as_str())
-        .bind(&session.caller)
-        .bind(&session.provider)
-        .bind(&session.amr)
-        .bind(session.salt.as_slice())
-        .bind(address(&session.client))
-        .bind(&session.client.user_agent)
-        .bind(&session.client.device_name)
-        .bind(session.request_id.as_deref())
-        .bind(session.auth_time.millis())
-        .bind(session.create_time.millis())
-        .bind(session.expire_time.millis())
+    let inserted = in_tx!(*tx, |db| session
+        .bind_to(query(INSERT))
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -71,7 +64,7 @@ pub(in crate::store) async fn insert(
 
 /// A ban that is being committed and a session that is being opened wait for each other: it ends the session, or the session sees it.
 pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
-    within!(*tx, |db| query(LOCK_USER)
+    in_tx!(*tx, |db| query(LOCK_USER)
         .bind(user.as_str())
         .execute(db)
         .await

@@ -1,15 +1,17 @@
 //! Violations, the scores that they add up to, and the bans that scores make.
 
-use std::net::IpAddr;
-
 use sqlx::{query, query_as, query_scalar};
 
-use super::backend::{Tx, row, statements, within, writing};
-use super::bans::{self, Ban, BanTarget};
+use super::Store;
+use super::backend::{Tx, in_tx, statements, writing};
 use super::changes::Change;
-use super::{Network, Store, StoreError, sessions};
+use super::error::StoreError;
+use super::record::record;
+use super::{bans, sessions};
 use crate::clock::Timestamp;
 use crate::id::{BanId, UserId, ViolationId};
+use crate::model::ban::{Ban, BanTarget};
+use crate::model::violation::{NewViolation, Penalty, Recorded};
 
 statements! {
     /// The first to insert a request id answers it; others wait for its end and then find the answer.
@@ -25,69 +27,14 @@ statements! {
     DELETE_EXPIRED_SCORES = "DELETE FROM scores WHERE expire_time <= $1";
 }
 
-/// A violation to be recorded.
-#[derive(Debug)]
-pub struct NewViolation<'a> {
-    pub caller: &'a str,
-    pub request_id: Option<&'a str>,
-    pub kind: &'a str,
-    pub user: Option<&'a UserId>,
-    /// The address, and the network that is scored for it.
-    pub address: Option<(IpAddr, Network)>,
-    /// What it adds to the scores; not negative.
-    pub added: i64,
-    pub create_time: Timestamp,
-    /// When the scores return to nothing, if no other violation follows.
-    pub score_expire_time: Option<Timestamp>,
+/// The answer that a request id got.
+struct Answer {
+    id: String,
+    previous_score: i64,
+    score: i64,
 }
 
-/// What a score does to its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Penalty {
-    Nothing,
-    /// Ends a user's sessions and bans nobody.
-    EndSessions,
-    Ban {
-        until: Timestamp,
-    },
-}
-
-/// The answer to a violation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// The user's score, or the address's where no user was named.
-    pub score: i64,
-    pub previous_score: i64,
-    /// The bans that it made, the user's first.
-    pub bans: Vec<Ban>,
-}
-
-impl Recorded {
-    /// Of the bans that it made, the one that lasts longest.
-    #[must_use]
-    pub fn longest_ban(&self) -> Option<&Ban> {
-        self.bans
-            .iter()
-            .max_by_key(|ban| ban.expire_time.map_or(i64::MAX, Timestamp::millis))
-    }
-}
-
-row! {
-    struct AnswerRow {
-        id: String,
-        previous_score: i64,
-        score: i64,
-    }
-}
-
-impl NewViolation<'_> {
-    /// Who is scored. Always in this order, so that parallel violations wait for each other and never in a circle.
-    fn targets(&self) -> impl Iterator<Item = BanTarget> {
-        let user = self.user.cloned().map(BanTarget::User);
-        user.into_iter()
-            .chain(self.address.map(|(_, network)| BanTarget::Network(network)))
-    }
-}
+record!(Answer, "violations", key id, { id, previous_score, score });
 
 impl Store {
     /// Records a violation and does what `penalty` says of each (previous score, score). A repeated request id counts nothing and gets the first answer.
@@ -116,7 +63,7 @@ impl Store {
             bans.extend(punish(&mut tx, violation, &id, target, penalty).await?);
         }
         let (previous_score, score) = answer.unwrap_or_default();
-        within!(tx, |db| query(ANSWER)
+        in_tx!(tx, |db| query(ANSWER)
             .bind(id.as_str())
             .bind(previous_score)
             .bind(score)
@@ -167,7 +114,7 @@ async fn claim(
     id: &ViolationId,
     violation: &NewViolation<'_>,
 ) -> Result<bool, StoreError> {
-    let claimed = within!(*tx, |db| query(CLAIM)
+    let claimed = in_tx!(*tx, |db| query(CLAIM)
         .bind(id.as_str())
         .bind(violation.caller)
         .bind(violation.request_id)
@@ -183,7 +130,7 @@ async fn claim(
 }
 
 async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recorded, StoreError> {
-    let row = within!(*tx, |db| query_as::<_, AnswerRow>(FIND_ANSWER)
+    let row = in_tx!(*tx, |db| query_as::<_, Answer>(FIND_ANSWER)
         .bind(violation.caller)
         .bind(violation.request_id)
         .fetch_one(db)
@@ -206,7 +153,7 @@ async fn add_score(
         BanTarget::User(user) => ("user", user.to_string()),
         BanTarget::Network(network) => ("address", network.to_string()),
     };
-    Ok(within!(*tx, |db| query_scalar(ADD)
+    Ok(in_tx!(*tx, |db| query_scalar(ADD)
         .bind(violation.kind)
         .bind(kind)
         .bind(target)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use countersign::config::callers::new_token;
+use countersign::caller::new_token;
 use countersign::secret::{ExposeSecret as _, sha256};
 use tempfile::NamedTempFile;
 use tonic::Request;

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use countersign::config::callers::Callers;
+use countersign::caller::{Callers, Gate};
+use countersign::clock::Clock;
 use countersign::error::Error;
-use countersign::grpc::caller::{Gate, caller};
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::auth_service_server::AuthService;
 use countersign::grpc::proto::federation_service_server::FederationService;
 use countersign::grpc::proto::moderation_service_server::ModerationService;
 use countersign::grpc::proto::token_service_server::TokenService;
 use countersign::grpc::proto::*;
-use countersign::server::{Services, serve};
+use countersign::grpc::routes;
+use countersign::server::serve;
+use countersign::tasks::Tasks;
+use countersign::transport::caller;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -103,16 +106,12 @@ pub async fn start(callers: Callers) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let probe = Probe::default();
-    let services = Services {
-        auth: probe.clone(),
-        token: probe.clone(),
-        moderation: probe.clone(),
-        federation: probe.clone(),
-    };
+    let routes = routes(&probe);
+    let tasks = Tasks::new(Clock::system());
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("told to stop") };
-        serve(listener, services, Gate::new(&callers), true, shutdown).await
+        serve(listener, routes, Gate::new(&callers), true, tasks, shutdown).await
     });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");
     Running {

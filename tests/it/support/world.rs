@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use countersign::app::{App, StartError};
+use countersign::app::{App, Settings, StartError};
 use countersign::clock::Clock;
-use countersign::config::Config;
 use countersign::config::env::Env;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::federation_service_client::FederationServiceClient;
@@ -71,11 +70,11 @@ impl<'a> World<'a> {
 
     /// Starts another replica on the same database.
     pub async fn another(&self) -> Result<Replica, StartError> {
-        let config =
-            Config::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
+        let settings =
+            Settings::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let app = App::start(config, self.clock.clone()).await?;
+        let app = App::start(settings, self.clock.clone()).await?;
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;

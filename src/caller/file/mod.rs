@@ -1,0 +1,251 @@
+//! The callers' file, COUNTERSIGN_CALLERS.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::credential::TOKEN_PREFIX;
+use super::permission::{Permission, Permissions};
+use crate::config::Report;
+
+const NAME: &str = "COUNTERSIGN_CALLERS";
+const SHAPE: &str = "callers: [{ name, token_sha256: [..], permissions: [..], audiences: [..] }]";
+const MAX_BYTES: u64 = 1024 * 1024;
+const MAX_TOKENS: usize = 2;
+const MAX_NAME: usize = 64;
+
+/// The name of the caller of a service without configured callers.
+pub(super) const OPEN: &str = "open";
+
+/// Who may call.
+#[derive(Debug)]
+pub enum Callers {
+    /// No caller is configured: everyone on loopback is the caller `open` with every permission.
+    Open,
+    /// Those of the file.
+    Listed(Vec<Caller>),
+}
+
+/// A backend that may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its name; sessions belong to it.
+    pub name: String,
+    /// SHA-256 of each of its tokens (`csc_…`), two at most.
+    pub token_sha256: Vec<[u8; 32]>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// The only audiences it may verify tokens for; all if empty.
+    pub audiences: Vec<String>,
+}
+
+/// Keys that no field has.
+type Unknown = BTreeMap<String, serde_json::Value>;
+
+#[derive(Deserialize)]
+struct File {
+    callers: Vec<Entry>,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    name: String,
+    token_sha256: Vec<String>,
+    permissions: Vec<String>,
+    audiences: Vec<String>,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+impl Callers {
+    /// Reads the callers' file; without one, everyone on loopback may call.
+    pub fn read(path: Option<&Path>, report: &mut Report) -> Self {
+        let Some(path) = path else {
+            return Self::Open;
+        };
+        match load(path) {
+            Ok(file) => Self::Listed(check(report, file)),
+            Err(description) => {
+                report.mistake(NAME, description);
+                Self::Listed(Vec::new())
+            }
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<File, String> {
+    let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
+    if fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+        return Err("names a file of more than 1 MiB".to_owned());
+    }
+    parse(&fs::read_to_string(path).map_err(unreadable)?)
+}
+
+/// The parser's own words may quote the file, so only the place of a fault is told.
+fn parse(text: &str) -> Result<File, String> {
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_documents: 1, max_aliases: 100, max_nodes: 100_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error
+            .location()
+            .map(|place| format!(" at line {}, column {}", place.line(), place.column()))
+            .unwrap_or_default();
+        let fault = match error {
+            serde_saphyr::Error::DuplicateMappingKey { .. } => "has the same key twice".to_owned(),
+            _ => format!("is not of the shape {SHAPE}"),
+        };
+        format!("{fault}{place}")
+    })
+}
+
+fn check(report: &mut Report, file: File) -> Vec<Caller> {
+    let mut faults = unknown_keys(&file.unknown);
+    if file.callers.is_empty() {
+        faults.push("names a file without callers; unset it to go without".to_owned());
+    }
+    let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
+    let mut callers = Vec::new();
+    for (index, entry) in file.callers.into_iter().enumerate() {
+        let (caller, mut of_caller) = check_entry(&entry);
+        if !names.insert(caller.name.clone()) {
+            of_caller.push("has the name of another caller".to_owned());
+        }
+        if caller.token_sha256.iter().any(|hash| !hashes.insert(*hash)) {
+            of_caller.push("has a token_sha256 that occurs twice".to_owned());
+        }
+        if caller.permissions.is_empty() {
+            report.warn(format!(
+                "{NAME}: {} has no permission",
+                label(&entry.name, index)
+            ));
+        }
+        faults.extend(
+            of_caller
+                .into_iter()
+                .map(|fault| format!("{} {fault}", label(&entry.name, index))),
+        );
+        callers.push(caller);
+    }
+    for fault in faults {
+        report.mistake(NAME, fault);
+    }
+    callers
+}
+
+/// How a caller is called in a mistake; a malformed name could be anything, even a token.
+fn label(name: &str, index: usize) -> String {
+    if is_name(name) {
+        format!("caller {name}")
+    } else {
+        format!("caller {}", index + 1)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && !name.starts_with(TOKEN_PREFIX)
+}
+
+fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
+    let mut faults = unknown_keys(&entry.unknown);
+    if !is_name(&entry.name) {
+        faults.push(format!(
+            "has no name of 1 to {MAX_NAME} letters, digits, dots, dashes and underscores"
+        ));
+    }
+    if entry.name == OPEN {
+        faults.push("has a name that is taken for a service without callers".to_owned());
+    }
+    match entry.token_sha256.len() {
+        0 => faults.push(
+            "has no credential: give it a token_sha256 (countersign caller new-token)".to_owned(),
+        ),
+        1..=MAX_TOKENS => {}
+        _ => faults.push(format!("has more than {MAX_TOKENS} token_sha256")),
+    }
+    if entry
+        .audiences
+        .iter()
+        .any(|audience| audience.trim().is_empty())
+    {
+        faults.push("has an empty audience".to_owned());
+    }
+    let token_sha256 = collect(&entry.token_sha256, &mut faults, hash);
+    let permissions = collect(&entry.permissions, &mut faults, permissions)
+        .into_iter()
+        .flatten()
+        .collect();
+    (
+        Caller {
+            name: entry.name.clone(),
+            token_sha256,
+            permissions,
+            audiences: entry.audiences.clone(),
+        },
+        faults,
+    )
+}
+
+fn collect<T>(
+    texts: &[String],
+    faults: &mut Vec<String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let mut values = Vec::new();
+    for text in texts {
+        match parse(text) {
+            Ok(value) => values.push(value),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    values
+}
+
+fn hash(text: &str) -> Result<[u8; 32], String> {
+    if text.starts_with(TOKEN_PREFIX) {
+        return Err(
+            "has a token itself in token_sha256; put its SHA-256 there and make a new token"
+                .to_owned(),
+        );
+    }
+    let mut hash = [0; 32];
+    let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) if lower => Ok(hash),
+        _ => Err("has a token_sha256 that is not 64 lower-case hexadecimal digits".to_owned()),
+    }
+}
+
+fn permissions(text: &str) -> Result<Vec<Permission>, String> {
+    Permission::covered_by(text)
+        .ok_or_else(|| format!("has the unknown permission {}", shown(text)))
+}
+
+fn unknown_keys(keys: &Unknown) -> Vec<String> {
+    keys.keys()
+        .map(|key| format!("has the unknown key {}; the shape is {SHAPE}", shown(key)))
+        .collect()
+}
+
+/// A misspelt word of the file's own vocabulary, but nothing that could be a secret in the wrong place.
+fn shown(word: &str) -> &str {
+    let plain = word.len() <= MAX_NAME
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b"._*".contains(&b));
+    if plain { word } else { "(not shown)" }
+}
+
+#[cfg(test)]
+mod tests;

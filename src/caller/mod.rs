@@ -1,0 +1,13 @@
+//! Who calls: the callers' file, credentials and permissions. Default deny.
+
+mod context;
+mod credential;
+mod file;
+mod gate;
+mod permission;
+
+pub use context::CallerContext;
+pub use credential::new_token;
+pub use file::{Caller, Callers};
+pub use gate::Gate;
+pub use permission::{Permission, Permissions};

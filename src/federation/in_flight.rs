@@ -1,0 +1,102 @@
+//! Renewals under way: work that is done once, however many ask for it at a time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::model::provider_tokens::TokensKey;
+use crate::tasks::Tasks;
+use crate::template::vocabulary::Status;
+
+/// How a renewal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// There is a newer version now.
+    Renewed,
+    /// There will not be one.
+    Impossible(Status),
+    /// The provider or the store did not answer; it may be tried again.
+    Unavailable,
+}
+
+/// The row and the version that a renewal starts from. Another version is another renewal: who has seen a newer version must not
+/// be told that it is on its way.
+pub(super) type Start = (TokensKey, i64);
+
+type Results<K, T> = HashMap<K, watch::Receiver<Option<T>>>;
+
+/// The work under way in this process, by what it is for. Clones share everything.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight<K, T> {
+    results: Arc<Mutex<Results<K, T>>>,
+    tasks: Tasks,
+}
+
+/// Takes work off the list however its task ends.
+struct InFlightGuard<K: Eq + Hash, T> {
+    results: Arc<Mutex<Results<K, T>>>,
+    key: K,
+}
+
+impl<K, T> InFlight<K, T>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    T: Copy + Send + Sync + 'static,
+{
+    pub(super) fn new(tasks: Tasks) -> Self {
+        Self {
+            results: Arc::default(),
+            tasks,
+        }
+    }
+
+    /// The result of the work for `key`, begun now if it is not under way. The work runs in a task that neither a cancelled call
+    /// nor a stop ends; `None` if it panicked.
+    pub(super) async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut result = self.join(key, work);
+        result
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|result| *result)
+    }
+
+    fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> watch::Receiver<Option<T>>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut results = lock(&self.results);
+        if let Some(result) = results.get(&key) {
+            return result.clone();
+        }
+        let (announce, result) = watch::channel(None);
+        results.insert(key.clone(), result.clone());
+        let guard = InFlightGuard {
+            results: Arc::clone(&self.results),
+            key,
+        };
+        let work = work();
+        self.tasks.spawn(async move {
+            let done = work.await;
+            // Off the list before the result is known: who asks after that wants newer work.
+            drop(guard);
+            announce.send_replace(Some(done));
+        });
+        result
+    }
+}
+
+impl<K: Eq + Hash, T> Drop for InFlightGuard<K, T> {
+    fn drop(&mut self) {
+        lock(&self.results).remove(&self.key);
+    }
+}
+
+fn lock<K, T>(results: &Mutex<Results<K, T>>) -> MutexGuard<'_, Results<K, T>> {
+    results.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,3 @@
+//! What follows the store's changes.
+
+pub mod cache;

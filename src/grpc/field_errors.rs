@@ -1,0 +1,52 @@
+//! All mistakes of a request, so that one answer names them all.
+
+use crate::error::{Error, FieldError, Result};
+
+/// Collects what is wrong with the fields of a request.
+#[derive(Debug, Default)]
+pub(super) struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// The error of one field.
+    pub(super) fn one(field: &str, description: &str) -> Error {
+        let mut errors = Self::default();
+        errors.add(field, description);
+        errors.into_error()
+    }
+
+    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push(FieldError {
+            field: field.into(),
+            description: description.into(),
+        });
+    }
+
+    /// The value, or `None` and a note of what is wrong with it.
+    pub(super) fn check<T>(
+        &mut self,
+        field: &str,
+        result: Result<T, impl Into<String>>,
+    ) -> Option<T> {
+        result
+            .map_err(|description| self.add(field, description))
+            .ok()
+    }
+
+    /// What is made of the fields, if nothing is wrong with any of them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with all of them.
+    pub(super) fn build<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T> {
+        if self.0.is_empty()
+            && let Some(made) = make()
+        {
+            return Ok(made);
+        }
+        Err(self.into_error())
+    }
+
+    /// The error that names them all.
+    pub(super) fn into_error(self) -> Error {
+        Error::Invalid(self.0)
+    }
+}

@@ -1,0 +1,61 @@
+//! Identities at providers, and sign-ins there from the beginning to the commit.
+
+use super::account::{Profile, User};
+use super::provider_tokens::NewTokens;
+use super::session::{Session, UserBan};
+use crate::clock::Timestamp;
+use crate::id::{IdentityId, UserId};
+
+/// An account at a provider and the user that it belongs to.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub id: IdentityId,
+    pub user_id: UserId,
+}
+
+/// An identity to be made together with its user.
+#[derive(Debug)]
+pub struct NewIdentity {
+    pub id: IdentityId,
+    pub issuer: String,
+    pub subject: String,
+}
+
+/// A sign-in that was begun.
+#[derive(Debug)]
+pub struct FederatedLogin {
+    /// SHA-256 of `state`.
+    pub state_hash: Vec<u8>,
+    /// SHA-256 of the binding token.
+    pub binding_hash: Vec<u8>,
+    pub provider: String,
+    pub caller: String,
+    /// Nonce and code verifier, sealed.
+    pub secrets: Vec<u8>,
+    pub return_to: String,
+    pub expire_time: Timestamp,
+}
+
+/// A sign-in that the provider has confirmed, ready to be committed.
+#[derive(Debug)]
+pub struct ConfirmedLogin {
+    /// What the provider says of the user.
+    pub profile: Profile,
+    /// If the identity is new and new accounts are accepted; then its user is made too.
+    pub new_identity: Option<NewIdentity>,
+    pub session: Session,
+    pub tokens: NewTokens,
+}
+
+/// What became of a confirmed sign-in.
+#[derive(Debug)]
+pub enum Committed {
+    /// The session is open.
+    SignedIn(Box<User>),
+    /// Another account holds the e-mail address.
+    EmailInUse,
+    /// The user is banned.
+    Banned(UserBan),
+    /// The identity was made, or its user was deleted, after it was looked up: look it up again.
+    Changed,
+}

@@ -1,0 +1,121 @@
+//! Sessions.
+
+use super::account::User;
+use super::page::{Cursor, Positioned};
+use crate::clock::Timestamp;
+use crate::id::{SessionId, UserId};
+
+/// The end user's device, as far as the calling backend told; empty text means that it did not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    pub ip_address: String,
+    pub user_agent: String,
+    pub device_name: String,
+}
+
+/// A session. Its generation says which refresh token is current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    /// The calling backend; only it can refresh the session.
+    pub caller: String,
+    /// `local`, `caller` or a provider's id.
+    pub provider: String,
+    /// How the user authenticated: RFC 8176 names, separated by spaces.
+    pub amr: String,
+    /// Random bytes that refresh tokens are derived with.
+    pub salt: Vec<u8>,
+    /// 1 when the session opens, and one more with each refresh.
+    pub generation: i64,
+    pub ip_address: String,
+    pub user_agent: String,
+    pub device_name: String,
+    /// The caller's name for the request that opened it.
+    pub request_id: Option<String>,
+    pub auth_time: Timestamp,
+    pub create_time: Timestamp,
+    /// When it was refreshed last.
+    pub refresh_time: Timestamp,
+    pub expire_time: Timestamp,
+    pub revoke_time: Option<Timestamp>,
+}
+
+/// A session with its user and whether the user is banned.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    pub session: Session,
+    pub user: User,
+    pub ban: Option<UserBan>,
+}
+
+/// The ban of a user that lasts longest of those in force when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserBan {
+    /// `None` for a ban until lifted.
+    pub until: Option<Timestamp>,
+}
+
+/// What became of a session to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    Opened,
+    /// Its request id has opened one before.
+    Repeated,
+    /// Its user is banned.
+    Banned(UserBan),
+}
+
+/// What to do with a session whose refresh token was presented.
+#[derive(Debug)]
+pub enum Refresh<T> {
+    /// Move it to the next generation and keep what is known of the device.
+    Rotate(Device),
+    /// Leave it as it is.
+    Leave(T),
+}
+
+/// What became of a session whose refresh token was presented.
+#[derive(Debug)]
+pub enum Refreshed<T> {
+    /// It was at the generation that the state has, and is at the next one now.
+    Rotated(SessionState),
+    /// It was left as it is.
+    Left(SessionState, T),
+    /// Somebody else moved or ended it after it was read: read it again.
+    Lost,
+}
+
+impl Session {
+    /// What is known of the end user's device.
+    pub fn device(&self) -> Device {
+        Device {
+            ip_address: self.ip_address.clone(),
+            user_agent: self.user_agent.clone(),
+            device_name: self.device_name.clone(),
+        }
+    }
+}
+
+impl SessionState {
+    /// The user's ban, if it is still in force.
+    pub fn ban_in_force(&self, now: Timestamp) -> Option<UserBan> {
+        self.ban.filter(|ban| ban.in_force(now))
+    }
+}
+
+impl UserBan {
+    /// Whether it is still in force.
+    pub fn in_force(self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Positioned for Session {
+    fn cursor(&self) -> Cursor {
+        Cursor {
+            time: self.create_time,
+            id: self.id.to_string(),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The OpenID relying party: authorization code flow with PKCE (OpenID Connect Core section 3.1, RFC 9700), and refresh.
+
+mod discovery;
+mod presets;
+mod userinfo;
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
+use openidconnect::core::CoreJsonWebKey;
+use serde_json::Value;
+use url::Url;
+
+use super::authorization::Authorization;
+use super::cached::Cached;
+use super::grant::{self, Grant, Owner, RefreshError};
+use super::token_endpoint::{Answer, OauthClient, Registration};
+use super::{fetch, profile, token_endpoint};
+use crate::clock::{Clock, Timestamp};
+use crate::config::providers::OpenIdProvider;
+use crate::error::{Error, Result};
+use crate::http;
+use crate::jose;
+use crate::secret::{ExposeSecret as _, SecretString, random_token};
+use discovery::Metadata;
+use verify::{Expected, NonceRule};
+
+pub use verify::VerifiedClaims;
+
+const METADATA_FRESH: Duration = Duration::from_hours(1);
+/// A key that the provider withdraws is used no longer than this while the provider answers.
+const KEYS_FRESH: Duration = Duration::from_mins(10);
+const PAUSE: Duration = Duration::from_secs(30);
+/// LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
+const MAX_LOGOUT_URL: usize = 2000;
+
+/// One OpenID provider. Nothing is asked of it before it is needed, so that it may be down when the service starts.
+pub struct OpenIdClient {
+    config: OpenIdProvider,
+    issuer: Url,
+    http: http::Client,
+    metadata: Cached<Metadata>,
+    keys: Cached<Vec<CoreJsonWebKey>>,
+}
+
+impl OpenIdClient {
+    /// A client of the configured provider.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the configured issuer is no URL or TLS cannot be set up.
+    pub fn new(config: OpenIdProvider, clock: &Clock) -> Result<Self> {
+        let issuer = Url::parse(&config.issuer).map_err(Error::internal)?;
+        let http = http::Client::for_issuer(&issuer).map_err(Error::internal)?;
+        let metadata = Cached::new(clock.clone(), METADATA_FRESH, PAUSE);
+        let keys = Cached::new(clock.clone(), KEYS_FRESH, PAUSE);
+        Ok(Self {
+            config,
+            issuer,
+            http,
+            metadata,
+            keys,
+        })
+    }
+
+    /// The provider's configuration.
+    #[must_use]
+    pub fn config(&self) -> &OpenIdProvider {
+        &self.config
+    }
+
+    /// Whether a used refresh token may be dead, as it is not at providers that are known to keep theirs.
+    #[must_use]
+    pub fn rotates(&self) -> bool {
+        presets::of(&self.issuer).rotates
+    }
+
+    /// The issuer's exact text as the provider writes it: the first half of an identity.
+    ///
+    /// # Errors
+    /// [`Error::ProviderUnavailable`].
+    pub async fn issuer(&self) -> Result<String> {
+        Ok(self.metadata().await?.issuer.clone())
+    }
+
+    /// Begins a login.
+    ///
+    /// # Errors
+    /// [`Error::ProviderUnavailable`].
+    pub async fn authorization(&self) -> Result<Authorization> {
+        let (_, client) = self.ready().await?;
+        let (state, nonce, verifier) = (random_token(), random_token(), random_token());
+        let challenge =
+            PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.clone()));
+        let mut request = client
+            .authorize_url(|| CsrfToken::new(state.clone()))
+            .set_pkce_challenge(challenge)
+            .add_scopes(self.scopes().into_iter().map(Scope::new))
+            .add_extra_param("nonce", &nonce);
+        for (name, value) in presets::of(&self.issuer).params {
+            request = request.add_extra_param(*name, *value);
+        }
+        if let Some(audience) = &self.config.audience {
+            request = request.add_extra_param("audience", audience);
+        }
+        let (url, _) = request.url();
+        Ok(Authorization {
+            url: url.into(),
+            state,
+            nonce,
+            code_verifier: verifier.into(),
+        })
+    }
+
+    /// Checks the callback's `iss`, of successes and errors alike, before anything else is done with it (RFC 9207 section 2.4).
+    ///
+    /// # Errors
+    /// [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    pub async fn check_callback_iss(&self, iss: Option<&str>) -> Result<()> {
+        let metadata = self.metadata().await?;
+        match iss {
+            Some(iss) if iss == metadata.issuer => Ok(()),
+            None if !metadata.iss_parameter => Ok(()),
+            Some(_) => Err(Error::IdTokenInvalid(
+                "the callback's iss is another issuer",
+            )),
+            None => Err(Error::IdTokenInvalid(
+                "the callback has no iss, which the provider always sends",
+            )),
+        }
+    }
+
+    /// Exchanges the callback's code for tokens and verifies who signed in.
+    ///
+    /// # Errors
+    /// [`Error::ProviderRefused`], [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    pub async fn exchange(
+        &self,
+        code: &str,
+        code_verifier: &SecretString,
+        nonce: &str,
+        now: Timestamp,
+    ) -> Result<(Grant, VerifiedClaims)> {
+        let (metadata, client) = self.ready().await?;
+        let answer = token_endpoint::exchange(&self.http, &client, code, code_verifier)
+            .await
+            .map_err(grant::login_error)?;
+        let id_token = answer
+            .id_token
+            .as_ref()
+            .ok_or(Error::IdTokenInvalid("the provider sent no ID token"))?;
+        let expected = self.expected(&metadata, &answer, NonceRule::Required(nonce), None);
+        let mut claims = self.verify(id_token, &metadata, &expected, now).await?;
+        if profile::lacks_email(claims.members(), &self.config) {
+            self.add_userinfo(&mut claims, &metadata, &answer.access_token)
+                .await;
+        }
+        let expire_time = claims.expire_time();
+        let mut grant = Grant::new(&self.config.id, answer, Some(expire_time), now);
+        // A scope that is not stated is the one asked for (RFC 6749 section 5.1).
+        grant.scopes.get_or_insert_with(|| self.scopes());
+        Ok((grant, claims))
+    }
+
+    /// Renews a user's tokens. The claims are those of a new ID token, where one came and could be verified.
+    ///
+    /// # Errors
+    /// [`RefreshError`], which says whether the refresh token can still be used.
+    pub async fn refresh(
+        &self,
+        refresh_token: &SecretString,
+        owner: &Owner<'_>,
+        now: Timestamp,
+    ) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
+        let (metadata, client) = self
+            .ready()
+            .await
+            .map_err(|error| RefreshError::Transient(error.into()))?;
+        if metadata.issuer != owner.issuer {
+            return Err(RefreshError::Transient(
+                "the provider's issuer is no longer the identity's".into(),
+            ));
+        }
+        let answer = token_endpoint::refresh(&self.http, &client, refresh_token).await;
+        let mut answer = answer.map_err(|failure| RefreshError::of(failure, self.rotates()))?;
+        let claims = match &answer.id_token {
+            Some(id_token) => {
+                let expected = self.expected(
+                    &metadata,
+                    &answer,
+                    NonceRule::IfPresent(owner.nonce),
+                    Some(owner.subject),
+                );
+                self.verify_refreshed(id_token, &metadata, &expected, now)
+                    .await?
+            }
+            None => None,
+        };
+        if claims.is_none() {
+            answer.id_token = None;
+        }
+        let expire_time = claims.as_ref().map(VerifiedClaims::expire_time);
+        Ok((
+            Grant::new(&self.config.id, answer, expire_time, now),
+            claims,
+        ))
+    }
+
+    /// Where to end the user's session at the provider, if that is configured and the provider has such a place
+    /// (OpenID Connect RP-Initiated Logout section 2).
+    pub async fn end_session_url(&self, id_token_hint: Option<&SecretString>) -> Option<String> {
+        if !self.config.use_end_session_endpoint {
+            return None;
+        }
+        let mut url = self.metadata().await.ok()?.end_session_endpoint.clone()?;
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.config.client_id);
+        let bare: String = url.clone().into();
+        if let Some(hint) = id_token_hint {
+            url.query_pairs_mut()
+                .append_pair("id_token_hint", hint.expose_secret());
+        }
+        // Browsers and servers cut longer ones; the provider then asks the user instead.
+        Some(if url.as_str().len() <= MAX_LOGOUT_URL {
+            url.into()
+        } else {
+            bare
+        })
+    }
+
+    /// Sign-in goes on without userinfo where it cannot be used.
+    async fn add_userinfo(
+        &self,
+        claims: &mut VerifiedClaims,
+        metadata: &Metadata,
+        access_token: &SecretString,
+    ) {
+        let Some(url) = &metadata.userinfo_endpoint else {
+            return;
+        };
+        match userinfo::ask(&self.http, url, access_token, claims.subject()).await {
+            Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config),
+            Err(error) => {
+                tracing::warn!(provider = self.config.id, %error, "userinfo is discarded");
+            }
+        }
+    }
+
+    async fn ready(&self) -> Result<(Arc<Metadata>, OauthClient)> {
+        let metadata = self.metadata().await?;
+        let client = token_endpoint::client(&Registration {
+            client_id: &self.config.client_id,
+            client_secret: self.config.client_secret.as_ref(),
+            auth_method: self.config.auth_method,
+            redirect_uri: &self.config.redirect_uri,
+            authorization_endpoint: &metadata.authorization_endpoint,
+            token_endpoint: &metadata.token_endpoint,
+        })?;
+        Ok((metadata, client))
+    }
+
+    async fn metadata(&self) -> Result<Arc<Metadata>> {
+        self.metadata
+            .get(discovery::discover(&self.http, &self.config.issuer))
+            .await
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let extra = presets::of(&self.issuer)
+            .scope
+            .filter(|extra| !self.config.scopes.iter().any(|scope| scope == extra));
+        self.config
+            .scopes
+            .iter()
+            .cloned()
+            .chain(extra.map(str::to_owned))
+            .collect()
+    }
+
+    fn expected<'a>(
+        &'a self,
+        metadata: &'a Metadata,
+        answer: &'a Answer,
+        nonce: NonceRule<'a>,
+        subject: Option<&'a str>,
+    ) -> Expected<'a> {
+        Expected {
+            issuer: &metadata.issuer,
+            client_id: &self.config.client_id,
+            algorithms: &self.config.algorithms,
+            tolerance: self.config.clock_tolerance,
+            access_token: answer.access_token.expose_secret(),
+            nonce,
+            subject,
+        }
+    }
+
+    /// A token that names an unknown key gets one look at newer keys, where the provider may be asked.
+    async fn verify(
+        &self,
+        id_token: &SecretString,
+        metadata: &Metadata,
+        expected: &Expected<'_>,
+        now: Timestamp,
+    ) -> Result<VerifiedClaims> {
+        let keys = self.keys.get(self.fetch_keys(metadata)).await?;
+        let verified = match verify::verify(id_token.expose_secret(), &keys, expected, now) {
+            Err(verify::Rejected::KeyUnknown) => {
+                let newer = self
+                    .keys
+                    .renew(Some(&keys), self.fetch_keys(metadata))
+                    .await?;
+                verify::verify(id_token.expose_secret(), &newer, expected, now)
+            }
+            verified => verified,
+        };
+        verified.map_err(|rejected| match rejected {
+            verify::Rejected::KeyUnknown => Error::IdTokenInvalid("no key of the provider fits it"),
+            verify::Rejected::Invalid(why) => Error::IdTokenInvalid(why),
+        })
+    }
+
+    /// The new tokens must not be lost because the provider's keys cannot be had: such an ID token is dropped, as if none had come.
+    async fn verify_refreshed(
+        &self,
+        id_token: &SecretString,
+        metadata: &Metadata,
+        expected: &Expected<'_>,
+        now: Timestamp,
+    ) -> Result<Option<VerifiedClaims>, RefreshError> {
+        match self.verify(id_token, metadata, expected, now).await {
+            Ok(claims) => Ok(Some(claims)),
+            Err(Error::IdTokenInvalid(why)) => Err(RefreshError::Invalid(why)),
+            Err(error) => {
+                tracing::warn!(provider = self.config.id, %error, "a refreshed ID token could not be verified and is dropped");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn fetch_keys(&self, metadata: &Metadata) -> Result<Vec<CoreJsonWebKey>> {
+        let body = fetch::json(&self.http, &metadata.jwks_uri, None)
+            .await
+            .map_err(Error::ProviderUnavailable)?;
+        let keys = jose::provider_keys(&body)
+            .ok_or_else(|| Error::ProviderUnavailable("what should be a key set is none".into()))?;
+        Ok(keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())
+            .collect())
+    }
+}
+
+impl fmt::Debug for OpenIdClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenIdClient")
+            .field("provider", &self.config.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,65 @@
+//! The userinfo endpoint (OpenID Connect Core section 5.3).
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::super::fetch;
+use super::verify::VerifiedClaims;
+use crate::config::providers::OpenIdProvider;
+use crate::error::Cause;
+use crate::http::Client;
+use crate::jose;
+use crate::secret::SecretString;
+
+/// What userinfo may add, beside the claims that configuration names.
+const USERINFO_CLAIMS: [&str; 7] = [
+    "email",
+    "email_verified",
+    "name",
+    "given_name",
+    "family_name",
+    "preferred_username",
+    "picture",
+];
+
+/// The claims of the user `subject`; an answer about anybody else is discarded whole (section 5.3.2).
+pub(super) async fn ask(
+    http: &Client,
+    url: &Url,
+    access_token: &SecretString,
+    subject: &str,
+) -> Result<Map<String, Value>, Cause> {
+    let body = fetch::json(http, url, Some(access_token)).await?;
+    let userinfo = jose::object(&body).ok_or("it is not an object without repeated members")?;
+    if userinfo.get("sub").is_none_or(|sub| sub != subject) {
+        return Err("it is not of the user who signed in".into());
+    }
+    Ok(userinfo)
+}
+
+/// Adds the claims of the profile that the ID token, which has no address, lacks.
+pub(super) fn fill_gaps(
+    claims: &mut VerifiedClaims,
+    mut userinfo: Map<String, Value>,
+    provider: &OpenIdProvider,
+) {
+    let members = claims.members_mut();
+    // What the ID token says about an address that it does not have must not vouch for userinfo's.
+    members.remove("email_verified");
+    let configured = [
+        &provider.email_claim,
+        &provider.name_claim,
+        &provider.username_claim,
+    ];
+    for name in USERINFO_CLAIMS
+        .into_iter()
+        .chain(configured.into_iter().flatten().map(String::as_str))
+    {
+        let is_missing = members
+            .get(name)
+            .is_none_or(|value| value.is_null() || value == "");
+        if let Some(value) = userinfo.remove(name).filter(|_| is_missing) {
+            members.insert(name.to_owned(), value);
+        }
+    }
+}

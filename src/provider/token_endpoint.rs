@@ -1,0 +1,262 @@
+//! The token endpoint (RFC 6749 section 3.2), with the answers of real providers made regular before the crate reads them.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
+use oauth2::{
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::fetch::is_json;
+use super::normalize::normalize;
+use crate::config::providers::ClientAuth;
+use crate::error::{Cause, Error, Result};
+use crate::http::{self as outbound, Client, Request, Response};
+use crate::jose;
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// The crate's client with the provider's endpoints.
+pub(super) type OauthClient = oauth2::Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdTokenText, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// The ID token as it came; it is parsed by nobody before `verify`.
+#[derive(Deserialize, Serialize)]
+pub(super) struct IdTokenText {
+    id_token: Option<String>,
+}
+
+impl ExtraTokenFields for IdTokenText {}
+
+impl fmt::Debug for IdTokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdTokenText").finish_non_exhaustive()
+    }
+}
+
+/// What a token request brought.
+pub(super) struct Answer {
+    pub(super) access_token: SecretString,
+    pub(super) expires_in: Option<Duration>,
+    pub(super) refresh_token: Option<SecretString>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) id_token: Option<SecretString>,
+}
+
+/// Why a token request brought nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The provider's answer is no, with this error code (RFC 6749 section 5.2).
+    Refused(String),
+    /// The request surely had no effect.
+    NotNow(Cause),
+    /// The request may have had its effect.
+    InDoubt(Cause),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error(transparent)]
+    Http(#[from] outbound::Error),
+    #[error("the token endpoint's status is {0}")]
+    Status(u16),
+    #[error("the token endpoint's answer cannot be used: {0}")]
+    Malformed(&'static str),
+}
+
+/// What a provider knows us by, and where it is asked.
+pub(super) struct Registration<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) client_secret: Option<&'a SecretString>,
+    pub(super) auth_method: ClientAuth,
+    pub(super) redirect_uri: &'a str,
+    pub(super) authorization_endpoint: &'a Url,
+    pub(super) token_endpoint: &'a Url,
+}
+
+/// The crate's client for a provider.
+pub(super) fn client(registration: &Registration<'_>) -> Result<OauthClient> {
+    let auth_type = match registration.auth_method {
+        ClientAuth::Basic => AuthType::BasicAuth,
+        ClientAuth::Post | ClientAuth::None => AuthType::RequestBody,
+    };
+    let client_id = ClientId::new(registration.client_id.to_owned());
+    let mut client = oauth2::Client::new(client_id).set_auth_type(auth_type);
+    if let Some(secret) = registration
+        .client_secret
+        .filter(|_| registration.auth_method != ClientAuth::None)
+    {
+        client = client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
+    }
+    let redirect_uri = RedirectUrl::new(registration.redirect_uri.to_owned());
+    Ok(client
+        .set_redirect_uri(redirect_uri.map_err(Error::internal)?)
+        .set_auth_uri(AuthUrl::from_url(
+            registration.authorization_endpoint.clone(),
+        ))
+        .set_token_uri(TokenUrl::from_url(registration.token_endpoint.clone())))
+}
+
+/// Exchanges an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
+pub(super) async fn exchange(
+    http: &Client,
+    client: &OauthClient,
+    code: &str,
+    verifier: &SecretString,
+) -> Result<Answer, Failure> {
+    let request = client
+        .exchange_code(AuthorizationCode::new(code.to_owned()))
+        .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
+    answer(request.request_async(&Outbound(http)).await)
+}
+
+/// Uses a refresh token (RFC 6749 section 6).
+pub(super) async fn refresh(
+    http: &Client,
+    client: &OauthClient,
+    token: &SecretString,
+) -> Result<Answer, Failure> {
+    let token = RefreshToken::new(token.expose_secret().to_owned());
+    answer(
+        client
+            .exchange_refresh_token(&token)
+            .request_async(&Outbound(http))
+            .await,
+    )
+}
+
+type CrateAnswer = Result<
+    StandardTokenResponse<IdTokenText, BasicTokenType>,
+    RequestTokenError<CallError, BasicErrorResponse>,
+>;
+
+fn answer(answer: CrateAnswer) -> Result<Answer, Failure> {
+    let answer = answer.map_err(failure)?;
+    let secret = |text: &str| SecretString::from(text);
+    Ok(Answer {
+        access_token: secret(answer.access_token().secret()),
+        expires_in: answer.expires_in(),
+        refresh_token: answer.refresh_token().map(|token| secret(token.secret())),
+        scopes: answer
+            .scopes()
+            .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect()),
+        id_token: answer.extra_fields().id_token.as_deref().map(secret),
+    })
+}
+
+/// The crate's parse errors hold the answer, and with it tokens: they are not passed on.
+fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> Failure {
+    match error {
+        RequestTokenError::ServerResponse(error) => {
+            Failure::Refused(error_code(error.error().as_ref()))
+        }
+        RequestTokenError::Request(CallError::Http(error)) if !error.is_unsent() => {
+            Failure::InDoubt(error.into())
+        }
+        RequestTokenError::Request(error @ CallError::Malformed(_)) => {
+            Failure::InDoubt(error.into())
+        }
+        RequestTokenError::Request(error) => Failure::NotNow(error.into()),
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            Failure::InDoubt("the token endpoint's answer cannot be read".into())
+        }
+    }
+}
+
+/// The provider's text, as far as it is a code.
+fn error_code(code: &str) -> String {
+    let shaped = (1..=64).contains(&code.len())
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    if shaped {
+        code.to_owned()
+    } else {
+        "unknown_error".to_owned()
+    }
+}
+
+/// Our client as the crate wants it; a type of its own, because futures over a closure here are not provably `Send`.
+struct Outbound<'a>(&'a Client);
+
+impl<'c> AsyncHttpClient<'c> for Outbound<'_> {
+    type Error = CallError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send + 'c>>;
+
+    fn call(&'c self, request: Request) -> Self::Future {
+        Box::pin(call(self.0, request))
+    }
+}
+
+async fn call(http: &Client, request: Request) -> Result<Response, CallError> {
+    let mut response = http.send(request).await?;
+    let status = response.status();
+    let members = if is_json(&response) {
+        jose::object(response.body())
+    } else {
+        None
+    };
+    match members {
+        // Some providers send errors with status 200.
+        Some(members) if is_error(&members) && is_final(status) => {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        Some(members) if status == StatusCode::OK => {
+            response.headers_mut().remove(CONTENT_TYPE);
+            *response.body_mut() = normalize(members)
+                .map_err(CallError::Malformed)?
+                .to_string()
+                .into_bytes();
+        }
+        _ if status.is_success() => {
+            return Err(CallError::Malformed(
+                "it is not a JSON object without repeated members",
+            ));
+        }
+        _ => return Err(CallError::Status(status.as_u16())),
+    }
+    Ok(response)
+}
+
+fn is_error(members: &Map<String, Value>) -> bool {
+    members.get("error").is_some_and(Value::is_string)
+}
+
+/// Whether an error with this status is the provider's word on the request, rather than on its own state.
+fn is_final(status: StatusCode) -> bool {
+    status == StatusCode::OK
+        || (status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_code_is_passed_on_and_other_text_is_not() {
+        assert_eq!(error_code("invalid_grant"), "invalid_grant");
+        assert_eq!(error_code("<script>"), "unknown_error");
+        assert_eq!(error_code(""), "unknown_error");
+    }
+}

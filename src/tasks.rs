@@ -1,0 +1,144 @@
+//! One lifecycle for everything that has to end in order.
+//!
+//! A stop has three steps: [`Tasks::stop`] tells streams and background tasks, which end at once; the server drains the calls
+//! in flight; [`Tasks::finished`] waits for the work that outlives its call, such as commits and renewals of provider tokens.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+
+/// The pause before a background task that panicked is started again; it doubles with each panic in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// The tasks of the service. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    clock: Clock,
+    stopping: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// No tasks yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            stopping: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    /// Runs work to its end, even if whoever waits for it is cancelled; a stop waits for it.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tracker.spawn(work)
+    }
+
+    /// Runs a background task until the stop. If it panics, it is started again after a pause.
+    pub fn keep<F>(&self, name: &'static str, task: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let tasks = self.clone();
+        self.tracker.spawn(async move {
+            let stopped = tasks.stopping();
+            tokio::select! {
+                () = stopped => {}
+                () = tasks.restarting(name, task) => {}
+            }
+        });
+    }
+
+    async fn restarting<F: Future<Output = ()>>(&self, name: &'static str, task: impl Fn() -> F) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let started = self.clock.elapsed();
+            // A panic's text may quote a user's, so only the place is logged, by the panic hook.
+            if AssertUnwindSafe(task()).catch_unwind().await.is_ok() {
+                return;
+            }
+            if self.clock.elapsed().saturating_sub(started) > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tracing::error!(
+                task = name,
+                ?pause,
+                "a background task panicked and is started again"
+            );
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Ready once the service is told to stop.
+    pub fn stopping(&self) -> WaitForCancellationFutureOwned {
+        self.stopping.clone().cancelled_owned()
+    }
+
+    /// Tells everything that waits for [`Tasks::stopping`].
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Ready once no task runs. Tasks that others begin meanwhile are waited for too.
+    pub async fn finished(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn tasks() -> Tasks {
+        Tasks::new(Clock::manual(Timestamp::from_secs(1_800_000_000)))
+    }
+
+    #[tokio::test]
+    async fn a_background_task_that_panics_is_started_again_and_ends_with_the_stop() {
+        let (tasks, starts) = (tasks(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&starts);
+        tasks.keep("test", move || {
+            let start = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(start >= 2, "the first two fail");
+                std::future::pending().await
+            }
+        });
+        while starts.load(Ordering::SeqCst) < 3 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        tasks.stop();
+        tasks.finished().await;
+    }
+
+    #[tokio::test]
+    async fn work_that_others_begin_is_waited_for() {
+        let (tasks, done) = (tasks(), Arc::new(AtomicUsize::new(0)));
+        let (inner, counted) = (tasks.clone(), Arc::clone(&done));
+        tasks.spawn(async move {
+            inner.spawn(async move {
+                tokio::task::yield_now().await;
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+        });
+        tasks.finished().await;
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+}

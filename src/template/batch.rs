@@ -1,0 +1,330 @@
+//! A batch: the templates of one call, what they may hold, and what must be fetched for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::header::check_name as check_header_name;
+use super::parser::Template;
+use super::sink::check_env_name;
+use super::vocabulary::{OpenIdField, Placeholder, Sink, Status, UserField};
+
+/// The most entries of one call.
+pub const MAX_ENTRIES: usize = 1_000;
+/// The most text of one call, names and templates together, in bytes.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+/// The most placeholders of one call, repeats included.
+pub const MAX_PLACEHOLDERS: usize = 10_000;
+/// The longest name of an entry, in bytes.
+pub const MAX_ENTRY_NAME_BYTES: usize = 1_024;
+
+/// Which placeholders an entry may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Full,
+    /// All but the user's tokens (`args`, and a URL unless its target says otherwise).
+    NoTokens,
+    /// `${NAME}` alone (`baseURL`, `apiKey`, `proxy`).
+    EnvOnly,
+}
+
+/// A template with its place.
+#[derive(Debug)]
+pub struct Entry {
+    name: String,
+    template: Template,
+    sink: Sink,
+    scope: Scope,
+}
+
+impl Entry {
+    /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not checked.
+    #[must_use]
+    pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
+        Self {
+            name,
+            template: Template::parse(template),
+            sink,
+            scope,
+        }
+    }
+
+    /// Makes an entry of `ResolvePlaceholders`, where a URL holds no token and the name is that of the
+    /// header or variable.
+    ///
+    /// # Errors
+    /// What is wrong with the name, as a sentence without the name.
+    pub fn inline(name: String, template: &str, sink: Sink) -> Result<Self, &'static str> {
+        check_entry_name(sink, &name)?;
+        let scope = if sink == Sink::Url {
+            Scope::NoTokens
+        } else {
+            Scope::Full
+        };
+        Ok(Self::new(name, template, sink, scope))
+    }
+
+    /// The path in the request.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn template(&self) -> &Template {
+        &self.template
+    }
+
+    pub(super) const fn sink(&self) -> Sink {
+        self.sink
+    }
+
+    pub(super) fn permit(&self, placeholder: &Placeholder, user_authored: bool) -> Permit {
+        match placeholder {
+            Placeholder::Reserved(_) => Permit::Refuse(Status::UnknownName),
+            Placeholder::Custom(_) if self.scope == Scope::EnvOnly => {
+                Permit::Literal(Status::UnknownName)
+            }
+            Placeholder::Custom(_) => Permit::Ask,
+            _ if user_authored && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
+            _ if user_authored => Permit::Literal(Status::NotAllowed),
+            Placeholder::Env(_) => Permit::Ask,
+            _ if self.scope == Scope::EnvOnly => Permit::Refuse(Status::NotAllowed),
+            _ if self.scope == Scope::NoTokens && placeholder.is_token() => {
+                Permit::Refuse(Status::NotAllowed)
+            }
+            _ => Permit::Ask,
+        }
+    }
+}
+
+/// What a placeholder may do where it stands.
+pub(super) enum Permit {
+    Ask,
+    /// It is text and stays.
+    Literal(Status),
+    /// It is unresolved whatever its value.
+    Refuse(Status),
+}
+
+/// Checks the name that an entry has in its sink.
+///
+/// # Errors
+/// What is wrong with the name, as a sentence without the name.
+pub fn check_entry_name(sink: Sink, name: &str) -> Result<(), &'static str> {
+    match sink {
+        Sink::Header => check_header_name(name),
+        Sink::Env => check_env_name(name),
+        Sink::Url | Sink::Text => Ok(()),
+    }
+}
+
+/// Why the templates of a call are too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitError {
+    /// More than 1,000 entries.
+    Entries,
+    /// More than 1 MiB of names and templates.
+    TemplateBytes,
+    /// More than 10,000 placeholders.
+    Placeholders,
+    /// A name of more than 1,024 bytes.
+    EntryName,
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Entries => "at most 1,000 entries in one call",
+            Self::TemplateBytes => "at most 1 MiB of names and templates in one call",
+            Self::Placeholders => "at most 10,000 placeholders in one call",
+            Self::EntryName => "an entry's name has at most 1,024 bytes",
+        })
+    }
+}
+
+impl std::error::Error for LimitError {}
+
+/// The entries of one call, within the limits.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// Takes the entries of one call.
+    ///
+    /// # Errors
+    /// The first limit that they exceed.
+    pub fn new(entries: Vec<Entry>) -> Result<Self, LimitError> {
+        let bytes: usize = entries
+            .iter()
+            .map(|e| e.name.len() + e.template.source_bytes())
+            .sum();
+        let placeholders: usize = entries
+            .iter()
+            .map(|e| e.template.placeholders().count())
+            .sum();
+        if entries.len() > MAX_ENTRIES {
+            Err(LimitError::Entries)
+        } else if bytes > MAX_TEMPLATE_BYTES {
+            Err(LimitError::TemplateBytes)
+        } else if placeholders > MAX_PLACEHOLDERS {
+            Err(LimitError::Placeholders)
+        } else if entries.iter().any(|e| e.name.len() > MAX_ENTRY_NAME_BYTES) {
+            Err(LimitError::EntryName)
+        } else {
+            Ok(Self { entries })
+        }
+    }
+
+    /// What the values must be able to answer; nothing for a placeholder that is refused or stays text.
+    #[must_use]
+    pub fn needs(&self, user_authored: bool) -> Needs {
+        let mut needs = Needs::default();
+        self.asked(user_authored)
+            .for_each(|placeholder| needs.add(placeholder));
+        needs
+    }
+
+    /// Whether a `${NAME}` must be answered.
+    #[must_use]
+    pub fn needs_env(&self, user_authored: bool) -> bool {
+        self.asked(user_authored)
+            .any(|placeholder| matches!(placeholder, Placeholder::Env(_)))
+    }
+
+    fn asked(&self, user_authored: bool) -> impl Iterator<Item = &Placeholder> {
+        let of_entry = move |entry: &Entry, placeholder: &Placeholder| {
+            matches!(entry.permit(placeholder, user_authored), Permit::Ask)
+        };
+        self.entries.iter().flat_map(move |entry| {
+            entry
+                .template
+                .placeholders()
+                .filter(move |placeholder| of_entry(entry, placeholder))
+        })
+    }
+}
+
+/// What the templates of a call ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The account's id at its provider.
+    pub subject: bool,
+    /// What is asked of each provider; `None` is the one that the request or the session means.
+    pub openid: BTreeMap<Option<String>, BTreeSet<OpenIdField>>,
+}
+
+impl Needs {
+    fn add(&mut self, placeholder: &Placeholder) {
+        match placeholder {
+            Placeholder::User(UserField::OpenIdId) => self.subject = true,
+            Placeholder::OpenId { field, provider } => {
+                self.openid
+                    .entry(provider.clone())
+                    .or_default()
+                    .insert(field.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(template: &str, scope: Scope) -> Entry {
+        Entry::new("e".to_owned(), template, Sink::Text, scope)
+    }
+
+    fn limit(entries: Vec<Entry>) -> Option<LimitError> {
+        Batch::new(entries).err()
+    }
+
+    fn needs(template: &str, scope: Scope, user_authored: bool) -> Needs {
+        let request = Batch::new(vec![entry(template, scope)]).ok();
+        request
+            .map(|request| request.needs(user_authored))
+            .unwrap_or_default()
+    }
+
+    const ALL: &str = "{{LIBRECHAT_USER_ID}}{{LIBRECHAT_BODY_MESSAGEID}}{{LIBRECHAT_OPENID_TOKEN}}{{X}}${E}\
+        {{LIBRECHAT_OPENID_ID_TOKEN@b}}{{LIBRECHAT_OPENID_USER_NAME}}{{LIBRECHAT_OPENID_CLAIM_c}}\
+        {{LIBRECHAT_OPENID_EXPIRES_AT@b}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}{{LIBRECHAT_OOPS}}";
+
+    #[test]
+    fn needs_are_told_per_provider() {
+        let needs = needs(ALL, Scope::Full, false);
+        let claim = OpenIdField::Claim("c".to_owned());
+        let own = BTreeSet::from([OpenIdField::AccessToken, OpenIdField::UserName, claim]);
+        let other = BTreeSet::from([OpenIdField::IdToken, OpenIdField::ExpiresAt]);
+        let openid = BTreeMap::from([(None, own), (Some("b".to_owned()), other)]);
+        assert_eq!(needs.openid, openid);
+        assert!(!needs.subject);
+    }
+
+    #[test]
+    fn an_account_s_fields_need_no_tokens_but_its_id_at_the_provider_does() {
+        assert_eq!(
+            needs(
+                "{{LIBRECHAT_USER_EMAIL}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}",
+                Scope::Full,
+                false
+            ),
+            Needs::default()
+        );
+        assert!(needs("{{LIBRECHAT_USER_OPENIDID}}", Scope::Full, false).subject);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_needed() {
+        assert!(
+            !needs(ALL, Scope::NoTokens, false)
+                .openid
+                .values()
+                .flatten()
+                .any(OpenIdField::is_token)
+        );
+        assert_eq!(needs(ALL, Scope::EnvOnly, false), Needs::default());
+        assert_eq!(needs(ALL, Scope::Full, true), Needs::default());
+    }
+
+    #[test]
+    fn a_call_has_1000_entries_at_most() {
+        let entries = |n| (0..n).map(|_| entry("x", Scope::Full)).collect();
+        assert_eq!(limit(entries(MAX_ENTRIES)), None);
+        assert_eq!(limit(entries(MAX_ENTRIES + 1)), Some(LimitError::Entries));
+    }
+
+    #[test]
+    fn a_call_has_a_mebibyte_of_text_at_most() {
+        let text = "x".repeat(MAX_TEMPLATE_BYTES - 1);
+        assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
+        assert_eq!(
+            limit(vec![entry(&(text + "x"), Scope::Full)]),
+            Some(LimitError::TemplateBytes)
+        );
+    }
+
+    #[test]
+    fn a_call_has_10000_placeholders_at_most() {
+        let text = "{{X}}".repeat(MAX_PLACEHOLDERS);
+        assert_eq!(limit(vec![entry(&text, Scope::Full)]), None);
+        assert_eq!(
+            limit(vec![entry(&(text + "${X}"), Scope::Full)]),
+            Some(LimitError::Placeholders)
+        );
+    }
+
+    #[test]
+    fn a_name_fits_its_sink() {
+        assert!(Entry::inline("Host".to_owned(), "x", Sink::Header).is_err());
+        assert!(Entry::inline("A-B".to_owned(), "x", Sink::Env).is_err());
+        assert!(Entry::inline("any name".to_owned(), "x", Sink::Text).is_ok());
+        let name = "x".repeat(MAX_ENTRY_NAME_BYTES + 1);
+        assert_eq!(
+            limit(vec![Entry::new(name, "", Sink::Text, Scope::Full)]),
+            Some(LimitError::EntryName)
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! Takes templates out of an object and remembers all that is wrong with it.
+
+use serde_json::{Map, Value as Json};
+
+use super::shape::{ShapeError, Slot};
+use crate::template::batch::{Entry, Scope, check_entry_name};
+use crate::template::vocabulary::Sink;
+
+/// What `LibreChat` writes where the user brings the value; no template and no URL.
+const USER_PROVIDED: &str = "user_provided";
+
+/// Reads an object field by field and remembers all that is wrong.
+pub(super) struct Reader {
+    object: Map<String, Json>,
+    slots: Vec<Slot>,
+    entries: Vec<Entry>,
+    errors: Vec<ShapeError>,
+}
+
+impl Reader {
+    pub(super) fn new(object: Map<String, Json>) -> Self {
+        Self {
+            object,
+            slots: Vec::new(),
+            entries: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// What was read.
+    ///
+    /// # Errors
+    /// Every field that has a wrong shape.
+    #[expect(clippy::type_complexity, reason = "the three parts go apart at once")]
+    pub(super) fn done(
+        self,
+    ) -> Result<(Map<String, Json>, Vec<Slot>, Vec<Entry>), Vec<ShapeError>> {
+        if self.errors.is_empty() {
+            Ok((self.object, self.slots, self.entries))
+        } else {
+            Err(self.errors)
+        }
+    }
+
+    fn wrong(&mut self, field: impl Into<String>, description: &'static str) {
+        self.errors.push(ShapeError {
+            field: field.into(),
+            description,
+        });
+    }
+
+    fn take(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
+        self.entries
+            .push(Entry::new(slot.path(), template, sink, scope));
+        self.slots.push(slot);
+    }
+
+    /// Lets `read` look at a member, which is out of the object for as long and then as it was.
+    fn look(&mut self, field: &str, read: impl FnOnce(&mut Self, &Json)) {
+        let Some(value) = self.object.get_mut(field).map(Json::take) else {
+            return;
+        };
+        read(self, &value);
+        if let Some(place) = self.object.get_mut(field) {
+            *place = value;
+        }
+    }
+
+    pub(super) fn field(&mut self, field: &'static str, sink: Sink, scope: Scope) {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::String(text) if text.is_empty() || text == USER_PROVIDED => {}
+            Json::String(text) => reader.take(Slot::Field(field), text, sink, scope),
+            _ => reader.wrong(field, "must be a string"),
+        });
+    }
+
+    pub(super) fn elements(&mut self, field: &'static str) {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::Array(elements) => {
+                for (index, element) in elements.iter().enumerate() {
+                    reader.element(Slot::Element(field, index), element);
+                }
+            }
+            _ => reader.wrong(field, "must be a list"),
+        });
+    }
+
+    fn element(&mut self, slot: Slot, element: &Json) {
+        match element {
+            Json::String(text) => self.take(slot, text, Sink::Text, Scope::NoTokens),
+            Json::Array(_) | Json::Object(_) => self.wrong(slot.path(), "must be a string"),
+            _ => {}
+        }
+    }
+
+    pub(super) fn members(&mut self, field: &'static str, sink: Sink) {
+        self.look(field, |reader, value| match value {
+            Json::Null => {}
+            Json::Object(members) => {
+                for (key, value) in members {
+                    reader.member(Slot::Member(field, key.clone()), key, value, sink);
+                }
+            }
+            _ => reader.wrong(field, "must be an object"),
+        });
+    }
+
+    fn member(&mut self, slot: Slot, key: &str, value: &Json, sink: Sink) {
+        if let Err(description) = check_entry_name(sink, key) {
+            self.wrong(slot.path(), description);
+        }
+        match value {
+            Json::String(text) => self.take(slot, text, sink, Scope::Full),
+            _ if sink == Sink::Header => self.wrong(slot.path(), "must be a string"),
+            Json::Array(_) | Json::Object(_) if sink == Sink::Env => {
+                self.wrong(slot.path(), "must be a string");
+            }
+            _ => {}
+        }
+    }
+
+    /// Turns an operator's key (`source: admin`) into the header that it stands for, and takes it away
+    /// from where it was, so that it is in the answer once and resolved.
+    pub(super) fn api_key(&mut self) {
+        let mut api_key = match self.object.get("apiKey").cloned() {
+            None | Some(Json::Null) => return,
+            Some(Json::Object(api_key)) => api_key,
+            Some(_) => return self.wrong("apiKey", "must be an object"),
+        };
+        if api_key.get("source").and_then(Json::as_str) != Some("admin") {
+            return;
+        }
+        match api_key.remove("key") {
+            None | Some(Json::Null) => {}
+            Some(Json::String(key)) => {
+                match admin_header(&api_key, &key) {
+                    Ok((name, value)) => self.set_header(&name, value),
+                    Err(error) => self.errors.push(error),
+                }
+                self.object
+                    .insert("apiKey".to_owned(), Json::Object(api_key));
+            }
+            Some(_) => self.wrong("apiKey.key", "must be a string"),
+        }
+    }
+
+    fn set_header(&mut self, name: &str, value: String) {
+        let headers = self.object.entry("headers").or_insert(Json::Null);
+        if headers.is_null() {
+            *headers = Json::Object(Map::new());
+        }
+        if let Json::Object(headers) = headers {
+            headers.retain(|key, _| !key.eq_ignore_ascii_case(name));
+            headers.insert(name.to_owned(), Json::String(value));
+        }
+    }
+}
+
+fn admin_header(api_key: &Map<String, Json>, key: &str) -> Result<(String, String), ShapeError> {
+    let wrong = |field: &str, description| {
+        Err(ShapeError {
+            field: field.to_owned(),
+            description,
+        })
+    };
+    let authorization = |scheme| Ok(("Authorization".to_owned(), format!("{scheme} {key}")));
+    match api_key.get("authorization_type").and_then(Json::as_str) {
+        Some("bearer") => authorization("Bearer"),
+        Some("basic") => authorization("Basic"),
+        Some("custom") => match api_key.get("custom_header") {
+            None | Some(Json::Null) => Ok(("X-Api-Key".to_owned(), key.to_owned())),
+            Some(Json::String(name)) if name.is_empty() => {
+                Ok(("X-Api-Key".to_owned(), key.to_owned()))
+            }
+            Some(Json::String(name)) => Ok((name.clone(), key.to_owned())),
+            Some(_) => wrong("apiKey.custom_header", "must be a string"),
+        },
+        _ => wrong(
+            "apiKey.authorization_type",
+            "must be bearer, basic or custom",
+        ),
+    }
+}

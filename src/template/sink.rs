@@ -1,0 +1,103 @@
+//! How a value is written where it goes.
+
+use super::vocabulary::Status;
+
+/// A value under construction for one sink.
+pub(super) trait Line {
+    /// Adds text of the template or the environment.
+    fn operator(&mut self, text: &str);
+
+    /// Adds a value from a user, a token, the body or a custom variable, or says why it cannot stand here.
+    fn value(&mut self, value: &str) -> Result<(), Status>;
+
+    /// The finished text, or why it cannot leave.
+    fn finish(self: Box<Self>) -> Result<String, Status>;
+}
+
+/// Checks the name of an environment variable, `[A-Za-z_][A-Za-z0-9_]*`.
+///
+/// # Errors
+/// What is wrong with the name, as a sentence without the name.
+pub fn check_env_name(name: &str) -> Result<(), &'static str> {
+    let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(part)
+    {
+        Ok(())
+    } else {
+        Err(
+            "the name of an environment variable is letters, digits and underscores, no digit first",
+        )
+    }
+}
+
+/// Text that may hold anything.
+#[derive(Default)]
+pub(super) struct TextLine(String);
+
+impl Line for TextLine {
+    fn operator(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    fn value(&mut self, value: &str) -> Result<(), Status> {
+        self.0.push_str(value);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        Ok(self.0)
+    }
+}
+
+/// Holds no NUL, and line breaks only where the operator wrote them (a PEM key).
+pub(super) struct EnvLine {
+    text: String,
+    user_authored: bool,
+}
+
+impl EnvLine {
+    pub(super) fn new(user_authored: bool) -> Self {
+        Self {
+            text: String::new(),
+            user_authored,
+        }
+    }
+}
+
+impl Line for EnvLine {
+    fn operator(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    fn value(&mut self, value: &str) -> Result<(), Status> {
+        if value.contains(['\0', '\r', '\n']) {
+            return Err(Status::UnsafeValue);
+        }
+        self.text.push_str(value);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        let broken = self.user_authored && self.text.contains(['\r', '\n']);
+        if broken || self.text.contains('\0') {
+            Err(Status::UnsafeValue)
+        } else {
+            Ok(self.text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_name_is_a_shell_name() {
+        for name in ["A", "_", "a_1", "PATH"] {
+            assert_eq!(check_env_name(name), Ok(()));
+        }
+        for name in ["", "1A", "A-B", "A B", "A=B", "Ä", "A\0", "A.B"] {
+            assert!(check_env_name(name).is_err(), "{name}");
+        }
+    }
+}

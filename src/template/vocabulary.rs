@@ -1,0 +1,364 @@
+//! `LibreChat`'s placeholder names, and the words in which their resolution is told.
+
+use crate::error::Reason;
+
+/// What begins every name that is not a custom variable.
+pub const RESERVED_PREFIX: &str = "LIBRECHAT_";
+
+/// A field of the account behind `{{LIBRECHAT_USER_<FIELD>}}`, `LibreChat`'s 18 allowed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserField {
+    Id,
+    Name,
+    Username,
+    Email,
+    Provider,
+    Role,
+    GoogleId,
+    FacebookId,
+    OpenIdId,
+    SamlId,
+    LdapId,
+    GithubId,
+    DiscordId,
+    AppleId,
+    EmailVerified,
+    TwoFactorEnabled,
+    TermsAccepted,
+    TermsAcceptedAt,
+}
+
+impl UserField {
+    /// Every field with `LibreChat`'s name of it (`googleId`).
+    pub const ALL: [(Self, &'static str); 18] = [
+        (Self::Id, "id"),
+        (Self::Name, "name"),
+        (Self::Username, "username"),
+        (Self::Email, "email"),
+        (Self::Provider, "provider"),
+        (Self::Role, "role"),
+        (Self::GoogleId, "googleId"),
+        (Self::FacebookId, "facebookId"),
+        (Self::OpenIdId, "openidId"),
+        (Self::SamlId, "samlId"),
+        (Self::LdapId, "ldapId"),
+        (Self::GithubId, "githubId"),
+        (Self::DiscordId, "discordId"),
+        (Self::AppleId, "appleId"),
+        (Self::EmailVerified, "emailVerified"),
+        (Self::TwoFactorEnabled, "twoFactorEnabled"),
+        (Self::TermsAccepted, "termsAccepted"),
+        (Self::TermsAcceptedAt, "termsAcceptedAt"),
+    ];
+}
+
+/// A field of the request's body behind `{{LIBRECHAT_BODY_<FIELD>}}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BodyField {
+    ConversationId,
+    ParentMessageId,
+    MessageId,
+}
+
+impl BodyField {
+    /// Every field.
+    pub const ALL: [Self; 3] = [Self::ConversationId, Self::ParentMessageId, Self::MessageId];
+
+    /// The key of the field in the request's `body` (`conversationId`).
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::ConversationId => "conversationId",
+            Self::ParentMessageId => "parentMessageId",
+            Self::MessageId => "messageId",
+        }
+    }
+}
+
+/// What `{{LIBRECHAT_OPENID_<FIELD>}}` asks of a federated identity; `TOKEN` is `ACCESS_TOKEN`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OpenIdField {
+    AccessToken,
+    IdToken,
+    UserId,
+    UserEmail,
+    UserName,
+    /// The access token's expiry in Unix seconds.
+    ExpiresAt,
+    /// A claim of the verified ID token by its own name (`{{LIBRECHAT_OPENID_CLAIM_groups}}`).
+    Claim(String),
+}
+
+impl OpenIdField {
+    /// Whether the value is a bearer credential of the user.
+    #[must_use]
+    pub const fn is_token(&self) -> bool {
+        matches!(self, Self::AccessToken | Self::IdToken)
+    }
+}
+
+/// One thing that a template asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Placeholder {
+    User(UserField),
+    Body(BodyField),
+    OpenId {
+        field: OpenIdField,
+        /// The provider id after `@`, where the template names one.
+        provider: Option<String>,
+    },
+    /// `{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}`, a token of an on-behalf-of exchange.
+    Graph,
+    /// `{{AnyName}}`, a custom variable or plain text.
+    Custom(String),
+    /// A name that begins `LIBRECHAT_` and means nothing.
+    Reserved(String),
+    /// `${NAME}`, operator text from the environment.
+    Env(String),
+}
+
+impl Placeholder {
+    /// Reads what stands between double braces; every name is something.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        match name.strip_prefix(RESERVED_PREFIX) {
+            None => Self::Custom(name.to_owned()),
+            Some(rest) => known(rest).unwrap_or_else(|| Self::Reserved(name.to_owned())),
+        }
+    }
+
+    /// Whether the value is a bearer credential of the user.
+    #[must_use]
+    pub const fn is_token(&self) -> bool {
+        match self {
+            Self::Graph => true,
+            Self::OpenId { field, .. } => field.is_token(),
+            _ => false,
+        }
+    }
+}
+
+fn known(rest: &str) -> Option<Placeholder> {
+    if rest == "GRAPH_ACCESS_TOKEN" {
+        return Some(Placeholder::Graph);
+    }
+    let (kind, field) = rest.split_once('_')?;
+    match kind {
+        "USER" => find_upper(&UserField::ALL, field).map(Placeholder::User),
+        "BODY" => find_upper(&BodyField::ALL.map(|f| (f, f.key())), field).map(Placeholder::Body),
+        "OPENID" => openid(field),
+        _ => None,
+    }
+}
+
+fn find_upper<T: Copy>(fields: &[(T, &str)], name: &str) -> Option<T> {
+    let same = |field: &str| {
+        field.len() == name.len()
+            && field
+                .bytes()
+                .map(|b| b.to_ascii_uppercase())
+                .eq(name.bytes())
+    };
+    fields
+        .iter()
+        .find(|(_, field)| same(field))
+        .map(|(value, _)| *value)
+}
+
+fn openid(text: &str) -> Option<Placeholder> {
+    let (name, provider) = match text.split_once('@') {
+        None => (text, None),
+        Some((name, provider)) if is_provider_id(provider) => (name, Some(provider.to_owned())),
+        Some(_) => return None,
+    };
+    let field = match name {
+        "TOKEN" | "ACCESS_TOKEN" => OpenIdField::AccessToken,
+        "ID_TOKEN" => OpenIdField::IdToken,
+        "USER_ID" => OpenIdField::UserId,
+        "USER_EMAIL" => OpenIdField::UserEmail,
+        "USER_NAME" => OpenIdField::UserName,
+        "EXPIRES_AT" => OpenIdField::ExpiresAt,
+        _ => OpenIdField::Claim(
+            name.strip_prefix("CLAIM_")
+                .filter(|c| is_claim_name(c))?
+                .to_owned(),
+        ),
+    };
+    Some(Placeholder::OpenId { field, provider })
+}
+
+fn is_provider_id(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+fn is_claim_name(text: &str) -> bool {
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-');
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+/// Where a value goes, which decides how it is written and what is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    Header,
+    Url,
+    Env,
+    Text,
+}
+
+/// What happens to an entry with a placeholder that does not resolve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnresolved {
+    /// The whole call fails.
+    #[default]
+    Fail,
+    /// The entry is left out; a URL fails.
+    Omit,
+    /// The placeholder becomes empty text; a bare credential is left out.
+    Empty,
+    /// The placeholder stays as it was written.
+    Keep,
+}
+
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $variant:ident $reason:ident,)*) => {
+        /// What became of one placeholder.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Status {
+            Resolved,
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Status {
+            /// Why a call fails if a placeholder has this status; `None` for one that resolved.
+            pub fn reason(self) -> Option<Reason> {
+                match self {
+                    Self::Resolved => None,
+                    $(Self::$variant => Some(Reason::$reason),)*
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    /// There is no value for it.
+    Missing TokenMissing,
+    /// The token has expired and could not be renewed.
+    Expired TokenExpired,
+    /// The user did not sign in at a provider that could answer it.
+    NotFederated NotFederated,
+    /// It may not be used in this place.
+    NotAllowed PlaceholderNotAllowed,
+    /// The user has to sign in at the provider again.
+    ReconnectRequired ReconnectRequired,
+    /// There is no such placeholder.
+    UnknownName PlaceholderUnknown,
+    /// The value cannot stand in this place.
+    UnsafeValue ValueUnsafe,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn openid(field: OpenIdField, provider: Option<&str>) -> Placeholder {
+        let provider = provider.map(str::to_owned);
+        Placeholder::OpenId { field, provider }
+    }
+
+    #[test]
+    fn every_user_field_is_known_by_its_upper_case_name() {
+        for (field, name) in UserField::ALL {
+            let upper = format!("LIBRECHAT_USER_{}", name.to_uppercase());
+            assert_eq!(Placeholder::from_name(&upper), Placeholder::User(field));
+        }
+    }
+
+    #[test]
+    fn every_body_field_is_known_by_its_upper_case_name() {
+        for field in BodyField::ALL {
+            let upper = format!("LIBRECHAT_BODY_{}", field.key().to_uppercase());
+            assert_eq!(Placeholder::from_name(&upper), Placeholder::Body(field));
+        }
+    }
+
+    #[test]
+    fn the_seven_openid_names_of_the_seed_are_known() {
+        for (name, field) in [
+            ("TOKEN", OpenIdField::AccessToken),
+            ("ACCESS_TOKEN", OpenIdField::AccessToken),
+            ("ID_TOKEN", OpenIdField::IdToken),
+            ("USER_ID", OpenIdField::UserId),
+            ("USER_EMAIL", OpenIdField::UserEmail),
+            ("USER_NAME", OpenIdField::UserName),
+            ("EXPIRES_AT", OpenIdField::ExpiresAt),
+        ] {
+            let name = format!("LIBRECHAT_OPENID_{name}");
+            assert_eq!(Placeholder::from_name(&name), openid(field, None));
+        }
+    }
+
+    #[test]
+    fn an_openid_name_may_say_whose() {
+        let token = Placeholder::from_name("LIBRECHAT_OPENID_TOKEN@entra-2");
+        assert_eq!(token, openid(OpenIdField::AccessToken, Some("entra-2")));
+    }
+
+    #[test]
+    fn a_claim_keeps_its_case() {
+        let claim = Placeholder::from_name("LIBRECHAT_OPENID_CLAIM_https://x.io/Roles@okta");
+        let name = OpenIdField::Claim("https://x.io/Roles".to_owned());
+        assert_eq!(claim, openid(name, Some("okta")));
+    }
+
+    #[test]
+    fn only_tokens_are_tokens() {
+        for name in ["OPENID_TOKEN", "OPENID_ID_TOKEN@a", "GRAPH_ACCESS_TOKEN"] {
+            assert!(Placeholder::from_name(&format!("LIBRECHAT_{name}")).is_token());
+        }
+        for name in [
+            "OPENID_USER_ID",
+            "OPENID_CLAIM_token",
+            "OPENID_EXPIRES_AT",
+            "USER_ID",
+        ] {
+            assert!(!Placeholder::from_name(&format!("LIBRECHAT_{name}")).is_token());
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_reserved_and_nothing_more() {
+        for name in [
+            "LIBRECHAT_OIDC_TOKEN",
+            "LIBRECHAT_USER_PASSWORD",
+            "LIBRECHAT_USER_TENANTID",
+            "LIBRECHAT_USER_email",
+            "LIBRECHAT_USER_ID ",
+            "LIBRECHAT_USER_ID@entra",
+            "LIBRECHAT_GRAPH_ACCESS_TOKEN@entra",
+            "LIBRECHAT_OPENID_TOKEN@",
+            "LIBRECHAT_OPENID_TOKEN@Entra",
+            "LIBRECHAT_OPENID_TOKEN@a@b",
+            "LIBRECHAT_OPENID_CLAIM_",
+            "LIBRECHAT_OPENID_REFRESH_TOKEN",
+            "LIBRECHAT_",
+        ] {
+            assert_eq!(
+                Placeholder::from_name(name),
+                Placeholder::Reserved(name.to_owned())
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_without_the_prefix_is_a_custom_variable(name in "\\PC{0,40}") {
+            prop_assume!(!name.starts_with(RESERVED_PREFIX));
+            prop_assert_eq!(Placeholder::from_name(&name), Placeholder::Custom(name));
+        }
+    }
+}

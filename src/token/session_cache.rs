@@ -1,0 +1,91 @@
+//! Tokens that were verified once, each with its session's entry, so that a warm verify costs one look-up and no signature.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache as Bounded;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::Result;
+use crate::feed::cache::{Affects, Cache, Entry};
+use crate::id::SessionId;
+use crate::jose::AccessClaims;
+use crate::model::session::SessionState;
+use crate::store::Store;
+use crate::store::changes::Change;
+
+/// How many tokens are remembered at most.
+const TOKENS: u64 = 100_000;
+
+/// SHA-256 of a token.
+pub(super) type TokenHash = [u8; 32];
+
+/// A token whose signature was checked once. It keeps its session's entry alive.
+pub(super) struct VerifiedToken {
+    pub claims: AccessClaims,
+    pub session: Arc<Entry<SessionState>>,
+}
+
+/// The verified tokens, and the state of their sessions.
+pub(super) struct SessionCache {
+    store: Store,
+    tokens: Bounded<TokenHash, Arc<VerifiedToken>>,
+    states: Cache<SessionState>,
+}
+
+impl SessionCache {
+    /// Tokens are forgotten after `ttl`, the longest that one can live.
+    pub(super) fn new(store: Store, clock: Clock, ttl: Duration) -> Self {
+        let states = Cache::new(clock, store.changes(), affects);
+        let tokens = Bounded::builder().max_capacity(TOKENS).time_to_live(ttl);
+        Self {
+            store,
+            tokens: tokens.build(),
+            states,
+        }
+    }
+
+    pub(super) fn find(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
+        self.tokens.get(hash)
+    }
+
+    pub(super) fn insert(
+        &self,
+        hash: TokenHash,
+        claims: AccessClaims,
+        session: Arc<Entry<SessionState>>,
+    ) -> Arc<VerifiedToken> {
+        let token = Arc::new(VerifiedToken { claims, session });
+        self.tokens.insert(hash, Arc::clone(&token));
+        token
+    }
+
+    pub(super) fn entry(&self, session: &SessionId) -> Arc<Entry<SessionState>> {
+        self.states.entry(session)
+    }
+
+    /// The state of a session; `None` if there is no such session.
+    pub(super) async fn state(
+        &self,
+        entry: &Entry<SessionState>,
+        now: Timestamp,
+    ) -> Result<Option<Arc<SessionState>>> {
+        let load = async |session: &SessionId| self.store.find_session(session, now).await;
+        Ok(self.states.get(entry, load).await?)
+    }
+}
+
+fn affects(change: &Change) -> Affects<'_> {
+    match change {
+        Change::SessionRevoked(session) => Affects::Session(session),
+        Change::UserChanged(_) => Affects::All,
+        Change::TokensChanged(_) => Affects::Nothing,
+    }
+}
+
+impl fmt::Debug for SessionCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCache").finish_non_exhaustive()
+    }
+}

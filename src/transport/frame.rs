@@ -1,0 +1,259 @@
+//! The outermost frame of every call: it lets the caller in, limits the time, and survives a panic.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, Response};
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tower::Service;
+
+use super::call::{Call, CallBody};
+use super::status::status;
+use crate::caller::Gate;
+use crate::error::Error;
+
+/// The longest that a call may take until its answer begins; a stream may then go on.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// The frame around all services.
+#[derive(Clone, Debug)]
+pub struct CallService<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S> CallService<S> {
+    /// Around `inner`, for those that the gate lets in.
+    #[must_use]
+    pub fn new(gate: Gate, inner: S) -> Self {
+        Self {
+            gate: Arc::new(gate),
+            inner,
+        }
+    }
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<Response<Body>, Infallible>,
+        >,
+{
+    type Response = Response<CallBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<CallBody>, Infallible>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let mut call = Call::new(&request);
+        match self.gate.admit(request.uri().path(), request.headers()) {
+            Ok(caller) => call.admit(caller, &mut request),
+            Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
+        }
+        // Made here and not inside the future: tonic starts a timer of its own for the caller's limit right after, and ours must end first.
+        let limit = time_limit(request.headers());
+        let answer = timeout(
+            limit,
+            AssertUnwindSafe(self.inner.call(request)).catch_unwind(),
+        );
+        Box::pin(async move {
+            Ok(match answer.await {
+                Ok(Ok(Ok(response))) => call.answer(response),
+                Ok(Err(_panic)) => call.fail(&status(Error::internal("the handler panicked"))),
+                Err(_elapsed) => call.fail(&Status::deadline_exceeded(
+                    "the call took longer than allowed",
+                )),
+            })
+        })
+    }
+}
+
+/// The shorter of our limit and the caller's; a malformed one counts as none, as in tonic.
+fn time_limit(headers: &HeaderMap) -> Duration {
+    let given = headers
+        .get("grpc-timeout")
+        .and_then(|value| parse_timeout(value.to_str().ok()?));
+    given.map_or(MAX_TIME, |given| given.min(MAX_TIME))
+}
+
+/// At most eight digits and a unit, as gRPC over HTTP/2 has it.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use http::HeaderValue;
+    use http_body::Frame;
+    use http_body_util::BodyExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tonic::Code;
+    use tonic::transport::server::Connected as _;
+    use tonic_types::StatusExt as _;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::super::call::REQUEST_ID;
+    use super::super::connection::connections;
+    use super::*;
+    use crate::caller::Callers;
+
+    type FrameResult = Result<Frame<tonic::codegen::Bytes>, Status>;
+
+    fn request(timeout: &'static str) -> Request<Body> {
+        let request = Request::builder()
+            .uri("/grpc.health.v1.Health/Check")
+            .header("grpc-timeout", timeout);
+        request.body(Body::empty()).expect("a request")
+    }
+
+    async fn answer(
+        timeout: &'static str,
+        answer: fn() -> BoxFuture<Response<Body>, Infallible>,
+    ) -> Response<CallBody> {
+        let calls = CallService::new(Gate::new(&Callers::Open), service_fn(move |_| answer()));
+        calls.oneshot(request(timeout)).await.expect("infallible")
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_at_the_callers_limit() {
+        let response = answer("20m", || Box::pin(std::future::pending())).await;
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(
+            status.get_details_error_info().expect("ErrorInfo").reason,
+            "DEADLINE_EXCEEDED"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_began_outlives_the_limit() {
+        fn begun() -> BoxFuture<Response<Body>, Infallible> {
+            let frames = futures_util::stream::once(Box::pin(late()));
+            Box::pin(ready(Ok(Response::new(Body::new(
+                http_body_util::StreamBody::new(frames),
+            )))))
+        }
+        async fn late() -> Result<Frame<tonic::codegen::Bytes>, Status> {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok(Frame::trailers(HeaderMap::from_iter([(
+                Status::GRPC_STATUS,
+                0.into(),
+            )])))
+        }
+        let response = answer("20m", begun).await;
+        let trailers = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .trailers()
+            .cloned()
+            .expect("trailers");
+        assert_eq!(trailers[Status::GRPC_STATUS], "0");
+        assert_eq!(trailers[REQUEST_ID].len(), 32);
+    }
+
+    #[tokio::test]
+    async fn only_calls_that_were_let_in_keep_their_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let _peer = TcpStream::connect(listener.local_addr().expect("an address"))
+            .await
+            .expect("connects");
+        let connection = Box::pin(connections(listener))
+            .next()
+            .await
+            .expect("a connection")
+            .expect("accepted");
+        let usage = connection.connect_info();
+        for (path, callers, kept) in [
+            ("/grpc.health.v1.Health/Watch", Callers::Open, false),
+            (
+                "/countersign.v1.TokenService/VerifyToken",
+                Callers::Listed(Vec::new()),
+                false,
+            ),
+            (
+                "/countersign.v1.TokenService/VerifyToken",
+                Callers::Open,
+                true,
+            ),
+        ] {
+            let body = || {
+                Ok(Response::new(Body::new(http_body_util::StreamBody::new(
+                    futures_util::stream::pending::<FrameResult>(),
+                ))))
+            };
+            let calls = CallService::new(
+                Gate::new(&callers),
+                service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }),
+            );
+            let request = Request::builder()
+                .uri(path)
+                .extension(usage.clone())
+                .body(Body::empty())
+                .expect("a request");
+            let response = calls.oneshot(request).await.expect("infallible");
+            assert_eq!(usage.is_open(), kept, "{path}");
+            drop(response);
+            assert!(!usage.is_open());
+        }
+    }
+
+    #[test]
+    fn the_shorter_limit_counts() {
+        let limit = |value| {
+            time_limit(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(limit("1S"), Duration::from_secs(1));
+        assert_eq!(limit("0n"), Duration::ZERO);
+        for longer_or_malformed in [
+            "99999999H",
+            "100000000u",
+            "",
+            "S",
+            "-1S",
+            "1 S",
+            "1s",
+            "+1S",
+            "1.5S",
+        ] {
+            assert_eq!(
+                limit(longer_or_malformed),
+                MAX_TIME,
+                "{longer_or_malformed}"
+            );
+        }
+        assert_eq!(time_limit(&HeaderMap::new()), MAX_TIME);
+    }
+}

@@ -1,0 +1,15 @@
+//! What every call passes, whatever the service: connections, the frame of a call, statuses, and the end at a stop.
+
+mod call;
+mod connection;
+mod drain;
+mod frame;
+mod routes;
+mod status;
+
+pub use call::caller;
+pub use connection::connections;
+pub use drain::end_when;
+pub use frame::CallService;
+pub use routes::{MAX_REQUEST, Route, Routes};
+pub use status::status;

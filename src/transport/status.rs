@@ -1,0 +1,318 @@
+//! What each error becomes on the wire. `error_reason.proto` is the list for callers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, FieldError, Kind, Reason, Unresolved};
+
+/// The domain of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "countersign.v1";
+
+/// How long to wait before asking again for what did not answer.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// Status and details travel in the trailers, which clients bound, many at 8 KiB.
+const MAX_LISTED: usize = 3 * 1024;
+const MAX_MESSAGE: usize = 512;
+
+/// The status of an error, with its reason and details; the error itself stays its source, which is logged and never sent.
+#[must_use]
+pub fn status(error: Error) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(error.reason().name(), DOMAIN, HashMap::new());
+    describe(&error, &mut details);
+    let code = code(error.reason().kind());
+    let mut status = Status::with_error_details(code, shortened(&error.to_string()), details);
+    status.set_source(Arc::new(error));
+    status
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        status(error)
+    }
+}
+
+/// The status as it is sent: with the request's id, and with a reason if tonic or the frame made it.
+#[must_use]
+pub fn complete(status: &Status, request_id: &str) -> Status {
+    let mut details = status.get_error_details();
+    let mut code = status.code();
+    if details.error_info().is_none() {
+        let reason;
+        (code, reason) = reason_of(code);
+        details.set_error_info(reason.name(), DOMAIN, HashMap::new());
+    }
+    details.set_request_info(request_id, "");
+    let message = if status.message().is_empty() {
+        code.description()
+    } else {
+        status.message()
+    };
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+}
+
+/// Code and reason for a status without details. Handlers give only statuses with details, so these are tonic's and the frame's own.
+fn reason_of(code: Code) -> (Code, Reason) {
+    match code {
+        // tonic calls a request that it cannot decode INTERNAL.
+        Code::Internal | Code::InvalidArgument => (Code::InvalidArgument, Reason::MessageMalformed),
+        Code::OutOfRange | Code::ResourceExhausted => (code, Reason::MessageTooLarge),
+        Code::Unimplemented => (code, Reason::MethodUnknown),
+        Code::DeadlineExceeded | Code::Cancelled => (code, Reason::DeadlineExceeded),
+        Code::Unavailable => (code, Reason::ShuttingDown),
+        Code::NotFound => (code, Reason::ServiceUnknown),
+        Code::Ok
+        | Code::Unknown
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::DataLoss
+        | Code::Unauthenticated => (Code::Internal, Reason::Internal),
+    }
+}
+
+fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::PermissionDenied => Code::PermissionDenied,
+        Kind::InvalidArgument => Code::InvalidArgument,
+        Kind::AlreadyExists => Code::AlreadyExists,
+        Kind::NotFound => Code::NotFound,
+        Kind::FailedPrecondition => Code::FailedPrecondition,
+        Kind::ResourceExhausted => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Unimplemented => Code::Unimplemented,
+        Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        Kind::Internal => Code::Internal,
+    }
+}
+
+/// Adds what programs need to know beyond the reason. Every error is listed, so that a new one cannot be forgotten here.
+fn describe(error: &Error, details: &mut ErrorDetails) {
+    match error {
+        Error::CallerNotAllowed(permission) => note(details, "permission", permission),
+        Error::AudienceNotAllowed(audience) => note(details, "audience", &shortened(audience)),
+        Error::IdTokenInvalid(problem) => note(details, "problem", problem),
+        Error::ProviderRefused(problem) => note(details, "problem", &shortened(problem)),
+        Error::Banned { until } => {
+            if let Some(until) = until {
+                note(details, "until", &rfc3339(*until));
+            }
+        }
+        Error::LimitExceeded { retry_after } | Error::Busy { retry_after } => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => {
+            details.set_retry_info(Some(UNAVAILABLE_RETRY));
+        }
+        Error::Invalid(fields) => add_fields(fields, details),
+        Error::PasswordGuessable => add_field(
+            "password",
+            "is too common, or too close to the account's own names",
+            details,
+        ),
+        Error::RequestIdTaken => {
+            add_field("request_id", "has been used for another user", details);
+        }
+        Error::OutputTooLarge => add_field("entries", "resolve to more than 4 MiB", details),
+        Error::Unresolved(failing) => add_unresolved(failing, details),
+        Error::CallerUnknown
+        | Error::MethodUnknown
+        | Error::CredentialsWrong
+        | Error::AccessTokenInvalid
+        | Error::RefreshTokenInvalid
+        | Error::RefreshTokenExpired
+        | Error::RefreshTokenReused
+        | Error::SessionRevoked
+        | Error::StateInvalid
+        | Error::BindingMismatch
+        | Error::RegistrationClosed
+        | Error::LoginClosed
+        | Error::EmailInUse
+        | Error::StoreRolledBack
+        | Error::UserNotFound
+        | Error::ProviderNotFound
+        | Error::BanNotFound
+        | Error::SessionNotFound
+        | Error::Internal(_) => {}
+    }
+}
+
+/// What the message says beside fixed words, for programs.
+fn note(details: &mut ErrorDetails, name: &str, value: &str) {
+    if let Some(info) = details.error_info() {
+        let (reason, domain) = (info.reason.clone(), info.domain.clone());
+        let metadata = HashMap::from([(name.to_owned(), value.to_owned())]);
+        details.set_error_info(reason, domain, metadata);
+    }
+}
+
+fn add_field(field: &str, description: &str, details: &mut ErrorDetails) {
+    details.set_bad_request(vec![FieldViolation::new(field, description)]);
+}
+
+fn add_fields(fields: &[FieldError], details: &mut ErrorDetails) {
+    let size = |field: &FieldError| field.field.len() + field.description.len();
+    let listed = fitting(fields, size);
+    let violation = |field: &FieldError| FieldViolation::new(&field.field, &field.description);
+    details.set_bad_request(listed.iter().map(violation).collect::<Vec<_>>());
+    note_rest(listed.len(), fields.len(), details);
+}
+
+fn add_unresolved(failing: &[Unresolved], details: &mut ErrorDetails) {
+    let size = |one: &Unresolved| one.reason.name().len() + one.entry.len() + one.placeholder.len();
+    let listed = fitting(failing, size);
+    let violation = |one: &Unresolved| {
+        PreconditionViolation::new(one.reason.name(), &one.entry, &one.placeholder)
+    };
+    details.set_precondition_failure(listed.iter().map(violation).collect::<Vec<_>>());
+    note_rest(listed.len(), failing.len(), details);
+}
+
+/// Says how many there are if not all of them fit.
+fn note_rest(listed: usize, all: usize, details: &mut ErrorDetails) {
+    if listed < all {
+        note(details, "violations", &all.to_string());
+    }
+}
+
+/// The first items, as many as fit the trailers.
+fn fitting<T>(items: &[T], size: impl Fn(&T) -> usize) -> &[T] {
+    let mut total = 0;
+    let count = items.iter().take_while(|item| {
+        total += size(item);
+        total <= MAX_LISTED
+    });
+    &items[..count.count()]
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE).collect()
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    prost_types::Timestamp {
+        seconds: time.secs(),
+        nanos: 0,
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invalid(field: &str) -> Error {
+        Error::Invalid(vec![FieldError {
+            field: field.to_owned(),
+            description: "an address".to_owned(),
+        }])
+    }
+
+    fn unresolved(count: usize) -> Error {
+        let one = |n| Unresolved {
+            entry: format!("header-{n}"),
+            placeholder: "{{A}}".into(),
+            reason: Reason::NotFederated,
+        };
+        Error::Unresolved((0..count).map(one).collect())
+    }
+
+    fn info(status: &Status) -> tonic_types::ErrorInfo {
+        status.get_details_error_info().expect("ErrorInfo")
+    }
+
+    #[test]
+    fn causes_stay_here() {
+        let status = status(Error::internal("canary"));
+        assert!(
+            !String::from_utf8_lossy(status.details()).contains("canary")
+                && !status.message().contains("canary")
+        );
+        assert!(std::error::Error::source(&status).is_some());
+    }
+
+    #[test]
+    fn what_varies_is_in_the_metadata() {
+        let banned = info(&status(Error::Banned {
+            until: Some(Timestamp::from_secs(86_400)),
+        }));
+        assert_eq!(banned.metadata["until"], "1970-01-02T00:00:00Z");
+        assert_eq!(
+            info(&status(Error::CallerNotAllowed("token.mint"))).metadata["permission"],
+            "token.mint"
+        );
+    }
+
+    #[test]
+    fn waits_carry_retry_info() {
+        let delay = |error| {
+            status(error)
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay)
+        };
+        assert_eq!(
+            delay(Error::Busy {
+                retry_after: Duration::from_secs(7)
+            }),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            delay(Error::StoreUnavailable("gone".into())),
+            Some(UNAVAILABLE_RETRY)
+        );
+    }
+
+    #[test]
+    fn failing_entries_and_fields_are_named() {
+        let failure = status(unresolved(3))
+            .get_details_precondition_failure()
+            .expect("PreconditionFailure");
+        assert_eq!(failure.violations.len(), 3);
+        assert_eq!(
+            (
+                &*failure.violations[2].subject,
+                &*failure.violations[2].r#type
+            ),
+            ("header-2", "NOT_FEDERATED")
+        );
+        let invalid = status(invalid("client.ip_address"))
+            .get_details_bad_request()
+            .expect("BadRequest");
+        assert_eq!(invalid.field_violations[0].field, "client.ip_address");
+    }
+
+    #[test]
+    fn a_thousand_failing_entries_fit_the_trailers() {
+        let status = complete(&status(unresolved(1000)), &"x".repeat(128));
+        assert!(
+            status.details().len() < 6 * 1024,
+            "{}",
+            status.details().len()
+        );
+        assert_eq!(info(&status).metadata["violations"], "1000");
+    }
+
+    #[test]
+    fn a_status_of_tonic_gets_reason_and_request_id() {
+        let status = complete(&Status::internal("failed to decode"), "id-1");
+        assert_eq!(
+            (status.code(), info(&status).reason.as_str()),
+            (Code::InvalidArgument, "MESSAGE_MALFORMED")
+        );
+        assert_eq!(
+            status
+                .get_details_request_info()
+                .map(|info| info.request_id)
+                .as_deref(),
+            Some("id-1")
+        );
+    }
+}
