@@ -62,6 +62,7 @@ fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
                 &permission(&method.options(), &option)
                     .ok_or(format!("{path} has no permission"))?,
             );
+            writeln!(rpcs, "    ({path:?}, Permission::{variant}),")?;
             paths.entry(variant).or_default().push(format!("{path:?}"));
         }
     }
@@ -75,7 +76,8 @@ fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     }
     Ok(format!(
         "/// The permission that an RPC declares beside itself, by its path.\n\
-         #[must_use]\npub fn permission_of(path: &str) -> Option<Permission> {{\n    match path {{\n{arms}        _ => None,\n    }}\n}}\n"
+         #[must_use]\npub fn permission_of(path: &str) -> Option<Permission> {{\n    match path {{\n{arms}        _ => None,\n    }}\n}}\n\n\
+         /// Every RPC with its permission.\n#[cfg(test)]\nconst RPCS: &[(&str, Permission)] = &[\n{rpcs}];\n"
     ))
 }
 

@@ -251,3 +251,28 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_reason_and_no_other() {
+        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+        let rows = readme
+            .lines()
+            .skip_while(|line| !line.starts_with("| Code | Reasons |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        let listed: BTreeSet<_> = rows
+            .flat_map(|row| row.split('|').nth(2).unwrap_or_default().split('`'))
+            .filter(|text| {
+                !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            })
+            .collect();
+        let known: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(listed, known);
+    }
+}

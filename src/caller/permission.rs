@@ -95,7 +95,45 @@ impl FromIterator<Permission> for Permissions {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+
+    #[test]
+    fn the_readme_lists_every_rpc_with_its_permission() {
+        let listed: BTreeSet<_> = README
+            .lines()
+            .skip_while(|line| !line.starts_with("| RPC | Permission |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|row| {
+                let cells: Vec<_> = row
+                    .split('|')
+                    .map(|cell| cell.trim().replace('`', ""))
+                    .collect();
+                (cells[1].clone(), cells[2].clone())
+            })
+            .collect();
+        let known: BTreeSet<_> = RPCS
+            .iter()
+            .map(|(path, permission)| {
+                let rpc = path.trim_start_matches("/countersign.v1.").to_owned();
+                (rpc, permission.name().to_owned())
+            })
+            .collect();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn the_readme_lists_every_permission_and_whether_it_is_sensitive() {
+        for permission in Permission::ALL {
+            let sensitive = if permission.is_sensitive() { "yes" } else { "" };
+            let row = format!("| `{}` | {sensitive}", permission.name());
+            assert!(README.lines().any(|line| line.starts_with(&row)), "{row}");
+        }
+    }
 
     #[test]
     fn a_group_never_covers_what_is_sensitive() {

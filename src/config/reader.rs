@@ -198,6 +198,12 @@ impl<'a> Reader<'a> {
         &self.read
     }
 
+    /// The names of secrets among them.
+    #[cfg(test)]
+    pub fn secrets(&self) -> &BTreeSet<String> {
+        &self.secrets
+    }
+
     fn unknown(&self) -> Vec<String> {
         let in_kubernetes = self.env.get("KUBERNETES_SERVICE_HOST").is_some();
         let ours = self

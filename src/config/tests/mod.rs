@@ -2,6 +2,7 @@
 
 mod exposure;
 mod openid;
+mod readme;
 
 use std::time::Duration;
 
