@@ -37,7 +37,7 @@ pub mod secret;
 /// The gRPC listener.
 pub mod server;
 /// Everything durable.
-pub mod store;
+mod store;
 /// One lifecycle for everything that has to end in order.
 pub mod tasks;
 /// Logging.

@@ -118,7 +118,7 @@ mod tests {
             let start = counted.fetch_add(1, Ordering::SeqCst);
             async move {
                 assert!(start >= 2, "the first two fail");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         while starts.load(Ordering::SeqCst) < 3 {

@@ -38,6 +38,7 @@ impl CallerContext {
     }
 
     /// Whether it holds the permission.
+    #[must_use]
     pub fn has(&self, permission: Permission) -> bool {
         self.permissions.contains(permission)
     }

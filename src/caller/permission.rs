@@ -54,6 +54,7 @@ permissions! {
 
 impl Permission {
     /// What an entry of the callers' file grants: one permission by its name, or a group such as `token.*`.
+    #[must_use]
     pub fn covered_by(entry: &str) -> Option<Vec<Self>> {
         let all = Self::ALL.iter().copied();
         let covered: Vec<_> = match entry.strip_suffix(".*") {
@@ -73,10 +74,12 @@ include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
 pub struct Permissions(u64);
 
 impl Permissions {
+    #[must_use]
     pub fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u64) != 0
     }
 
+    #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

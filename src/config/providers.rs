@@ -16,6 +16,7 @@ pub enum Provider {
 
 impl Provider {
     /// The id that callers name it by.
+    #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Self::OpenId(provider) => &provider.id,
@@ -23,6 +24,7 @@ impl Provider {
     }
 
     /// What it is known by at its own side, for a summary.
+    #[must_use]
     pub fn issuer(&self) -> &str {
         match self {
             Self::OpenId(provider) => &provider.issuer,
@@ -241,6 +243,7 @@ impl Prefix {
 }
 
 /// An issuer without what administrators and providers append: one trailing slash (Entra), the discovery path (Cognito).
+#[must_use]
 pub fn normalized_issuer(text: &str) -> &str {
     let issuer = urls::without_slash(text);
     issuer.strip_suffix(DISCOVERY_PATH).unwrap_or(issuer)

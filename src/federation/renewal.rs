@@ -101,19 +101,10 @@ impl Federation {
                 Status::ReconnectRequired,
             )));
         };
-        let now = self.0.clock.now();
-        if !self
-            .0
-            .store
-            .begin_token_refresh(
-                &tokens.key,
-                tokens.version,
-                now.plus(LEASE),
-                now,
-                !provider.rotates(),
-            )
-            .await?
-        {
+        let (now, store) = (self.0.clock.now(), &self.0.store);
+        let (key, version, lease) = (&tokens.key, tokens.version, now.plus(LEASE));
+        let begun = store.begin_token_refresh(key, version, lease, now, !provider.rotates());
+        if !begun.await? {
             return Ok(Progress::ReadAgain);
         }
         let nonce = tokens.claims.get("nonce").and_then(|nonce| nonce.as_str());
@@ -125,11 +116,7 @@ impl Federation {
         match provider.refresh(refresh_token, &owner, now).await {
             Ok((grant, claims)) => {
                 let sealed = self.0.vault.seal_refresh(tokens, &grant, claims.as_ref());
-                let keep = || {
-                    self.0
-                        .store
-                        .complete_token_refresh(&tokens.key, tokens.version, &sealed, now)
-                };
+                let keep = || store.complete_token_refresh(key, version, &sealed, now);
                 confirmed(keep, Renewal::Renewed).await
             }
             Err(RefreshError::Refused(_)) => {
@@ -145,11 +132,7 @@ impl Federation {
                 let failed = FailedRefresh::Backoff {
                     retry: now.plus(BACKOFF),
                 };
-                let keep = || {
-                    self.0
-                        .store
-                        .fail_token_refresh(&tokens.key, tokens.version, failed)
-                };
+                let keep = || store.fail_token_refresh(key, version, failed);
                 confirmed(keep, Renewal::Unavailable).await
             }
         }

@@ -96,9 +96,8 @@ impl AuthService for Api {
         } = self.begin(request)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let begin = begin_login(message)?;
             let begun = auth
-                .begin_federated_login(begin, caller.name(), now)
+                .begin_federated_login(begin_login(message)?, caller.name(), now)
                 .await?;
             Ok(proto::BeginFederatedLoginResponse {
                 authorization_url: begun.authorization_url,

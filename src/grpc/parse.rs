@@ -37,7 +37,7 @@ pub(super) fn optional_client(
     let device = Device {
         ip_address: address.map_or_else(String::new, |address| address.ip().to_string()),
         user_agent: bounded(&client.user_agent, MAX_USER_AGENT),
-        device_name: bounded(&client.device_name, MAX_DEVICE_NAME),
+        name: bounded(&client.device_name, MAX_DEVICE_NAME),
     };
     (address, device)
 }

@@ -10,7 +10,7 @@ use crate::id::{SessionId, UserId};
 pub struct Device {
     pub ip_address: String,
     pub user_agent: String,
-    pub device_name: String,
+    pub name: String,
 }
 
 /// A session. Its generation says which refresh token is current.
@@ -92,7 +92,7 @@ impl Session {
         Device {
             ip_address: self.ip_address.clone(),
             user_agent: self.user_agent.clone(),
-            device_name: self.device_name.clone(),
+            name: self.device_name.clone(),
         }
     }
 }

@@ -249,6 +249,7 @@ macro_rules! retrying {
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$meta])* const $name: &str = $sql;)*
+        #[cfg(test)]
         pub(in crate::store) const STATEMENTS: &[&str] = &[$($name,)*];
     };
 }

@@ -12,6 +12,7 @@ mod open;
 mod record;
 mod sessions;
 mod signing_keys;
+#[cfg(test)]
 mod statements;
 #[cfg(test)]
 pub(crate) mod testing;

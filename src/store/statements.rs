@@ -1,28 +1,75 @@
-//! The list of all statements.
+//! Every statement is prepared on both engines. A file with statements has to be listed here.
 
-use super::{
-    Store, bans, federated_logins, federated_tokens, limits, markers, open, sessions, signing_keys,
-    users, violations,
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
 };
 
-impl Store {
-    /// Every statement, so that a test can prepare each on both engines.
-    #[must_use]
-    pub fn statements() -> Vec<&'static str> {
-        [
-            bans::STATEMENTS,
-            federated_logins::STATEMENTS,
-            federated_tokens::STATEMENTS,
-            limits::STATEMENTS,
-            markers::STATEMENTS,
-            open::STATEMENTS,
-            sessions::STATEMENTS,
-            sessions::ending::STATEMENTS,
-            sessions::opening::STATEMENTS,
-            signing_keys::STATEMENTS,
-            users::STATEMENTS,
-            violations::STATEMENTS,
-        ]
-        .concat()
+use super::backend::Pools;
+use super::testing::on_each_engine;
+use super::{
+    bans, federated_logins, federated_tokens, limits, markers, open, sessions, signing_keys, users,
+    violations,
+};
+
+const LISTS: [&[&str]; 12] = [
+    bans::STATEMENTS,
+    federated_logins::STATEMENTS,
+    federated_tokens::STATEMENTS,
+    limits::STATEMENTS,
+    markers::STATEMENTS,
+    open::STATEMENTS,
+    sessions::STATEMENTS,
+    sessions::ending::STATEMENTS,
+    sessions::opening::STATEMENTS,
+    signing_keys::STATEMENTS,
+    users::STATEMENTS,
+    violations::STATEMENTS,
+];
+
+#[tokio::test]
+async fn every_statement_can_be_prepared_on_both_engines_and_returns_no_numeric() {
+    on_each_engine(async |store| {
+        for sql in LISTS.concat() {
+            let text = AssertSqlSafe(sql).into_sql_str();
+            match &store.pools {
+                Pools::Sqlite { write, .. } => {
+                    if let Err(error) = write.prepare(text).await {
+                        panic!("{error}: {sql}");
+                    }
+                }
+                Pools::Postgres(pool) => {
+                    let prepared = pool.prepare(text).await;
+                    let prepared = prepared.unwrap_or_else(|error| panic!("{error}: {sql}"));
+                    for column in prepared.columns() {
+                        let of_type = column.type_info().name();
+                        assert_ne!(of_type, "NUMERIC", "{}: {sql}", column.name());
+                    }
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[test]
+fn every_file_with_statements_is_listed() {
+    let listed: usize = LISTS.iter().map(|list| list.len()).sum();
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let mut files = vec![sources];
+    let mut written = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a folder");
+            files.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else {
+            let text = std::fs::read_to_string(&path).expect("a file");
+            written += text.matches("\nstatements! {").count();
+        }
     }
+    assert_eq!(
+        written,
+        LISTS.len(),
+        "a list of statements is not listed here"
+    );
+    assert!(listed > 40, "{listed} statements");
 }

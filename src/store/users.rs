@@ -128,7 +128,7 @@ pub(super) async fn insert(
         AdminClaim::Bootstrap | AdminClaim::BootstrapOnly => true,
     };
     if may_claim && markers::claim(tx, Marker::Administrator, user.id.as_str()).await? {
-        user.role = ROLE_ADMIN.to_owned();
+        ROLE_ADMIN.clone_into(&mut user.role);
     }
     let inserted = in_tx!(*tx, |db| user
         .bind_to(query(INSERT))

@@ -54,6 +54,7 @@ impl UserField {
 
 /// A field of the request's body behind `{{LIBRECHAT_BODY_<FIELD>}}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::enum_variant_names, reason = "LibreChat's names")]
 pub enum BodyField {
     ConversationId,
     ParentMessageId,

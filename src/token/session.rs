@@ -49,7 +49,7 @@ impl Tokens {
             generation: 1,
             ip_address: open.device.ip_address,
             user_agent: open.device.user_agent,
-            device_name: open.device.device_name,
+            device_name: open.device.name,
             request_id: open.request_id.map(RequestId::into_string),
             auth_time: now,
             create_time: now,
@@ -292,6 +292,6 @@ fn keep_known(new: &Device, known: Device) -> Device {
     Device {
         ip_address: text(&new.ip_address, known.ip_address),
         user_agent: text(&new.user_agent, known.user_agent),
-        device_name: text(&new.device_name, known.device_name),
+        name: text(&new.name, known.name),
     }
 }

@@ -103,7 +103,7 @@ impl fmt::Debug for Route {
 /// All services of the listener: those of the routes, and the standard ones, whose streams end at a stop.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    routes: Arc<[Route]>,
+    ours: Arc<[Route]>,
     standard: tonic::service::Routes,
     tasks: Tasks,
 }
@@ -113,7 +113,7 @@ impl Routes {
     #[must_use]
     pub fn new(routes: Arc<[Route]>, standard: tonic::service::Routes, tasks: Tasks) -> Self {
         Self {
-            routes,
+            ours: routes,
             standard,
             tasks,
         }
@@ -131,7 +131,7 @@ impl Service<Request<Body>> for Routes {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         let (service, method) = split(request.uri().path());
-        if let Some(route) = self.routes.iter().find(|route| route.name == service) {
+        if let Some(route) = self.ours.iter().find(|route| route.name == service) {
             return route.service_of(method).call(request);
         }
         let answer = Service::call(&mut self.standard.clone(), request);

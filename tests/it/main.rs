@@ -44,7 +44,6 @@ mod sealed_tokens;
 mod sessions_ended;
 mod sessions_listed;
 mod sessions_minted;
-mod store;
 mod support;
 mod targets;
 mod targets_refused;

@@ -143,7 +143,7 @@ impl Store {
             .bind(now.millis())
             .bind(&device.ip_address)
             .bind(&device.user_agent)
-            .bind(&device.device_name)
+            .bind(&device.name)
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
