@@ -33,7 +33,7 @@ pub struct Settings {
     pub config: Config,
     /// Who may call.
     pub callers: Callers,
-    /// What an administrator should know, by name of the setting; logged at start.
+    /// Warnings for the administrator, by the name of the setting; logged at start.
     pub warnings: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ impl App {
     }
 }
 
-/// Deletes expired rows now and then; a failure is logged and tried again at the next tick.
+/// Deletes expired rows at each tick. A failure is logged and tried again at the next one.
 async fn clean(store: Store, moderation: Moderation, clock: Clock) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

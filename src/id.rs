@@ -70,7 +70,6 @@ parse! {
 
 impl UserId {
     /// A new id: seconds since the epoch, then 64 random bits.
-    #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let seconds = u32::try_from(now.secs()).unwrap_or(u32::MAX);
         Self(hex::encode(seconds.to_be_bytes()) + &hex::encode(secret::random::<8>()))
@@ -79,19 +78,16 @@ impl UserId {
 
 impl SessionId {
     /// A new random id.
-    #[must_use]
     pub fn new() -> Self {
         Self(hex::encode(secret::random::<16>()))
     }
 
     /// From its 16 bytes.
-    #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(hex::encode(bytes))
     }
 
     /// Its 16 bytes.
-    #[must_use]
     pub fn to_bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         // The constructors let nothing but 32 hexadecimal digits in.
@@ -108,7 +104,6 @@ impl Default for SessionId {
 
 impl IdentityId {
     /// A new random id.
-    #[must_use]
     pub fn new() -> Self {
         Self(hex::encode(secret::random::<16>()))
     }
@@ -122,7 +117,6 @@ impl Default for IdentityId {
 
 impl BanId {
     /// A new id: milliseconds since the epoch, then 64 random bits.
-    #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self(sortable(now))
     }
@@ -130,7 +124,6 @@ impl BanId {
 
 impl ViolationId {
     /// A new id: milliseconds since the epoch, then 64 random bits.
-    #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self(sortable(now))
     }

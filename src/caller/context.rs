@@ -59,7 +59,7 @@ impl CallerContext {
         Err(Error::CallerNotAllowed(permission.name()))
     }
 
-    /// Fails where it may not have, show or verify tokens of the audience.
+    /// Fails if it may not get, present or verify tokens of the audience.
     ///
     /// # Errors
     /// [`Error::AudienceNotAllowed`]

@@ -15,14 +15,14 @@ use crate::secret::sha256;
 
 const MAX_TOKEN: usize = 256;
 
-/// Lets callers in.
+/// Decides which callers may make which calls.
 #[derive(Debug)]
 pub struct Gate(Known);
 
 #[derive(Debug)]
 enum Known {
     Open(Arc<CallerContext>),
-    /// By SHA-256 of the token: whatever the lookup's time tells, it tells about the hash.
+    /// By SHA-256 of the token, so that the time of a lookup tells only about the hash.
     Listed(HashMap<[u8; 32], Arc<CallerContext>>),
 }
 
@@ -46,7 +46,7 @@ impl Gate {
         Self(Known::Listed(known))
     }
 
-    /// The caller that may make this call; none is needed for health and reflection.
+    /// The caller, if it may make this call; `None` for health and reflection, which need no caller.
     ///
     /// # Errors
     /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is looked at; then

@@ -35,7 +35,7 @@ fn fail(reason: &str) -> ExitCode {
 fn start() -> Result<(), Failure> {
     let settings = Settings::load(&Env::capture())?;
     telemetry::install(&settings.config.log);
-    // With a second provider linked in one day, rustls could not choose by itself.
+    // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

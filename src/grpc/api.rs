@@ -70,13 +70,13 @@ impl Api {
         })
     }
 
-    /// Answers with the outcome of the work, which runs to its end even if the caller has gone: a commit must not be cut off
-    /// between the store and what follows it.
+    /// Answers with the outcome of the work. The work runs to its end even if the caller goes away, because what follows a commit
+    /// must not be cut off.
     pub(super) async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        // What a JoinError says quotes the panic, whose text may quote a user's.
+        // The text of a JoinError quotes the panic, which may quote what a user sent; so it is dropped.
         let done = self
             .tasks
             .spawn(work)
@@ -86,7 +86,7 @@ impl Api {
     }
 }
 
-/// Answers with the outcome of the work, which ends if the caller goes.
+/// Answers with the outcome of the work, which is cancelled if the caller goes away.
 pub(super) async fn answer<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<Response<T>, Status> {

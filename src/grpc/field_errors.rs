@@ -21,7 +21,7 @@ impl FieldErrors {
         });
     }
 
-    /// The value, or `None` and a note of what is wrong with it.
+    /// The value; or `None`, and what is wrong with it is noted.
     pub(super) fn check<T>(
         &mut self,
         field: &str,
@@ -32,7 +32,7 @@ impl FieldErrors {
             .ok()
     }
 
-    /// What is made of the fields, if nothing is wrong with any of them.
+    /// Builds the command from its fields, if nothing is wrong with any of them.
     ///
     /// # Errors
     /// [`Error::Invalid`] with all of them.

@@ -33,7 +33,7 @@ macro_rules! route {
     };
 }
 
-/// The four services, whatever implements them (tests put a probe in the place of [`Api`]), with their limits.
+/// The four services with their limits. Tests give a probe instead of [`Api`], hence the type parameter.
 #[must_use]
 pub fn routes<S>(api: &S) -> Vec<Route>
 where

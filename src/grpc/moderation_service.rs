@@ -22,7 +22,7 @@ const BANS: &str = "bans";
 const MAX_KIND_LEN: usize = 64;
 const MAX_SCORE: u32 = 1000;
 const MAX_REASON_LEN: usize = 256;
-/// A hundred years: beyond it a ban has no end, and times stay within what the wire can say.
+/// A hundred years, so that its end stays within what a Timestamp on the wire can hold.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
 #[tonic::async_trait]
@@ -217,7 +217,7 @@ fn target(
 }
 
 fn ban_duration(duration: Option<prost_types::Duration>) -> Result<Option<Duration>, &'static str> {
-    // Less than a millisecond would be over before it began.
+    // Times are kept in milliseconds, so a shorter ban would end when it begins.
     parse::duration(duration)
         .ok()
         .filter(|duration| {

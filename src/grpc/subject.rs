@@ -1,4 +1,4 @@
-//! Whom a call is about, and whether its caller may have to do with our own audience's tokens.
+//! Who a call is about, and whether its caller may use tokens of our own audience.
 
 use super::api::Api;
 use super::field_errors::FieldErrors;
@@ -9,8 +9,10 @@ use crate::error::Result;
 use crate::id::{SessionId, UserId};
 
 impl Api {
-    /// The user that a call is about; `None` if an error was added. Naming them otherwise than by their own token needs the permission
-    /// `any`, and by a token that tokens of its audience are the caller's.
+    /// The user that a call is about; `None` if an error was added.
+    ///
+    /// A caller that names the user by id or session needs the permission `any`. A caller that presents the user's token must be
+    /// allowed to use tokens of that audience.
     pub(super) fn subject(
         &self,
         subject: Option<proto::Subject>,
@@ -43,7 +45,7 @@ impl Api {
         })
     }
 
-    /// For calls that hand out tokens of ours or take them as proof.
+    /// For calls that issue our tokens or accept them as proof.
     pub(super) fn require_own_audience(&self, caller: &CallerContext) -> Result<()> {
         caller.require_audience(self.tokens.audience())
     }

@@ -202,7 +202,7 @@ impl TokenService for Api {
 }
 
 impl Api {
-    /// The audience that a verification asks for; unnamed it is that of our own tokens.
+    /// The audience that a verification asks for. If it names none, that is the audience of our own tokens.
     fn audience<'a>(&'a self, named: &'a str) -> &'a str {
         if named.is_empty() {
             self.tokens.audience()
@@ -226,7 +226,7 @@ impl Api {
         })
     }
 
-    /// The session to be revoked, and the subject whose it has to be; without one, any session may be.
+    /// The session to be revoked, and the subject that it must belong to. Without a subject the session may be anybody's.
     fn session_and_owner(
         &self,
         message: proto::RevokeSessionRequest,

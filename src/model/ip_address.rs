@@ -21,7 +21,7 @@ impl IpAddress {
     /// Reads an address; a port and brackets are dropped, as LibreChat's removePorts does.
     ///
     /// # Errors
-    /// What is expected, where the text is anything else.
+    /// What is expected instead.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let plain = text.len() <= MAX_LEN
             && text
@@ -32,13 +32,11 @@ impl IpAddress {
     }
 
     /// The address itself.
-    #[must_use]
     pub fn ip(self) -> IpAddr {
         self.0
     }
 
     /// What is scored, limited and banned for it: the IPv4 address, or the IPv6 address's /64.
-    #[must_use]
     pub fn network(self) -> Network {
         match self.0 {
             IpAddr::V4(ip) => Network::new(Ipv4Net::from(ip).into()),

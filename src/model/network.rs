@@ -17,7 +17,6 @@ pub struct Network(IpNet);
 
 impl Network {
     /// The network that `net` lies in, without its host bits.
-    #[must_use]
     pub fn new(net: IpNet) -> Self {
         Self(net.trunc())
     }
@@ -32,7 +31,6 @@ impl Network {
     }
 
     /// The IPv4 address that is all of it; an IPv6 address is banned with its network.
-    #[must_use]
     pub fn single(self) -> Option<Ipv4Addr> {
         match self.0 {
             IpNet::V4(net) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),

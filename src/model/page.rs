@@ -28,7 +28,7 @@ pub struct Page<T> {
 
 /// An item that knows its position in its list.
 pub trait Positioned {
-    /// Where it stands.
+    /// Its position.
     fn cursor(&self) -> Cursor;
 }
 
@@ -46,12 +46,12 @@ impl PageRequest {
             .saturating_add(1)
     }
 
-    /// Where a list that runs upwards goes on.
+    /// The position after which an ascending list goes on.
     pub fn ascending(&self) -> (i64, &str) {
         self.position(i64::MIN)
     }
 
-    /// Where a list that runs downwards goes on.
+    /// The position before which a descending list goes on.
     pub fn descending(&self) -> (i64, &str) {
         self.position(i64::MAX)
     }

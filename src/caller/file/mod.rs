@@ -37,7 +37,7 @@ pub struct Caller {
     pub token_sha256: Vec<[u8; 32]>,
     /// What it may do.
     pub permissions: Permissions,
-    /// The only audiences it may verify tokens for; all if empty.
+    /// The only audiences whose tokens it may use; all if empty.
     pub audiences: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ fn load(path: &Path) -> Result<File, String> {
     parse(&fs::read_to_string(path).map_err(unreadable)?)
 }
 
-/// The parser's own words may quote the file, so only the place of a fault is told.
+/// Says only where the fault is, because the parser's own message may quote the file.
 fn parse(text: &str) -> Result<File, String> {
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -140,7 +140,7 @@ fn check(report: &mut Report, file: File) -> Vec<Caller> {
     callers
 }
 
-/// How a caller is called in a mistake; a malformed name could be anything, even a token.
+/// How a mistake names a caller. A malformed name is not repeated, because it could be anything, even a token.
 fn label(name: &str, index: usize) -> String {
     if is_name(name) {
         format!("caller {name}")
@@ -238,7 +238,7 @@ fn unknown_keys(keys: &Unknown) -> Vec<String> {
         .collect()
 }
 
-/// A misspelt word of the file's own vocabulary, but nothing that could be a secret in the wrong place.
+/// A misspelt key or permission as it was written; text that could be a secret in the wrong place is not shown.
 fn shown(word: &str) -> &str {
     let plain = word.len() <= MAX_NAME
         && word

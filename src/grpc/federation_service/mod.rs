@@ -130,7 +130,7 @@ impl FederationService for Api {
         } = self.begin(request)?;
         answer(async {
             let mut errors = FieldErrors::default();
-            // Only a target of the operator's may say that its URL holds a token.
+            // Only a target that the operator configures may allow a token in its URL.
             let read = message
                 .target
                 .map(|resolve_mcp_server_request::Target::Server(server)| {
