@@ -1,7 +1,7 @@
-//! What the store said about a session, kept until it changed.
+//! Caches what the store said about a session until it changes.
 //!
-//! An entry lives as long as somebody holds it; the index finds live entries by session when a change comes in. A value is
-//! kept only if no change came in while it was read.
+//! The users of an entry own it. The index holds weak references only, to find the entry of a session that changed. A value
+//! is cached only if no change arrived while it was read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::clock::Clock;
 use crate::id::SessionId;
 use crate::store::changes::{Change, Changes};
 
-/// After this time the store is asked again, because another process may have changed what was read.
+/// After this time a value is read again, because another process may have changed it.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Values by session, true to this process's own commits at once and to other processes' within a second.
+/// Values by session. Changes by this process take effect at once, changes by other processes within a second.
 pub struct Cache<V> {
     clock: Clock,
     index: Arc<Index<V>>,
@@ -24,15 +24,15 @@ pub struct Cache<V> {
 
 struct Index<V> {
     entries: Mutex<HashMap<SessionId, Weak<Entry<V>>>>,
-    /// How often the values of all sessions may have changed.
+    /// How many changes so far may have affected every session.
     all_changes: AtomicU64,
 }
 
-/// What is known about one session.
+/// The cached value of one session.
 pub struct Entry<V> {
     session: SessionId,
     known: RwLock<Known<V>>,
-    /// Held while the store is read, so that many calls at a time read once.
+    /// Held while the store is read, so that concurrent calls read once.
     loading: tokio::sync::Mutex<()>,
     index: Weak<Index<V>>,
 }
@@ -40,20 +40,20 @@ pub struct Entry<V> {
 struct Known<V> {
     value: Option<Arc<V>>,
     read_at: Duration,
-    /// As of when the value was read.
+    /// How much had changed when the value was read.
     version: Version,
-    /// How often this session's value changed.
+    /// How many changes of this session there were.
     changes: u64,
 }
 
-/// How much had changed when a value was read.
+/// The numbers of changes when a value was read, to detect a change during the read.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Version {
     all_changes: u64,
     changes: u64,
 }
 
-/// What a change means for the values of a cache.
+/// Which values of a cache a change affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affects<'a> {
     Nothing,
@@ -62,7 +62,7 @@ pub enum Affects<'a> {
 }
 
 impl<V: Send + Sync + 'static> Cache<V> {
-    /// An empty cache that follows the store's changes; `affects` says what each one means for it.
+    /// An empty cache that follows the store's changes; `affects` says which values each change invalidates.
     pub fn new(clock: Clock, changes: &Changes, affects: fn(&Change) -> Affects<'_>) -> Self {
         let index = Arc::new(Index {
             entries: Mutex::default(),
@@ -73,7 +73,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         Self { clock, index }
     }
 
-    /// The entry of a session, made if there is none.
+    /// The entry of a session, created if there is none.
     pub fn entry(&self, session: &SessionId) -> Arc<Entry<V>> {
         let mut entries = lock(&self.index.entries);
         if let Some(entry) = entries.get(session).and_then(Weak::upgrade) {
@@ -89,15 +89,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
         entry
     }
 
-    /// Notes that a session's value was seen to have changed in another process.
+    /// Drops the value of a session that another process is known to have changed.
     pub fn forget(&self, session: &SessionId) {
         self.index.apply(Affects::Session(session));
     }
 
-    /// The value, from memory if it is fresh, otherwise loaded: once for all who ask at a time.
-    ///
-    /// # Errors
-    /// Those of `load`.
+    /// The value: from memory if it is fresh, otherwise loaded, once for all concurrent calls.
     pub async fn get<E>(
         &self,
         entry: &Entry<V>,
@@ -111,7 +108,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if let Some(value) = self.fresh(entry) {
             return Ok(Some(value));
         }
-        // Taken before the read: a change that comes in during it must not be overwritten by what was read before it.
+        // Noted before the read: a value that changes while it is read must not be cached.
         let (version, read_at) = (self.version(entry), self.clock.elapsed());
         let Some(value) = load(&entry.session).await? else {
             return Ok(None);
@@ -156,6 +153,7 @@ impl<V> Index<V> {
                 self.all_changes.fetch_add(1, Ordering::SeqCst);
             }
             Affects::Session(session) => {
+                // The index is unlocked again before the entry is used: dropping an entry's last reference locks the index.
                 let entry = lock(&self.entries).get(session).and_then(Weak::upgrade);
                 if let Some(entry) = entry {
                     let mut known = entry.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -182,7 +180,7 @@ impl<V> Drop for Entry<V> {
     fn drop(&mut self) {
         if let Some(index) = self.index.upgrade() {
             let mut entries = lock(&index.entries);
-            // Another entry may have taken its place after the last holder let go of this one.
+            // A new entry may have replaced this one after its last reference was dropped.
             if entries
                 .get(&self.session)
                 .is_some_and(|entry| entry.strong_count() == 0)

@@ -1,3 +1,3 @@
-//! What follows the store's changes.
+//! Follows the store's changes.
 
 pub mod cache;

@@ -16,17 +16,19 @@ use super::error::StoreError;
 
 /// How long a call waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A PostgreSQL connection that lay idle for longer is tried before it is used.
+/// A PostgreSQL connection that was idle for longer is pinged before it is used, because the server may have closed it.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-/// No statement, wait for a lock or open transaction outlasts the call that it is for; what did would keep locks from others.
+/// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts longer: it would hold locks that
+/// other calls wait for.
 const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
+/// SQLite's result code for a database that another connection has locked.
 const SQLITE_BUSY: &str = "5";
-/// How often opening a file is tried that another process has locked, and the pause between.
+/// How often opening a database file is tried while another process has it locked, and the pause between tries.
 const SQLITE_OPENINGS: usize = 50;
 const SQLITE_PAUSE: Duration = Duration::from_millis(100);
-/// How often a transaction is tried that others keep ending.
+/// How often a transaction is tried if the engine aborts it because of a conflict with another one.
 pub(super) const ROUNDS: usize = 3;
 
 /// Connections to one of the engines.
@@ -46,7 +48,8 @@ pub(super) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// One connection for statements that follow each other and are no transaction; it saves PostgreSQL's pool a round trip for each.
+/// One connection for several statements that are not a transaction. It saves a round trip per statement, because the pool pings
+/// a PostgreSQL connection whenever it is returned.
 pub(super) enum Conn {
     Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PoolConnection<Postgres>),
@@ -63,7 +66,7 @@ impl Pools {
         })
     }
 
-    /// Opens a database file, which is made where it is missing.
+    /// Opens a database file, and creates it if it is missing.
     pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -72,6 +75,7 @@ impl Pools {
             // An acknowledged write survives power loss.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // How long a statement waits for another process's lock.
             .busy_timeout(Duration::from_secs(5));
         let write = sqlite_pool(1, &options).await?;
         let read = sqlite_pool(SQLITE_READERS, &options).await?;
@@ -85,7 +89,7 @@ impl Pools {
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            // Not as parameters of the start, which poolers in front of PostgreSQL refuse.
+            // Set by a statement, because poolers in front of PostgreSQL refuse these as startup parameters.
             .after_connect(|connection, _| {
                 Box::pin(
                     async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) },
@@ -102,7 +106,8 @@ impl Pools {
         Ok(Self::Postgres(pool.connect_with(options).await?))
     }
 
-    /// Brings the tables to this version under a lock, so that processes may start together; sqlx has one of its own for PostgreSQL only.
+    /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL sqlx takes a lock itself; on
+    /// SQLite the write transaction is the lock.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrations = vec![Migration::new(
             1,
@@ -120,7 +125,7 @@ impl Pools {
                 tx.commit().await?;
             }
             Self::Postgres(pool) => {
-                // A connection of its own, because a migration may take longer than a call.
+                // A connection without the pool's time limits, because a migration may take longer than a call.
                 let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
                 migrator.run(&mut connection).await?;
                 connection.close().await?;
@@ -129,10 +134,11 @@ impl Pools {
         Ok(())
     }
 
-    /// Begins a transaction; on SQLite with the write lock from the start.
+    /// Begins a transaction. On SQLite it takes the write lock at once: a transaction that reads first cannot write any more if
+    /// another process has written since.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            // The file is here, so only other writers can be what a writer waits for.
+            // The database is a local file, so a wait for its one write connection is a wait for other writers.
             Self::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
                 Err(sqlx::Error::PoolTimedOut) => return Err(StoreError::Overloaded),
                 tx => Tx::Sqlite(tx?),
@@ -153,7 +159,8 @@ impl Pools {
     }
 }
 
-/// While one process turns on a new file's write-ahead log, the others find it locked at once, whatever the busy timeout says.
+/// Opens a pool, and tries again while the file is locked: while one process switches a new file to write-ahead logging, others
+/// get SQLITE_BUSY at once, whatever the busy timeout.
 async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
     for _ in 0..SQLITE_OPENINGS {
         let pool = SqlitePoolOptions::new()
@@ -189,7 +196,7 @@ macro_rules! reading {
     };
 }
 
-/// Runs one writing statement, a transaction of its own, on either engine.
+/// Runs one writing statement in its own transaction, on either engine.
 macro_rules! writing {
     ($store:expr, |$db:ident| $body:expr) => {
         match &$store.pools {
@@ -199,7 +206,7 @@ macro_rules! writing {
     };
 }
 
-/// Runs a reading or a writing statement on a conn: `on_conn!(conn.read, |db| query(SQL).fetch_one(db).await)`.
+/// Runs a reading or a writing statement on a [`Conn`]: `on_conn!(conn.read, |db| query(SQL).fetch_one(db).await)`.
 macro_rules! on_conn {
     ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
         match &mut $conn {
@@ -231,7 +238,7 @@ macro_rules! in_tx {
     };
 }
 
-/// Runs a transaction, from its beginning to its commit, and anew where the engine ended it for the sake of another one.
+/// Runs a transaction from its beginning to its commit, and again if the engine aborted it because of a conflict with another.
 macro_rules! retrying {
     ($transaction:block) => {{
         let mut round = 1;
@@ -245,7 +252,7 @@ macro_rules! retrying {
     }};
 }
 
-/// Names a file's statements and lists them, so that a test can prepare each on both engines.
+/// Declares a file's statements as constants, and lists them so that a test can prepare each on both engines.
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$meta])* const $name: &str = $sql;)*

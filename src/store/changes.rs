@@ -1,11 +1,11 @@
-//! Tells the rest of this process what a commit changed, before the call that made it is answered.
+//! Tells the rest of this process what a commit changed, before the call that committed is answered.
 
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
 use crate::id::{SessionId, UserId};
 
-/// What a commit changed that others may hold in memory.
+/// A committed change of something that a cache may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A session was ended.
@@ -18,12 +18,13 @@ pub enum Change {
 
 type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 
-/// Those who want to know.
+/// The listeners. Clones share them.
 #[derive(Clone, Default)]
 pub struct Changes(Arc<RwLock<Vec<Listener>>>);
 
 impl Changes {
-    /// Calls `listener` at every change from now on; it has to be quick and must not call the store.
+    /// Calls `listener` at every change from now on. It runs within the call that committed, so it has to be quick and must not
+    /// call the store.
     pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
         self.0
             .write()
@@ -31,7 +32,7 @@ impl Changes {
             .push(Box::new(listener));
     }
 
-    /// Called by store functions after their commit.
+    /// Calls the listeners. Store functions do this after their commit.
     pub(crate) fn publish(&self, change: &Change) {
         for listener in self
             .0

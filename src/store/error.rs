@@ -1,21 +1,21 @@
-//! Why the store did not do what it was asked.
+//! The errors of the store.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// The store did not do what it was asked.
+/// The store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    // Whole in itself, hence no source: a log that follows sources would tell it twice.
-    #[error("the database does not answer or refused: {0}")]
+    // The text contains the cause, which therefore is not a source: a log that follows sources would print it twice.
+    #[error("the database failed or does not answer: {0}")]
     Database(sqlx::Error),
-    #[error("the database could not be brought to this version: {0}")]
+    #[error("the database could not be migrated: {0}")]
     Migration(sqlx::migrate::MigrateError),
     #[error("other writers held the database for too long")]
     Overloaded,
-    #[error("row {key} of {table} holds an impossible {column}")]
+    #[error("row {key} of {table} has an invalid {column}")]
     Corrupt {
         table: &'static str,
         column: &'static str,
@@ -24,7 +24,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A row that cannot be.
+    /// The error for a row with an invalid value in a column.
     pub(crate) fn corrupt(
         table: &'static str,
         column: &'static str,
@@ -37,8 +37,8 @@ impl StoreError {
         }
     }
 
-    /// Whether the transaction was ended in favour of another one, so that it may be tried anew: `serialization_failure` and
-    /// `deadlock_detected`.
+    /// Whether the engine aborted the transaction because of a conflict with another one, so that it may be retried:
+    /// `serialization_failure` or `deadlock_detected`.
     pub(super) fn is_conflict(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
@@ -48,7 +48,7 @@ impl StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// A row's reader can give only sqlx's errors, so what is corrupt comes inside one.
+    /// Code that reads a row can return only sqlx's errors, so [`StoreError::Corrupt`] comes inside one.
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Decode(cause) => match cause.downcast() {
@@ -70,7 +70,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Corrupt { .. } | StoreError::Migration(_) => Self::internal(error),
-            StoreError::Database(ref cause) if is_fault_of_ours(cause) => Self::internal(error),
+            StoreError::Database(ref cause) if is_our_fault(cause) => Self::internal(error),
             StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
             StoreError::Overloaded => Self::Busy {
                 retry_after: Duration::from_secs(1),
@@ -79,11 +79,13 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Statements that are wrong, or break a constraint that the code should have seen to, are faults; the rest is unavailability.
-fn is_fault_of_ours(error: &sqlx::Error) -> bool {
+/// Whether the error is a fault of this program: a wrong statement, or a violated constraint that the code should have checked.
+/// Any other error means that the database is unavailable.
+fn is_our_fault(error: &sqlx::Error) -> bool {
     use sqlx::error::ErrorKind;
     match error {
         sqlx::Error::Database(database) => {
+            // PostgreSQL's class 42 is "syntax error or access rule violation".
             !matches!(database.kind(), ErrorKind::Other)
                 || database.code().is_some_and(|code| code.starts_with("42"))
         }

@@ -1,4 +1,4 @@
-//! Tokens that providers issued, sealed, one row a session and identity.
+//! Sealed tokens that providers issued, one row for each session and identity.
 
 use sqlx::{query, query_as};
 
@@ -20,7 +20,7 @@ statements! {
     LIST = "SELECT t.session_id, t.identity_id, i.user_id, i.issuer, i.subject, t.provider, t.access_token, t.access_expire_time, t.id_token,
             t.id_expire_time, t.refresh_token, t.claims, t.scopes, t.state, t.version, t.attempt_expire_time, t.retry_time, t.update_time
         FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id";
-    /// One attempt at a time, and none after an attempt whose outcome is not known, unless it may be repeated.
+    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only if `$6` says so.
     BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
         WHERE session_id = $1 AND identity_id = $2 AND version = $3
             AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
@@ -100,9 +100,6 @@ impl TryFrom<TokensRow> for StoredTokens {
 
 impl Store {
     /// The tokens of a session.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn list_federated_tokens(
         &self,
         session: &SessionId,
@@ -114,11 +111,8 @@ impl Store {
         rows.into_iter().map(StoredTokens::try_from).collect()
     }
 
-    /// Claims the refresh of a version until `lease`; `false` where another attempt has it, or it has moved on. With `again`, an
-    /// attempt that ended without an outcome is no hindrance.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Claims the refresh of a version until `lease`; `false` if another attempt holds the claim or the row has another version.
+    /// With `again`, an attempt whose outcome is unknown may be repeated.
     pub async fn begin_token_refresh(
         &self,
         key: &TokensKey,
@@ -140,10 +134,7 @@ impl Store {
         Ok(begun == 1)
     }
 
-    /// Stores what a refresh brought; `false` where the session ended, or the attempt had its outcome before.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Stores the tokens of a refresh; `false` if the session has ended or the attempt's outcome is stored already.
     pub async fn complete_token_refresh(
         &self,
         key: &TokensKey,
@@ -170,10 +161,7 @@ impl Store {
         Ok(completed == 1)
     }
 
-    /// Notes that a refresh brought nothing; `false` where the session ended, or the attempt had its outcome before.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Stores that a refresh failed; `false` if the session has ended or the attempt's outcome is stored already.
     pub async fn fail_token_refresh(
         &self,
         key: &TokensKey,
@@ -197,10 +185,7 @@ impl Store {
         Ok(failed == 1)
     }
 
-    /// Forgets a session's tokens, of one provider or, where that is empty, of all.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes a session's tokens of one provider, or of all providers if `provider` is empty.
     pub async fn delete_session_tokens(
         &self,
         session: &SessionId,
@@ -216,10 +201,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the tokens of all of a user's sessions, of one provider or, where that is empty, of all.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if `provider` is empty.
     pub async fn delete_user_tokens(
         &self,
         user: &UserId,
@@ -260,16 +242,16 @@ pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::federated_logins::tests::{described, login};
+    use crate::store::federated_logins::tests::{full_profile, login};
     use crate::store::testing::on_each_engine;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[tokio::test]
-    async fn an_attempt_without_an_outcome_is_followed_by_another_only_where_that_is_safe() {
+    async fn an_attempt_without_an_outcome_is_followed_by_another_only_if_that_is_safe() {
         on_each_engine(async |store| {
             let (user, identity) = (UserId::new(NOW), IdentityId::new());
-            let login = login(&user, described(), &identity, Some("ann"));
+            let login = login(&user, full_profile(), &identity, Some("ann"));
             let key = login.tokens.key.clone();
             store.commit_federated_login(login).await.expect("stored");
             let (lease, over) = (

@@ -1,4 +1,4 @@
-//! Attempts of the limiters, so that replicas count together.
+//! Counts the attempts of the limiters in the database, so that replicas share the counts.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::model::violation::Attempt;
 record!(Attempt, "limits", key target, { count, reset_time });
 
 statements! {
-    /// The window begins with its first attempt; where the clock or the setting went back, it ends no later than a new one would.
+    /// A window begins with its first attempt. If the clock was set back or the window made shorter, it ends no later than a new
+    /// one would.
     COUNT = "INSERT INTO limits (name, target, attempts, reset_time) VALUES ($1, $2, 1, $4)
         ON CONFLICT (name, target) DO UPDATE SET
             attempts = CASE WHEN limits.reset_time <= $3 THEN 1 ELSE limits.attempts + 1 END,
@@ -25,9 +26,6 @@ statements! {
 
 impl Store {
     /// Counts an attempt of `target` in the current window of a limiter.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn count_attempt(
         &self,
         name: &str,
@@ -35,7 +33,7 @@ impl Store {
         window: Duration,
         now: Timestamp,
     ) -> Result<Attempt, StoreError> {
-        // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
             .bind(name)
@@ -48,10 +46,7 @@ impl Store {
         Ok(attempt)
     }
 
-    /// Forgets windows that have ended.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes windows that have ended.
     pub async fn delete_expired_limits(&self, now: Timestamp) -> Result<(), StoreError> {
         writing!(self, |db| query(DELETE_EXPIRED)
             .bind(now.millis())

@@ -1,4 +1,4 @@
-//! Facts about the store itself.
+//! Markers, each of which is set once in a store's life.
 
 use sqlx::query;
 
@@ -11,10 +11,10 @@ statements! {
     CLAIM = "INSERT INTO markers (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 }
 
-/// What happens once in a store's life.
+/// A marker.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Marker {
-    /// The random name of this store's line of history.
+    /// The random name that a new store is given.
     Epoch,
     /// An account was made.
     FirstAccount,
@@ -32,7 +32,7 @@ impl Marker {
     }
 }
 
-/// Whether this transaction is the one that sets the marker; another one that would set it waits for this one's end.
+/// Sets the marker; `false` if it was set before. Another transaction that tries to set it waits until this one ends.
 pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
     let claimed = in_tx!(*tx, |db| query(CLAIM)
         .bind(marker.name())
@@ -44,7 +44,7 @@ pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bo
 }
 
 impl Store {
-    /// Gives a new store its epoch.
+    /// Sets the epoch of a new store.
     pub(super) async fn ensure_epoch(&self) -> Result<(), StoreError> {
         let epoch = hex::encode(secret::random::<16>());
         writing!(self, |db| query(CLAIM)

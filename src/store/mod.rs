@@ -33,7 +33,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Where to hear of changes.
+    /// Announces the changes that this process commits.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }

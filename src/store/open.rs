@@ -1,4 +1,4 @@
-//! Opening the store: the key first, then the canary that proves it, then the tables.
+//! Opening the store: first the key is read, then a canary proves that it fits, then the tables are migrated.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -31,7 +31,7 @@ struct Canary {
 
 record!(Canary, "canaries", key key_id, { key_id, sealed });
 
-/// The store cannot be opened; nothing was changed.
+/// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
     #[error(
@@ -56,10 +56,11 @@ pub enum OpenStoreError {
 }
 
 impl Store {
-    /// Opens the store and proves that the keys fit it; a new store gets its tables, and on SQLite its key file.
+    /// Opens the store and checks that the keys fit it. A new store gets its tables, and on SQLite a key file if no keys are
+    /// configured.
     ///
     /// # Errors
-    /// [`OpenStoreError`]; where the key is missing or wrong, nothing was changed.
+    /// [`OpenStoreError`]. If the key is missing or wrong, the data is unchanged.
     pub async fn open(
         database: &Database,
         configured: Option<Keyring>,
@@ -71,7 +72,7 @@ impl Store {
         };
         let pools = match database {
             Database::Sqlite(path) => {
-                make_private(path)?;
+                create_private(path)?;
                 Pools::sqlite(path).await?
             }
             Database::Postgres(url) => Pools::postgres(url.expose_secret()).await?,
@@ -83,13 +84,13 @@ impl Store {
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
         store.write_canaries(&keyring).await?;
-        // Another process may have written its own to an empty store meanwhile.
+        // Checked again, because another process may meanwhile have written the canaries of other keys to a new store.
         store.prove_keys(&keyring).await?;
         store.ensure_epoch().await?;
         Ok((store, keyring))
     }
 
-    /// At least one key has to open its canary, and none may fail to open its own.
+    /// At least one key has to open its canary, and no key may fail to open its own. A new store has no canaries.
     async fn prove_keys(&self, keyring: &Keyring) -> Result<(), OpenStoreError> {
         let canaries = self.list_canaries().await?;
         let mut opened = canaries.is_empty();
@@ -109,7 +110,7 @@ impl Store {
         }
     }
 
-    /// No rows where the table does not exist yet.
+    /// The stored canaries; none if the table does not exist yet.
     async fn list_canaries(&self) -> Result<Vec<Canary>, StoreError> {
         let rows = reading!(self, |db| query_as::<_, Canary>(LIST_CANARIES)
             .fetch_all(db)
@@ -139,7 +140,7 @@ fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
-/// The key beside the database; made only together with a new database.
+/// Reads the key file beside the database. The file is created only together with a new database.
 fn key_file_ring(database: &Path) -> Result<Keyring, OpenStoreError> {
     let mut name = database.as_os_str().to_owned();
     name.push(".key");
@@ -172,7 +173,7 @@ fn parse_key(text: &str) -> Option<Keyring> {
     RootKey::new("file", bytes).map(|key| Keyring::new(key, Vec::new()))
 }
 
-/// Of several processes that start at once, one makes the file and all read it.
+/// Creates the key file. If several processes start at once, one of them creates it and all read it.
 fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreError> {
     if fs::metadata(database).is_ok_and(|metadata| metadata.len() > 0) {
         return Err(OpenStoreError::KeyFileMissing {
@@ -184,7 +185,7 @@ fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreErro
     draft.push(format!(".{}", hex::encode(secret::random::<4>())));
     let draft = PathBuf::from(draft);
     let written = write_private(&draft, hex::encode(secret::random::<32>()).as_bytes());
-    // A link appears whole or not at all, and never replaces a file.
+    // A hard link appears with its whole content or not at all, and never replaces a file.
     let linked = written.and_then(|()| match fs::hard_link(&draft, key_file) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -206,8 +207,8 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A new database file is readable by its owner only; SQLite gives its side files the same mode.
-fn make_private(path: &Path) -> Result<(), OpenStoreError> {
+/// Creates a new database file that only its owner can read; SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> Result<(), OpenStoreError> {
     match OpenOptions::new()
         .write(true)
         .create_new(true)

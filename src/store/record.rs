@@ -1,4 +1,4 @@
-//! One list of a record's columns, from which its SELECT lists, its INSERT, and its reading and binding on both engines follow.
+//! Derives a record's SELECT lists and INSERT, and the code that reads and binds it on both engines, from one list of columns.
 
 use sqlx::query::Query;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Postgres, Row, Sqlite, Type};
@@ -12,7 +12,7 @@ use crate::model::signing_key::SigningKeyState;
 
 /// A type that one column holds.
 pub(super) trait Column: Sized {
-    /// What the engines know it as.
+    /// The type that the engines store.
     type Sql: Send
         + for<'q> Encode<'q, Sqlite>
         + for<'r> Decode<'r, Sqlite>
@@ -21,7 +21,7 @@ pub(super) trait Column: Sized {
         + for<'r> Decode<'r, Postgres>
         + Type<Postgres>;
 
-    /// The value of a column; `None` if no value of this type is stored so.
+    /// The value of a column; `None` if it is not a value of this type.
     fn from_sql(sql: Self::Sql) -> Option<Self>;
 
     fn to_sql(&self) -> Self::Sql;
@@ -114,21 +114,21 @@ where
     }
 }
 
-/// Where a column is looked for, and how its row is named if the value is impossible.
+/// A column to read, and how an error names its row if the value is invalid.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ColumnRef {
     pub table: &'static str,
     /// The name of the column in the row.
     pub name: &'static str,
-    /// The column that names the row.
+    /// The column that identifies the row.
     pub key: &'static str,
 }
 
 /// The value of a column.
 ///
 /// # Errors
-/// sqlx's, and [`StoreError::Corrupt`] inside [`sqlx::Error::Decode`].
-pub(super) fn read<'r, R, T>(row: &'r R, place: Place) -> sqlx::Result<T>
+/// Those of sqlx; [`StoreError::Corrupt`] comes inside [`sqlx::Error::Decode`].
+pub(super) fn read<'r, R, T>(row: &'r R, column: ColumnRef) -> sqlx::Result<T>
 where
     R: Row,
     &'static str: ColumnIndex<R>,
@@ -136,9 +136,13 @@ where
     T::Sql: Decode<'r, R::Database> + Type<R::Database>,
     String: Decode<'r, R::Database> + Type<R::Database>,
 {
-    T::from_sql(row.try_get(place.name)?).ok_or_else(|| {
-        let key: String = row.try_get(place.key).unwrap_or_default();
-        sqlx::Error::Decode(Box::new(StoreError::corrupt(place.table, place.name, key)))
+    T::from_sql(row.try_get(column.name)?).ok_or_else(|| {
+        let key: String = row.try_get(column.key).unwrap_or_default();
+        sqlx::Error::Decode(Box::new(StoreError::corrupt(
+            column.table,
+            column.name,
+            key,
+        )))
     })
 }
 
@@ -174,7 +178,7 @@ pub(super) trait Bind<DB: Database> {
 
 /// A record that is also read from joins.
 pub(super) trait JoinedRecord {
-    /// The SELECT list of a join in which the table has its alias; each column's name has the record's prefix.
+    /// The SELECT list for a join that names the table by its alias; each column's name gets the record's prefix.
     const JOINED: &str;
 }
 
@@ -204,7 +208,7 @@ macro_rules! record {
         impl sqlx::FromRow<'_, $row> for $record {
             fn from_row(row: &$row) -> sqlx::Result<Self> {
                 Ok(Self {
-                    $($field: $crate::store::record::read(row, $crate::store::record::Place {
+                    $($field: $crate::store::record::read(row, $crate::store::record::ColumnRef {
                         table: $table,
                         name: stringify!($field),
                         key: stringify!($key),
@@ -237,7 +241,7 @@ macro_rules! record {
         impl $crate::store::record::ReadJoined<$row> for $record {
             fn read_joined(row: &$row) -> sqlx::Result<Self> {
                 Ok(Self {
-                    $($field: $crate::store::record::read(row, $crate::store::record::Place {
+                    $($field: $crate::store::record::read(row, $crate::store::record::ColumnRef {
                         table: $table,
                         name: concat!($prefix, stringify!($field)),
                         key: concat!($prefix, stringify!($key)),

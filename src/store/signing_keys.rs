@@ -18,18 +18,12 @@ statements! {
 }
 
 impl Store {
-    /// The keys that tokens may be signed with.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// The active key and the retired ones, whose tokens are still accepted.
     pub async fn list_signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
         Ok(reading!(self, |db| query_as(LIST).fetch_all(db).await)?)
     }
 
-    /// Makes a key the active one, unless there is one: then nothing happens.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Inserts a key as the active one; does nothing if there is an active key already.
     pub async fn insert_active_signing_key(
         &self,
         id: &str,

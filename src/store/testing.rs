@@ -1,4 +1,4 @@
-//! Fresh stores for the store's tests, on every engine that there is.
+//! New stores for tests, on each engine.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -10,7 +10,7 @@ use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
 use crate::model::session::{Opening, Session};
 use crate::secret::{self, Keyring, RootKey};
 
-/// Runs a test on SQLite, and on PostgreSQL where COUNTERSIGN_TEST_POSTGRES names a server.
+/// Runs a test on SQLite, and on PostgreSQL if COUNTERSIGN_TEST_POSTGRES names a server.
 pub(crate) async fn on_each_engine(test: impl AsyncFn(Store)) {
     let directory = tempfile::tempdir().expect("a directory");
     let database = Database::Sqlite(directory.path().join("test.db"));
@@ -48,7 +48,7 @@ async fn open(database: &Database) -> Store {
         .0
 }
 
-/// What a provider says of Ann, less her address.
+/// Ann's profile, without an e-mail address.
 pub(crate) fn profile() -> Profile {
     Profile {
         email: None,
@@ -59,7 +59,7 @@ pub(crate) fn profile() -> Profile {
     }
 }
 
-/// A new session of a user, which ends a day later.
+/// A new session of a user that expires a day later.
 pub(crate) fn new_session(user: &UserId, provider: &str, now: Timestamp) -> Session {
     Session {
         id: SessionId::new(),

@@ -27,7 +27,8 @@ statements! {
         "SELECT ", User::COLUMNS, ", (SELECT p.hash FROM passwords p WHERE p.user_id = users.id) AS hash
         FROM users WHERE email = $1"
     );
-    /// What a provider says at a login; what it leaves out stays, and so does the address if another account holds the new one.
+    /// Takes over a provider's claims at a login. What the provider leaves out is kept, and so is the e-mail address if another
+    /// account holds the new one.
     UPDATE_PROFILE = "UPDATE users SET name = COALESCE(NULLIF($2, ''), name), username = COALESCE(NULLIF($3, ''), username),
             avatar_url = COALESCE(NULLIF($4, ''), avatar_url),
             email = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
@@ -42,7 +43,7 @@ statements! {
 }
 
 impl Store {
-    /// Makes a local account.
+    /// Inserts a local account with the hash of its password.
     pub async fn insert_local_user(
         &self,
         user: User,
@@ -54,6 +55,7 @@ impl Store {
             return Ok(Registered::EmailInUse);
         };
         if claim == AdminClaim::BootstrapOnly && user.role != ROLE_ADMIN {
+            // Without a commit, the transaction is rolled back with the account.
             return Ok(Registered::Closed);
         }
         in_tx!(tx, |db| query(INSERT_PASSWORD)
@@ -67,7 +69,7 @@ impl Store {
         Ok(Registered::Made(user))
     }
 
-    /// The user of an id.
+    /// The user with this id.
     pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         let user = reading!(self, |db| query_as::<_, User>(FIND)
             .bind(id.as_str())
@@ -76,7 +78,7 @@ impl Store {
         Ok(user)
     }
 
-    /// The user of an address.
+    /// The user with this e-mail address.
     pub async fn find_user_by_email(&self, email: &Email) -> Result<Option<User>, StoreError> {
         let user = reading!(self, |db| query_as::<_, User>(FIND_BY_EMAIL)
             .bind(email.as_str())
@@ -85,7 +87,7 @@ impl Store {
         Ok(user)
     }
 
-    /// The user of an address, and the hash of their password if they have one.
+    /// The user with this e-mail address, and the hash of their password if they have one.
     pub async fn find_user_with_password(
         &self,
         email: &Email,
@@ -114,13 +116,13 @@ impl Store {
     }
 }
 
-/// Inserts an account, whose role the claim may raise; `None` if another one holds the address.
+/// Inserts an account, as administrator if its claim succeeds; `None` if another account holds the e-mail address.
 pub(super) async fn insert(
     tx: &mut Tx,
     mut user: User,
     claim: AdminClaim,
 ) -> Result<Option<User>, StoreError> {
-    // Set by every account, so that the first one stays the first even if it claims nothing.
+    // Every account claims this marker, so that only the very first can get it, even if that one does not want to be administrator.
     let first = markers::claim(tx, Marker::FirstAccount, user.id.as_str()).await?;
     let may_claim = match claim {
         AdminClaim::None => false,
@@ -138,7 +140,7 @@ pub(super) async fn insert(
     Ok((inserted == 1).then_some(user))
 }
 
-/// Takes over what a provider says of its user; whether anything changed.
+/// Takes over a provider's claims about the user, and returns whether anything changed.
 pub(super) async fn update_profile(
     tx: &mut Tx,
     user: &UserId,
@@ -159,7 +161,7 @@ pub(super) async fn update_profile(
     Ok(updated == 1)
 }
 
-/// The user of an id, within a transaction.
+/// The user with this id, read within a transaction.
 pub(super) async fn find(tx: &mut Tx, id: &UserId) -> Result<Option<User>, StoreError> {
     let user = in_tx!(*tx, |db| query_as::<_, User>(FIND)
         .bind(id.as_str())

@@ -17,7 +17,7 @@ use crate::model::ban::{Ban, BanTarget};
 use crate::model::network::Network;
 use crate::model::page::{Page, PageRequest};
 
-/// Why a banned user's sessions ended.
+/// The revoke reason of a banned user's sessions.
 pub(super) const REVOKE_REASON: &str = "banned";
 
 /// A ban as stored: of a user or of a network.
@@ -35,7 +35,7 @@ record!(BanRow, "bans", key id, { id, user_id, network, reason, create_time, exp
 statements! {
     INSERT = "INSERT INTO bans (id, violation_id, user_id, network, range_first, range_last, reason, create_time, expire_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    /// The ban in force that lasts longest, of a user or of an address.
+    /// The longest-lasting ban in force of a user or an address. The number stands for a ban that lasts until it is lifted.
     FIND = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
         WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $3)
             AND (user_id = $1 OR (range_first <= $2 AND range_last >= $2))
@@ -69,10 +69,7 @@ impl TryFrom<BanRow> for Ban {
 }
 
 impl Store {
-    /// Bans; a user's sessions end and their provider tokens are forgotten.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Stores a ban. A banned user's sessions end, and their provider tokens are deleted.
     pub async fn insert_ban(&self, ban: &Ban) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         insert(&mut tx, ban, None).await?;
@@ -81,12 +78,9 @@ impl Store {
         Ok(())
     }
 
-    /// Lifts a ban in force and gives it; `None` where there is none of that id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Lifts a ban and returns it as it was; `None` if no ban with this id is in force.
     pub async fn lift_ban(&self, id: &BanId, now: Timestamp) -> Result<Option<Ban>, StoreError> {
-        // A transaction, because SQLite commits a lone statement after its row is out, where sqlx drops an error.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
             .bind(id.as_str())
@@ -101,10 +95,7 @@ impl Store {
         Ok(ban)
     }
 
-    /// The ban in force that lasts longest, of the user or of a network that the address lies in.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The longest-lasting ban in force of the user or of a network that contains the address.
     pub async fn find_ban(
         &self,
         user: Option<&UserId>,
@@ -138,10 +129,7 @@ impl Store {
         Ok(Page::new(bans?, page))
     }
 
-    /// Forgets bans that were over at `before`.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes bans that had ended or been lifted by `before`.
     pub async fn delete_expired_bans(&self, before: Timestamp) -> Result<(), StoreError> {
         writing!(self, |db| query(DELETE_EXPIRED)
             .bind(before.millis())
@@ -151,7 +139,7 @@ impl Store {
         Ok(())
     }
 
-    /// Tells those who hold the banned user's state.
+    /// Announces that the banned user's state has changed.
     fn publish_ban(&self, ban: &Ban) {
         if let BanTarget::User(user) = &ban.target {
             self.publish(&Change::UserChanged(user.clone()));
@@ -159,8 +147,8 @@ impl Store {
     }
 }
 
-/// A byte for the family, then the address, so that both engines compare addresses alike. Mapped into IPv6, every IPv4 address
-/// would lie in `::/64`, the network of `::1`.
+/// The address as bytes that both engines compare alike, after a byte for its family. IPv4 addresses are not mapped into IPv6,
+/// because all of them would then lie in `::/64`, the network of `::1`.
 fn comparable(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => [[4].as_slice(), &ip.octets()].concat(),
@@ -168,7 +156,7 @@ fn comparable(ip: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Bans within a transaction, which also ends a banned user's sessions.
+/// Stores a ban within a transaction, and ends a banned user's sessions.
 pub(super) async fn insert(
     tx: &mut Tx,
     ban: &Ban,
@@ -194,7 +182,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// The bans that a violation made, the user's first.
+/// The bans that a violation led to, the user's first.
 pub(super) async fn of_violation(tx: &mut Tx, violation: &str) -> Result<Vec<Ban>, StoreError> {
     let rows = in_tx!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION)
         .bind(violation)

@@ -1,4 +1,4 @@
-//! Sign-ins at a provider: begun, and completed in one transaction.
+//! Sign-ins at a provider: stored when they begin, and completed in one transaction.
 
 use const_format::concatcp;
 use sqlx::{query, query_as, query_scalar};
@@ -29,10 +29,7 @@ statements! {
 }
 
 impl Store {
-    /// Keeps a sign-in that was begun.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Stores a sign-in that has begun.
     pub async fn insert_federated_login(&self, login: &FederatedLogin) -> Result<(), StoreError> {
         writing!(self, |db| login
             .bind_to(query(INSERT_LOGIN))
@@ -42,15 +39,12 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a sign-in out by its state; of several who try, one gets it.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes the sign-in with this state and returns it; of several concurrent calls one gets it.
     pub async fn consume_federated_login(
         &self,
         state_hash: &[u8],
     ) -> Result<Option<FederatedLogin>, StoreError> {
-        // In a transaction, because sqlx drops a failed commit of a lone RETURNING statement on SQLite.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let login = in_tx!(tx, |db| query_as::<_, FederatedLogin>(CONSUME_LOGIN)
             .bind(state_hash)
@@ -60,10 +54,7 @@ impl Store {
         Ok(login)
     }
 
-    /// Forgets sign-ins that were begun and not completed in time.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes sign-ins that were not completed in time.
     pub async fn delete_expired_federated_logins(&self, now: Timestamp) -> Result<(), StoreError> {
         writing!(self, |db| query(DELETE_EXPIRED_LOGINS)
             .bind(now.millis())
@@ -73,10 +64,7 @@ impl Store {
         Ok(())
     }
 
-    /// The identity of an account at a provider; nothing but issuer and subject finds it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The identity of an account at a provider, found by issuer and subject alone.
     pub async fn find_identity(
         &self,
         issuer: &str,
@@ -90,10 +78,7 @@ impl Store {
         Ok(identity)
     }
 
-    /// Opens the session of a confirmed sign-in with its tokens, and makes user and identity where they are new.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stores the session and the tokens of a confirmed sign-in, and its user and identity if they are new.
     pub async fn commit_federated_login(
         &self,
         login: ConfirmedLogin,
@@ -111,7 +96,7 @@ impl Store {
             }
         } else {
             changed = match users::update_profile(&mut tx, user_id, &login.profile, now).await {
-                // A registration took the address after the statement had looked.
+                // A concurrent registration took the address after the statement had checked it.
                 Err(StoreError::Database(sqlx::Error::Database(error)))
                     if error.is_unique_violation() =>
                 {
@@ -136,7 +121,7 @@ impl Store {
     }
 }
 
-/// Makes a user with their identity, or says what stands against it.
+/// Inserts a user with their identity, or returns what prevents it.
 async fn insert_user(
     tx: &mut Tx,
     new: User,
@@ -148,7 +133,7 @@ async fn insert_user(
             .fetch_optional(db)
             .await)?;
         if holder.is_some() {
-            // The holder may be the very user of this identity, made by a parallel sign-in.
+            // The holder may be the user of this same identity, inserted by a concurrent sign-in.
             let known = in_tx!(*tx, |db| query_as::<_, Identity>(FIND_IDENTITY)
                 .bind(&identity.issuer)
                 .bind(&identity.subject)

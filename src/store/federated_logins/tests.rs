@@ -10,7 +10,7 @@ use crate::store::testing::{new_session, on_each_engine, profile};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// The login of a user, whose identity is made with `subject` if that is given.
+/// The login of a user. If `subject` is given, it makes a new identity.
 pub(in crate::store) fn login(
     user: &UserId,
     profile: Profile,
@@ -47,8 +47,8 @@ pub(in crate::store) fn login(
     }
 }
 
-/// A user as their provider describes them.
-pub(in crate::store) fn described() -> Profile {
+/// A user's profile with an e-mail address and an avatar.
+pub(in crate::store) fn full_profile() -> Profile {
     Profile {
         email: Some(Email::parse("ann@x.example").expect("an address")),
         email_verified: true,
@@ -57,14 +57,14 @@ pub(in crate::store) fn described() -> Profile {
     }
 }
 
-/// Signs a user in, and gives the next login of theirs.
+/// Signs a user in and returns their next login.
 async fn next_login(store: &Store, change: impl FnOnce(&mut Profile)) -> ConfirmedLogin {
     let (user, identity) = (UserId::new(NOW), IdentityId::new());
     store
-        .commit_federated_login(login(&user, described(), &identity, Some("ann")))
+        .commit_federated_login(login(&user, full_profile(), &identity, Some("ann")))
         .await
         .expect("signed in");
-    let mut again = described();
+    let mut again = full_profile();
     change(&mut again);
     login(&user, again, &identity, None)
 }
@@ -106,7 +106,7 @@ async fn an_address_that_is_taken_meanwhile_is_no_fault() {
         let next = next_login(&store, |user| user.email = address()).await;
         let bob = Profile {
             email: address(),
-            ..described()
+            ..full_profile()
         };
         let bob = User::new(UserId::new(NOW), "openid".to_owned(), bob, NOW);
         let mut tx = store.begin().await.expect("begun");
@@ -120,7 +120,7 @@ async fn an_address_that_is_taken_meanwhile_is_no_fault() {
         };
         let (registration, login) = tokio::join!(registration, store.commit_federated_login(next));
         registration.expect("no fault");
-        // SQLite has one writer: there, the login waits and sees that the address is taken.
+        // SQLite has one writer, so there the login waits and then sees that the address is taken.
         assert!(matches!(
             login.expect("no fault"),
             Committed::Changed | Committed::SignedIn(_)

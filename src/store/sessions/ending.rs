@@ -12,7 +12,7 @@ use crate::store::backend::{Tx, in_tx, retrying, statements, writing};
 use crate::store::changes::Change;
 use crate::store::error::StoreError;
 
-/// Until then a spent refresh token of an ended session is still told apart from a forged one.
+/// How long an expired session is kept, so that its refresh tokens are still told apart from forged ones.
 const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
 
 statements! {
@@ -27,10 +27,7 @@ statements! {
 }
 
 impl Store {
-    /// Ends a session and forgets its provider tokens; with `owner`, only that user's. An unknown one is no error.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Ends a session and deletes its provider tokens; with `owner`, only if it is that user's. An unknown session is not an error.
     pub async fn revoke_session(
         &self,
         id: &SessionId,
@@ -68,10 +65,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all live sessions of a user but `except`, forgets their provider tokens, and says how many there were.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Ends all live sessions of a user except `except`, deletes their provider tokens, and returns how many it ended.
     pub async fn revoke_user_sessions(
         &self,
         user: &UserId,
@@ -89,10 +83,7 @@ impl Store {
         Ok(revoked)
     }
 
-    /// Forgets the provider tokens of sessions that have ended, and sessions that ended 30 days ago.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes the provider tokens of expired sessions, and sessions that expired more than 30 days ago.
     pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
         self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now)
             .await?;
@@ -100,7 +91,7 @@ impl Store {
             .await
     }
 
-    /// Repeats a statement until it finds nothing: a batch is short, because SQLite has one writer.
+    /// Repeats a statement until it deletes nothing. Each batch is small, because SQLite has one writer and other calls wait for it.
     async fn delete_in_batches(
         &self,
         sql: &'static str,
@@ -117,7 +108,7 @@ impl Store {
     }
 }
 
-/// Ends all live sessions of a user but `except`, and forgets their provider tokens.
+/// Ends all live sessions of a user except `except`, and deletes their provider tokens.
 pub(in crate::store) async fn revoke_all(
     tx: &mut Tx,
     user: &UserId,
@@ -197,11 +188,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_lost_against_another_is_tried_anew() {
+    async fn a_transaction_that_conflicts_with_another_is_retried() {
         on_each_engine(async |store| {
             let Pools::Postgres(pool) = &store.pools else { return };
             let (_, session) = signed_in(&store, START).await;
-            // A sequence counts on whatever becomes of its transaction.
+            // A sequence keeps counting even if its transaction is rolled back.
             let failing = "CREATE SEQUENCE losses;
                 CREATE FUNCTION lose() RETURNS trigger AS $$ BEGIN
                     IF nextval('losses') % 3 > 0 THEN RAISE EXCEPTION USING ERRCODE = '40001'; END IF; RETURN NEW;

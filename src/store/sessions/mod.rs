@@ -45,7 +45,7 @@ statements! {
     );
 }
 
-/// The ban that ends at `until` as the statements give it; the greatest number means that it lasts until lifted.
+/// The ban that ends at `until`. The statements return the greatest number for a ban that lasts until it is lifted.
 fn user_ban(until: i64) -> UserBan {
     UserBan {
         until: (until != i64::MAX).then(|| Timestamp::from_millis(until)),
@@ -88,7 +88,7 @@ impl Store {
         Ok(state)
     }
 
-    /// The session that a caller's request id opened.
+    /// The session that was opened under a caller's request id.
     pub async fn find_session_by_request(
         &self,
         caller: &str,
@@ -116,8 +116,8 @@ impl Store {
         id.map(|id| session_id(&id)).transpose()
     }
 
-    /// Reads a session and does with it what `decide` says; `None` if there is no such session. It is moved only if it is still
-    /// live and at the generation that was read.
+    /// Reads a session, and moves it to the next generation if `decide` says so; `None` if there is no such session. It moves only
+    /// if it is still live and at the generation that was read, so one of several concurrent refreshes wins.
     pub async fn refresh_session<T>(
         &self,
         id: &SessionId,

@@ -1,4 +1,4 @@
-//! Opening sessions. A session and a ban of its user wait for each other.
+//! Opening sessions. Opening a session and banning its user lock the user's row, so that one waits for the other.
 
 use const_format::concatcp;
 use sqlx::{query, query_scalar};
@@ -15,6 +15,7 @@ statements! {
     INSERT = concatcp!(
         "INSERT INTO sessions (", Session::COLUMNS, ") VALUES (", Session::PLACEHOLDERS, ") ON CONFLICT (caller, request_id) DO NOTHING"
     );
+    /// An update that changes nothing locks the row until the transaction ends.
     LOCK_USER = "UPDATE users SET update_time = update_time WHERE id = $1";
     BANNED_UNTIL = "SELECT MAX(COALESCE(expire_time, 9223372036854775807)) AS ban_until FROM bans
         WHERE user_id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)";
@@ -22,9 +23,6 @@ statements! {
 
 impl Store {
     /// Opens a session, unless its request id has opened one before or its user is banned.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
     pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
         retrying!({
             let mut tx = self.begin().await?;
@@ -62,7 +60,8 @@ pub(in crate::store) async fn insert(
     })
 }
 
-/// A ban that is being committed and a session that is being opened wait for each other: it ends the session, or the session sees it.
+/// Locks the user's row, so that a ban and a session opened at the same time wait for each other: either the ban ends the
+/// session, or the session is not opened because of the ban.
 pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
     in_tx!(*tx, |db| query(LOCK_USER)
         .bind(user.as_str())

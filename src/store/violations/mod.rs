@@ -1,4 +1,4 @@
-//! Violations, the scores that they add up to, and the bans that scores make.
+//! Violations, the scores that they add up to, and the bans that scores lead to.
 
 use sqlx::{query, query_as, query_scalar};
 
@@ -14,7 +14,7 @@ use crate::model::ban::{Ban, BanTarget};
 use crate::model::violation::{NewViolation, Penalty, Recorded};
 
 statements! {
-    /// The first to insert a request id answers it; others wait for its end and then find the answer.
+    /// The transaction that inserts a request id answers it; concurrent ones wait until it ends and then read its answer.
     CLAIM = "INSERT INTO violations (id, caller, request_id, type, user_id, ip_address, added, previous_score, score, create_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (caller, request_id) DO NOTHING";
     ANSWER = "UPDATE violations SET previous_score = $2, score = $3 WHERE id = $1";
@@ -27,7 +27,7 @@ statements! {
     DELETE_EXPIRED_SCORES = "DELETE FROM scores WHERE expire_time <= $1";
 }
 
-/// The answer that a request id got.
+/// The stored answer to a request id.
 struct Answer {
     id: String,
     previous_score: i64,
@@ -37,10 +37,8 @@ struct Answer {
 record!(Answer, "violations", key id, { id, previous_score, score });
 
 impl Store {
-    /// Records a violation and does what `penalty` says of each (previous score, score). A repeated request id counts nothing and gets the first answer.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Records a violation, and carries out what `penalty` returns for each target's previous score and score. A repeated request
+    /// id adds nothing and gets the first answer.
     pub async fn record_violation(
         &self,
         violation: &NewViolation<'_>,
@@ -81,10 +79,7 @@ impl Store {
         })
     }
 
-    /// Forgets violations recorded until `before`, and the answers to their request ids.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes violations recorded up to `before`, and with them the answers to their request ids.
     pub async fn delete_expired_violations(&self, before: Timestamp) -> Result<(), StoreError> {
         writing!(self, |db| query(DELETE_EXPIRED)
             .bind(before.millis())
@@ -94,10 +89,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets scores that have returned to nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
+    /// Deletes scores that have expired.
     pub async fn delete_expired_scores(&self, now: Timestamp) -> Result<(), StoreError> {
         writing!(self, |db| query(DELETE_EXPIRED_SCORES)
             .bind(now.millis())
@@ -108,7 +100,7 @@ impl Store {
     }
 }
 
-/// Whether this transaction is the one to answer the request id.
+/// Inserts the violation; `false` if its request id has an answer already.
 async fn claim(
     tx: &mut Tx,
     id: &ViolationId,
@@ -143,7 +135,7 @@ async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recor
     })
 }
 
-/// The target's score with this violation.
+/// Adds the violation to the target's score, and returns the new score.
 async fn add_score(
     tx: &mut Tx,
     violation: &NewViolation<'_>,
@@ -164,7 +156,7 @@ async fn add_score(
         .await)?)
 }
 
-/// Carries a penalty out and gives the ban that it made. An address has no sessions that could end.
+/// Carries out a penalty and returns the ban that it made, if any. An address has no sessions to end.
 async fn punish(
     tx: &mut Tx,
     violation: &NewViolation<'_>,

@@ -141,7 +141,7 @@ async fn a_repeated_request_gets_the_first_answer_also_in_parallel() {
 }
 
 #[tokio::test]
-async fn a_score_lasts_from_its_last_violation_and_then_starts_anew() {
+async fn a_score_lasts_from_its_last_violation_and_then_starts_from_zero() {
     on_each_engine(async |store| {
         let (user, _) = signed_in(&store, NOW).await;
         let last = NOW.plus(HOUR).minus(Duration::from_millis(1));
