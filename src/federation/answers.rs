@@ -15,21 +15,21 @@ use crate::secret::ExposeSecret as _;
 use crate::template::values::{Value, Values};
 use crate::template::vocabulary::{OpenIdField, Placeholder, Status, UserField};
 
-/// What answers the placeholders of one provider.
+/// Where the values for one provider's placeholders come from.
 pub(super) enum Source {
     Tokens {
         tokens: Arc<ProviderTokens>,
         access: Status,
         id_token: Status,
     },
-    /// Nothing does, and why.
+    /// There are no tokens, and why.
     None(Status),
 }
 
 /// The values of one call.
 pub(super) struct Answers<'a> {
     pub context: &'a ResolveContext,
-    /// By provider as written after `@`; `None` for placeholders without.
+    /// By the provider written after `@`; `None` is for placeholders without one.
     pub sources: BTreeMap<Option<String>, Source>,
     pub templates: &'a Templates,
     pub providers: &'a [Provider],

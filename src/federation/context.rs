@@ -12,13 +12,13 @@ use crate::template::outcome::ResolveOptions;
 pub struct ResolveContext {
     /// The live session and its user.
     pub state: Arc<SessionState>,
-    /// LibreChat's body fields; empty where the call belongs to no request.
+    /// LibreChat's body fields; empty if the call does not belong to a chat request.
     pub body: HashMap<String, String>,
-    /// The user's own variables; their names are checked by whoever reads the request, together with all else that may be wrong in it.
+    /// The user's own variables. Their names were checked when the request was parsed, to report all mistakes at once.
     pub custom_vars: HashMap<String, String>,
-    /// The provider that placeholders without `@provider` mean; empty where the user has one.
+    /// The provider that placeholders without `@provider` refer to; may be empty if the user has only one.
     pub provider: String,
-    /// Tokens have to last at least so long.
+    /// How long tokens have to last at least.
     pub min_ttl: Duration,
     pub options: ResolveOptions,
 }

@@ -1,4 +1,4 @@
-//! Renewals under way: work that is done once, however many ask for it at a time.
+//! Renewals in flight: concurrent calls that need the same renewal share it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,26 +15,26 @@ use crate::template::vocabulary::Status;
 pub(super) enum Renewal {
     /// There is a newer version now.
     Renewed,
-    /// There will not be one.
+    /// There will be no newer version.
     Impossible(Status),
     /// The provider or the store did not answer; it may be tried again.
     Unavailable,
 }
 
-/// The row and the version that a renewal starts from. Another version is another renewal: who has seen a newer version must not
-/// be told that it is on its way.
+/// The row and the version that a renewal starts from. The version is part of it, because a call that has seen version 2 must not
+/// join the renewal of version 1: its result is version 2.
 pub(super) type Start = (TokensKey, i64);
 
 type Results<K, T> = HashMap<K, watch::Receiver<Option<T>>>;
 
-/// The work under way in this process, by what it is for. Clones share everything.
+/// The work in flight in this process, by key. Clones share everything.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight<K, T> {
     results: Arc<Mutex<Results<K, T>>>,
     tasks: Tasks,
 }
 
-/// Takes work off the list however its task ends.
+/// Removes work from the list when its task ends, even by a panic.
 struct InFlightGuard<K: Eq + Hash, T> {
     results: Arc<Mutex<Results<K, T>>>,
     key: K,
@@ -52,8 +52,8 @@ where
         }
     }
 
-    /// The result of the work for `key`, begun now if it is not under way. The work runs in a task that neither a cancelled call
-    /// nor a stop ends; `None` if it panicked.
+    /// The result of the work for `key`, which is started unless it is in flight; `None` if it panicked. The work runs in a task that
+    /// goes on if the call is cancelled or the service stops.
     pub(super) async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -70,6 +70,7 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
+        // Locked until the work is listed, so that two calls cannot both start it.
         let mut results = lock(&self.results);
         if let Some(result) = results.get(&key) {
             return result.clone();
@@ -83,7 +84,7 @@ where
         let work = work();
         self.tasks.spawn(async move {
             let done = work.await;
-            // Off the list before the result is known: who asks after that wants newer work.
+            // Removed before the result is announced: a call that comes later needs new work, not this result.
             drop(guard);
             announce.send_replace(Some(done));
         });

@@ -1,4 +1,4 @@
-//! The user's own tokens at their identity providers: held, renewed, and put where placeholders stand for them.
+//! The tokens that users' identity providers issued: keeps them, renews them and resolves placeholders to them.
 
 mod answers;
 mod context;
@@ -32,9 +32,9 @@ pub use context::ResolveContext;
 pub use status::{TokenKind, TokenStatus};
 pub use vault::Vault;
 
-/// How many sessions' opened tokens are in memory at most.
+/// The tokens of at most this many sessions are decrypted in memory.
 const SESSIONS: u64 = 10_000;
-/// Opened tokens that nobody asks for leave the memory after this time.
+/// Decrypted tokens that are not used leave the memory after this time.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// The tokens of one session.
@@ -52,16 +52,16 @@ struct Inner {
     providers: Vec<Provider>,
     templates: Templates,
     cache: Cache<SessionTokens>,
-    /// Keeps the cache's entries of sessions in use.
+    /// Owns the cache's entries of the sessions in use.
     in_use: Bounded<SessionId, Arc<Entry<SessionTokens>>>,
     renewals: InFlight<Start, Renewal>,
 }
 
 impl Federation {
-    /// Takes the providers over; none is asked before it is needed.
+    /// Builds a client for each provider; a provider is not contacted before it is needed.
     ///
     /// # Errors
-    /// If a provider's settings make no client.
+    /// If no client can be built from a provider's settings.
     pub fn start(
         store: Store,
         keyring: Keyring,
@@ -95,21 +95,21 @@ impl Federation {
         &self.0.providers
     }
 
-    /// Where tokens are sealed and opened.
+    /// The vault that seals and opens tokens.
     pub fn vault(&self) -> &Vault {
         &self.0.vault
     }
 
-    /// The ID token that tells the provider whose session ends, to be read before the tokens are deleted; `None` if nothing asks
-    /// for it.
+    /// The ID token that tells the provider whose session to end (`id_token_hint`); `None` if the provider's logout needs none. It
+    /// has to be read before the tokens are deleted.
     ///
-    /// It is only a hint: tokens that cannot be read must not keep a session alive.
+    /// If the tokens cannot be read, there is no hint and no error, because the session has to end all the same.
     pub async fn logout_hint(&self, session: &SessionId, provider: &str) -> Option<SecretString> {
         Provider::find(self.providers(), provider)
             .ok()
             .filter(|provider| provider.wants_logout_hint())?;
         let tokens = self.tokens(session).await.unwrap_or_else(|error| {
-            tracing::warn!(%session, error = &error as &dyn std::error::Error, "a logout goes without the ID token");
+            tracing::warn!(%session, error = &error as &dyn std::error::Error, "the provider tokens cannot be read; the logout goes on without the ID token");
             Arc::default()
         });
         tokens
@@ -120,8 +120,8 @@ impl Federation {
             .map(|token| token.text.clone())
     }
 
-    /// Where the browser can end the provider's own session, if that is configured and the provider says where; the provider may
-    /// be asked for it.
+    /// The URL at which the browser can end the provider's own session, if that is configured and the provider has one. To find it,
+    /// the provider may be contacted.
     pub async fn end_session_url(
         &self,
         provider: &str,

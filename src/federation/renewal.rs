@@ -1,7 +1,7 @@
-//! Renewing provider tokens: once however many calls need it, in a task that no cancelled call ends.
+//! Renews provider tokens: once for all calls that need it, in a task that goes on if a call is cancelled.
 //!
-//! A provider may rotate its refresh tokens, so one must never be sent twice: the attempt is committed before the request, and an
-//! attempt whose outcome is not known is never repeated.
+//! A provider may rotate its refresh tokens, so one must not be sent twice: the attempt is committed before the request, and an
+//! attempt whose outcome is unknown is repeated only if the provider does not rotate.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use crate::provider::{Owner, Provider, RefreshError};
 use crate::store::StoreError;
 use crate::template::vocabulary::Status;
 
-/// Longer than an attempt can take: connecting, the exchange and the commit.
+/// How long an attempt keeps others out: longer than it can take to connect, exchange and commit.
 const LEASE: Duration = Duration::from_secs(30);
-/// After a failure the provider is left alone for so long.
+/// After a failure the provider is not asked again for this long.
 const BACKOFF: Duration = Duration::from_secs(30);
-/// How often the row is read again while another process's attempt is under way, and how many times.
+/// The pause between reads of the row while another process renews it, and the number of reads: 8 seconds in all.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const POLLS: usize = 80;
-/// How soon storing an outcome is tried again after the store failed.
+/// The pause before storing an outcome is retried.
 const STORE_RETRY: Duration = Duration::from_millis(250);
-/// For how long it is tried; together with the request before it, this is no longer than the lease.
-const STORE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long storing is retried; together with the request before it, this is no longer than the lease.
+const STORE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How far one step has brought a renewal.
+/// The result of one step of a renewal.
 enum Progress {
     Done(Renewal),
-    /// Somebody else's attempt is under way, or the row has changed: read it again.
+    /// Another process's attempt is in flight, or the row has changed: read it again.
     ReadAgain,
 }
 
 impl Federation {
-    /// Gets a newer version of these tokens, together with whoever else wants one.
+    /// Gets a newer version of these tokens; concurrent calls share one renewal.
     pub(super) async fn renew(&self, tokens: &ProviderTokens) -> Renewal {
         let start = (tokens.key.clone(), tokens.version);
         let (federation, (key, version)) = (self.clone(), start.clone());
@@ -78,7 +78,7 @@ impl Federation {
             TokenState::Backoff { retry } if now < retry => Progress::Done(Renewal::Unavailable),
             TokenState::Refreshing { lease } if now < lease => Progress::ReadAgain,
             TokenState::Refreshing { .. } if self.rotates(&tokens) => {
-                self.give_up(&tokens, "an attempt ended without an outcome")
+                self.give_up(&tokens, "the outcome of an earlier attempt is unknown")
                     .await?
             }
             TokenState::Active | TokenState::Backoff { .. } | TokenState::Refreshing { .. } => {
@@ -87,7 +87,7 @@ impl Federation {
         })
     }
 
-    /// Whether a refresh token that was sent may be dead; of a provider that is no longer configured, nobody knows.
+    /// Whether the provider may have invalidated a refresh token that was sent; assumed if the provider is no longer configured.
     fn rotates(&self, tokens: &ProviderTokens) -> bool {
         Provider::find(self.providers(), &tokens.provider).map_or(true, Provider::rotates)
     }
@@ -151,7 +151,7 @@ impl Federation {
     }
 }
 
-/// The outcome, once the row has it. If no row matched, the attempt had its outcome before, or the row has moved on: read it again.
+/// Stores the outcome. If no row matched, the attempt has an outcome already or the row has another version: read it again.
 async fn confirmed<F>(keep: impl Fn() -> F, renewal: Renewal) -> Result<Progress>
 where
     F: Future<Output = Result<bool, StoreError>>,
@@ -178,7 +178,7 @@ where
             tokio::time::sleep(STORE_RETRY).await;
         }
     };
-    match tokio::time::timeout(STORE_PATIENCE, tries).await {
+    match tokio::time::timeout(STORE_TIMEOUT, tries).await {
         Ok(stored) => Ok(stored),
         Err(late) => {
             Err(failure.map_or_else(|| Error::StoreUnavailable(Box::new(late)), Error::from))

@@ -16,17 +16,18 @@ use crate::template::batch::Batch;
 use crate::template::outcome::{Outcome, RenderError, Rendered};
 use crate::template::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 
-/// A credential with less left than this counts as expired.
+/// A token that expires within this time counts as expired.
 const MIN_LIFE: Duration = Duration::from_secs(30);
-/// A token renewed less than this ago is handed out whatever its life, so that short-lived ones are not renewed at each call.
+/// A token that was renewed less than this ago is handed out even if it expires soon, so that short-lived tokens are not renewed
+/// at each call.
 const JUST_RENEWED: Duration = Duration::from_secs(10);
 
 impl Federation {
-    /// Puts the user's values where placeholders stand.
+    /// Replaces the placeholders by the user's values.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing placeholders,
-    /// [`Error::ProviderUnavailable`]; the store's.
+    /// [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn resolve(
         &self,
         batch: &Batch,
@@ -64,7 +65,7 @@ impl Federation {
         Ok(rendered)
     }
 
-    /// The tokens that a provider's placeholders mean, renewed where the templates need it.
+    /// The tokens that a provider's placeholders refer to, renewed if the templates need it.
     async fn source(
         &self,
         tokens: &[Arc<ProviderTokens>],
@@ -97,7 +98,7 @@ impl Federation {
             || (wanted(OpenIdField::IdToken)
                 && *id_token == Status::Expired
                 && may_bring_id_token(tokens, min_ttl));
-        // What the provider gave a moment ago is the best that it gives.
+        // If the tokens were renewed a moment ago, another renewal would bring nothing better.
         if !renews || is_just_renewed(tokens.renewed(), now) {
             return Ok(source);
         }
@@ -130,7 +131,7 @@ impl Federation {
         Ok(source)
     }
 
-    /// The tokens that a provider's placeholders mean.
+    /// The tokens that a provider's placeholders refer to.
     fn pick(
         &self,
         tokens: &[Arc<ProviderTokens>],
@@ -150,7 +151,7 @@ impl Federation {
                 access: Status::Resolved,
                 id_token: Status::Resolved,
             },
-            // A session from a provider whose tokens are gone; or several providers, and none was named.
+            // The tokens of the session's own provider were deleted, or there are several providers and none was named.
             None if named.is_none_or(|named| named == context.state.session.provider)
                 && Provider::find(self.providers(), &context.state.session.provider).is_ok() =>
             {
@@ -161,7 +162,7 @@ impl Federation {
     }
 }
 
-/// Leaves a trace of each token that is about to be given away: its first release, and of a session in use one in each second.
+/// Logs the release of each token, but only the first since the tokens were read: about one line a second for a session in use.
 fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
     for placeholder in &rendered.released {
         let Placeholder::OpenId { field, provider } = placeholder else {
@@ -181,7 +182,8 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
     }
 }
 
-/// Whether a renewal may bring an access token that lasts: one after another in vain would only turn over the refresh token.
+/// Whether a renewal may bring an access token that lasts `min_ttl`. If the last one did not, half of its lifetime has to pass
+/// first, because renewing at each call would only rotate the refresh token.
 fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> bool {
     tokens.renewed().is_none_or(|renewed| {
         let life = renewed.until(tokens.access_expire_time);
@@ -189,7 +191,8 @@ fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) 
     })
 }
 
-/// Whether a renewal may bring an ID token that lasts; not where the last one brought none, or none that was good enough when new.
+/// Whether a renewal may bring an ID token that lasts; not if the last one brought none, or one that expired too soon even when
+/// it was new.
 fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration) -> bool {
     let lasted = |renewed: Timestamp| {
         tokens
@@ -204,7 +207,7 @@ fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {
     renewed.is_some_and(|renewed| now < renewed.plus(JUST_RENEWED))
 }
 
-/// How an access token stands for a call that wants it to last `min_ttl`.
+/// Whether an access token lasts long enough for a call that needs `min_ttl`.
 fn access_status(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> Status {
     life_status(tokens.access_expire_time, tokens.renewed(), min_ttl, now)
 }
@@ -243,7 +246,7 @@ fn failing(outcome: Outcome) -> Unresolved {
     Unresolved {
         entry: outcome.entry,
         placeholder: outcome.placeholder,
-        // Nothing that resolved is among the failing outcomes.
+        // Every failing outcome has a reason.
         reason: outcome.status.reason().unwrap_or(Reason::Internal),
     }
 }
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn min_ttl_raises_the_bar() {
+    fn a_longer_min_ttl_makes_a_token_count_as_expired() {
         assert_eq!(
             [status(119, 60, 120), status(120, 60, 120)],
             [Status::Expired, Status::Resolved]

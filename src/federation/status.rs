@@ -1,4 +1,4 @@
-//! What is held of a user's provider tokens, and forgetting them.
+//! Reports the state of a user's provider tokens, and deletes them.
 
 use super::Federation;
 use super::tokens::ProviderTokens;
@@ -8,13 +8,13 @@ use crate::id::{SessionId, UserId};
 use crate::model::provider_tokens::TokenState;
 use crate::provider::Provider;
 
-/// What is held of one token; never the token.
+/// The state of one token, without the token itself.
 #[derive(Clone, Debug)]
 pub struct TokenStatus {
     pub provider: String,
     pub kind: TokenKind,
     pub state: TokenState,
-    /// Whether a refresh token is held that can renew it.
+    /// Whether a stored refresh token can renew it.
     pub refreshable: bool,
     pub expire_time: Timestamp,
     pub scopes: Vec<String>,
@@ -28,10 +28,10 @@ pub enum TokenKind {
 }
 
 impl Federation {
-    /// What is held in a session, of one provider or, where that is empty, of all.
+    /// The state of a session's tokens of one provider, or of all providers if `provider` is empty.
     ///
     /// # Errors
-    /// [`crate::error::Error::ProviderNotFound`]; the store's.
+    /// [`crate::error::Error::ProviderNotFound`], and the store's errors.
     pub async fn token_status(
         &self,
         session: &SessionId,
@@ -46,10 +46,10 @@ impl Federation {
             .collect())
     }
 
-    /// Forgets a session's tokens, of one provider or, where that is empty, of all.
+    /// Deletes a session's tokens of one provider, or of all providers if `provider` is empty.
     ///
     /// # Errors
-    /// [`crate::error::Error::ProviderNotFound`]; the store's.
+    /// [`crate::error::Error::ProviderNotFound`], and the store's errors.
     pub async fn delete_session_tokens(&self, session: &SessionId, provider: &str) -> Result<()> {
         self.check_provider(provider)?;
         Ok(self
@@ -59,10 +59,10 @@ impl Federation {
             .await?)
     }
 
-    /// Forgets the tokens of all of a user's sessions, of one provider or, where that is empty, of all.
+    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if `provider` is empty.
     ///
     /// # Errors
-    /// [`crate::error::Error::ProviderNotFound`]; the store's.
+    /// [`crate::error::Error::ProviderNotFound`], and the store's errors.
     pub async fn delete_user_tokens(&self, user: &UserId, provider: &str) -> Result<()> {
         self.check_provider(provider)?;
         Ok(self.0.store.delete_user_tokens(user, provider).await?)

@@ -1,4 +1,4 @@
-//! Provider tokens, opened.
+//! Decrypted provider tokens.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -23,18 +23,18 @@ pub(super) struct ProviderTokens {
     pub access_expire_time: Timestamp,
     pub id_token: Option<IdToken>,
     pub refresh_token: Option<SecretString>,
-    /// Of an ID token that was verified in full; never read from a token again.
+    /// The claims of an ID token that was verified in full. They are stored, so the ID token is not parsed again.
     pub claims: Map<String, Json>,
     pub scopes: String,
     pub state: TokenState,
     pub version: i64,
     pub update_time: Timestamp,
-    /// Which of them were released since they were read.
+    /// Which tokens were released since they were read from the store.
     pub released: Mutex<BTreeSet<OpenIdField>>,
 }
 
 impl ProviderTokens {
-    /// Whether a token is given away for the first time since these were read.
+    /// Whether a token is released for the first time since these were read from the store.
     pub fn is_first_release(&self, field: &OpenIdField) -> bool {
         self.released
             .lock()
@@ -48,7 +48,7 @@ impl ProviderTokens {
     }
 }
 
-/// An ID token with an expiry of its own.
+/// An ID token and when it expires.
 #[derive(Clone, Debug)]
 pub(super) struct IdToken {
     pub text: SecretString,

@@ -1,4 +1,4 @@
-//! The vault: provider tokens are sealed in the store and opened here.
+//! The vault seals provider tokens for the store, and opens them.
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ struct Binding<'a> {
     provider: &'a str,
 }
 
-/// What is sealed together.
+/// The contents of one row, before they are sealed.
 struct Contents<'a> {
     grant: &'a Grant,
     id_token: Option<IdToken>,
@@ -40,8 +40,9 @@ struct Contents<'a> {
     scopes: String,
 }
 
-/// What an ID token says of itself; all else is about the user, or the login's nonce, which later tokens must repeat if they have one.
-const OF_THE_TOKEN: [&str; 13] = [
+/// The claims about an ID token itself. All others are about the user, except `nonce`: it is kept, because a later ID token that
+/// has a nonce must repeat the login's (OpenID Connect Core section 12.2).
+const TOKEN_CLAIMS: [&str; 13] = [
     "iss",
     "sub",
     "aud",
@@ -57,7 +58,8 @@ const OF_THE_TOKEN: [&str; 13] = [
     "amr",
 ];
 
-/// The claims of a new ID token, and those about the user that it left out: userinfo may have given them at the login.
+/// The claims of a new ID token. Claims about the user that it leaves out are kept, because at the login userinfo may have
+/// supplied them.
 fn renewed_claims<'a>(
     known: &'a Map<String, Json>,
     new: Option<&'a Map<String, Json>>,
@@ -70,7 +72,7 @@ fn renewed_claims<'a>(
             .is_none_or(|value| value.is_null() || value == "")
     };
     let mut claims = new.clone();
-    // What vouches for an address stays with it.
+    // `email_verified` is only true of the address that it came with.
     let kept_address = lacks("email");
     if kept_address {
         claims.remove("email_verified");
@@ -81,7 +83,7 @@ fn renewed_claims<'a>(
         } else {
             lacks(name)
         };
-        if is_lacking && !OF_THE_TOKEN.contains(&name.as_str()) {
+        if is_lacking && !TOKEN_CLAIMS.contains(&name.as_str()) {
             claims.insert(name.clone(), value.clone());
         }
     }
@@ -100,8 +102,7 @@ impl Vault {
         Self { keyring }
     }
 
-    /// Seals what a login brought.
-    #[must_use]
+    /// Seals the tokens of a login.
     pub fn seal_login(
         &self,
         session: &SessionId,
@@ -128,7 +129,7 @@ impl Vault {
         self.seal(binding, &contents)
     }
 
-    /// Seals what a refresh brought; what it did not bring stays as it was.
+    /// Seals the tokens of a refresh; what the provider did not send is kept as it was.
     pub(super) fn seal_refresh(
         &self,
         tokens: &ProviderTokens,
@@ -188,7 +189,7 @@ impl Vault {
     /// Opens a stored row.
     ///
     /// # Errors
-    /// [`Error::Internal`] where a value was changed, moved or sealed with an unknown key.
+    /// [`Error::Internal`] if a value was changed, moved or sealed with an unknown key.
     pub(super) fn open(&self, stored: StoredTokens) -> Result<ProviderTokens> {
         let binding = Binding {
             session: &stored.key.session_id,
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn a_renewal_keeps_what_the_new_id_token_does_not_say_of_the_user() {
         let tokens = json!({"sub": "a", "nonce": "n", "auth_time": 1, "email": "a@x", "email_verified": true, "name": "Ann", "roles": ["x"]});
-        // The login's nonce too, because the next token may repeat it and no other.
+        // The login's nonce is kept too, because the next token may repeat it and must have no other.
         let kept = json!({"sub": "a", "exp": 2, "nonce": "n", "email": "a@x", "email_verified": true, "name": "Lee", "roles": ["x"]});
         assert_eq!(
             renewed(&tokens, &json!({"sub": "a", "exp": 2, "name": "Lee"})),
@@ -305,7 +306,7 @@ mod tests {
             renewed(&tokens, &json!({"email": "b@x"})),
             json!({"email": "b@x"})
         );
-        // What is said of an address that is not there is nothing said of the one that is tokens.
+        // Without an address, `email_verified` says nothing about the address from before.
         assert_eq!(
             renewed(&json!({"email": "a@x"}), &json!({"email_verified": true})),
             json!({"email": "a@x"})

@@ -11,10 +11,7 @@ use crate::model::ip_address::IpAddress;
 use crate::model::page::{Page, PageRequest};
 
 impl Moderation {
-    /// The ban in force that lasts longest, of the user or of the address.
-    ///
-    /// # Errors
-    /// [`Error::StoreUnavailable`].
+    /// The longest-lasting ban in force of the user or the address.
     pub async fn check_access(
         &self,
         user: Option<&UserId>,
@@ -48,10 +45,7 @@ impl Moderation {
         }
     }
 
-    /// Bans for `duration`, or until lifted. A user's ban ends their sessions and deletes their provider tokens.
-    ///
-    /// # Errors
-    /// [`Error::StoreUnavailable`].
+    /// Bans a target for `duration`, or until the ban is lifted. A user's ban ends their sessions and deletes their provider tokens.
     pub async fn ban(
         &self,
         target: BanTarget,
@@ -70,7 +64,7 @@ impl Moderation {
         Ok(ban)
     }
 
-    /// Lifts a ban at once and gives it as it was.
+    /// Lifts a ban and returns it as it was.
     ///
     /// # Errors
     /// [`Error::BanNotFound`], [`Error::StoreUnavailable`].
@@ -82,9 +76,6 @@ impl Moderation {
     }
 
     /// Bans in force, newest first.
-    ///
-    /// # Errors
-    /// [`Error::StoreUnavailable`].
     pub async fn list(&self, page: &PageRequest, now: Timestamp) -> Result<Page<Ban>> {
         Ok(self.store.list_bans(page, now).await?)
     }

@@ -1,4 +1,4 @@
-//! Limits on attempts of an address.
+//! Limits on the attempts from an address.
 
 use super::Moderation;
 use super::violation::Violation;
@@ -7,7 +7,7 @@ use crate::config::moderation as config;
 use crate::error::{Error, Result};
 use crate::model::ip_address::IpAddress;
 
-/// The caller that limiters report as.
+/// The caller's name under which limiters report violations.
 const REPORTER: &str = "countersign";
 
 /// A limit on attempts in a window.
@@ -27,7 +27,7 @@ impl Limiter {
         }
     }
 
-    /// The type of violation that an attempt beyond the limit is.
+    /// The violation type of an attempt beyond the limit.
     const fn violation(self) -> &'static str {
         match self {
             Self::Login => "logins",
@@ -44,7 +44,8 @@ impl Limiter {
 }
 
 impl Moderation {
-    /// Counts an attempt, whatever becomes of it. One beyond the limit is a violation of the address, never of the account that was tried.
+    /// Counts an attempt, whether or not it succeeds later. An attempt beyond the limit is recorded as a violation by the address,
+    /// never by the account.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::StoreUnavailable`].

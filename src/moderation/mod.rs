@@ -1,4 +1,4 @@
-//! Violations, their scores, and what they lead to: bans and limits.
+//! Violations, scores, bans and limits.
 
 mod ban;
 mod limiter;
@@ -18,7 +18,7 @@ use crate::store::Store;
 pub use limiter::Limiter;
 pub use violation::Violation;
 
-/// How long violations and bans that are over stay on record.
+/// How long violations, and bans that have ended, are kept.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// Scores, bans and limits, by the configured rules.
@@ -29,8 +29,7 @@ pub struct Moderation {
 }
 
 impl Moderation {
-    /// By the rules of `config`, on `store`.
-    #[must_use]
+    /// Moderation by the rules of `config`.
     pub fn new(store: Store, config: config::Moderation) -> Self {
         Self {
             store,
@@ -38,10 +37,7 @@ impl Moderation {
         }
     }
 
-    /// Forgets what no rule reads any more.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::StoreUnavailable`].
+    /// Deletes what no rule needs any more.
     pub async fn delete_expired(&self, now: Timestamp) -> Result<()> {
         let old = now.minus(RETENTION);
         self.store.delete_expired_limits(now).await?;

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::config::moderation as config;
 use crate::model::violation::Penalty;
 
-/// What a violation adds where nothing else says so.
+/// What a violation adds if no score is configured for its type.
 const DEFAULT_SCORE: u32 = 1;
 
 /// The score of a violation type.
@@ -30,7 +30,7 @@ pub(super) fn penalty(
     }
 }
 
-/// Whether a multiple of `interval` lies above `previous` and not above `score`.
+/// Whether the score reached or passed a multiple of `interval` on its way from `previous` to `score`.
 fn crosses(previous: i64, score: i64, interval: u32) -> bool {
     let interval = i64::from(interval.max(1));
     previous.div_euclid(interval) < score.div_euclid(interval)
@@ -46,7 +46,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
-    fn a_ban_falls_due_where_a_multiple_of_the_interval_is_reached() {
+    fn a_ban_is_due_when_a_multiple_of_the_interval_is_reached() {
         for (previous, score) in [(19, 20), (19, 39), (19, 100), (39, 40), (0, 20)] {
             assert!(crosses(previous, score, 20), "{previous} → {score}");
         }

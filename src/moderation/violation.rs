@@ -15,16 +15,14 @@ pub struct Violation {
     pub kind: String,
     pub user: Option<UserId>,
     pub address: Option<IpAddress>,
-    /// Instead of the type's configured score.
+    /// Replaces the type's configured score.
     pub score: Option<u32>,
     pub request_id: Option<RequestId>,
 }
 
 impl Moderation {
-    /// Counts a violation and bans whom it takes across the interval. A request id that the caller repeats counts nothing and gets the first answer.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::StoreUnavailable`].
+    /// Records a violation, and bans each target whose score reaches a multiple of the ban interval. A repeated request id adds
+    /// nothing and gets the first answer.
     pub async fn record(
         &self,
         caller: &str,

@@ -1,4 +1,4 @@
-//! Access tokens: minted from a session, verified from memory in the steady state.
+//! Access tokens: minted for a session. Verifying a token again within a second reads only memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::jose::{self, AccessClaims, Expected, Rejected};
 use crate::model::session::{Session, SessionState};
 use crate::secret;
 
-/// For so long an answer may be reused without asking again.
+/// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a session.
 const CACHEABLE: Duration = Duration::from_secs(5);
 
-/// What a token turned out to be.
+/// The result of verifying a token.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It is live.
+    /// The token is live.
     Active(LiveToken),
-    /// It is not.
+    /// The token is not live, and why.
     Inactive(Inactive),
 }
 
@@ -34,25 +34,24 @@ pub struct LiveToken {
     pub cacheable_until: Timestamp,
 }
 
-/// Why a token is not live; anything but `Invalid` is said only after a valid signature.
+/// Why a token is not live. Any reason but `Invalid` is given only if the signature is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inactive {
-    /// Malformed, not from here, or for another audience.
+    /// Malformed, not issued here, or for another audience.
     Invalid,
-    /// Past its end.
+    /// The token or its session has expired.
     Expired,
     /// Its session was ended.
     SessionRevoked,
     /// Its user is banned.
     Banned {
-        /// The ban's end; `None` where it lasts until lifted.
+        /// The ban's end; `None` if it lasts until it is lifted.
         until: Option<Timestamp>,
     },
 }
 
 impl LiveToken {
-    /// What the token says.
-    #[must_use]
+    /// The token's claims.
     pub fn claims(&self) -> &AccessClaims {
         &self.token.claims
     }
@@ -70,7 +69,7 @@ impl Tokens {
     /// Whether a token is live, and whose it is.
     ///
     /// # Errors
-    /// Only if the store does not answer; a bad token is a verdict.
+    /// Only if the store does not answer; a bad token is a verdict, not an error.
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
         let hash = secret::sha256(token.as_bytes());
         let cache = &self.0.sessions;
@@ -83,7 +82,7 @@ impl Tokens {
             Err(inactive) => return Ok(Verdict::Inactive(inactive)),
         };
         let entry = cache.entry(&session);
-        // A token of an unknown session is not worth remembering: the store was set back, or the session's row is gone.
+        // A token of an unknown session is not cached. The store was set back to an earlier state, or the session's row was deleted.
         let Some(state) = cache.state(&entry, now).await? else {
             return Ok(Verdict::Inactive(Inactive::SessionRevoked));
         };
@@ -92,9 +91,6 @@ impl Tokens {
     }
 
     /// A session's state, from memory if it is fresh there; `None` if there is no such session.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn session(
         &self,
         id: &SessionId,
@@ -104,7 +100,7 @@ impl Tokens {
         self.0.sessions.state(&entry, now).await
     }
 
-    /// The pair of a session at its generation, with a new access token.
+    /// The token pair of a session at its current generation, with a new access token.
     pub(super) fn pair(&self, session: &Session, now: Timestamp) -> TokenPair {
         let access_expire_time = now
             .plus(self.0.settings.access_ttl)
@@ -116,6 +112,7 @@ impl Tokens {
                 .0
                 .refresh
                 .issue(&session.id, session.generation, &session.salt),
+            // In whole seconds, like the token's `exp`.
             access_expire_time: Timestamp::from_secs(access_expire_time.secs()),
             refresh_expire_time: session.expire_time,
             session_id: session.id.clone(),
@@ -145,7 +142,7 @@ impl Inner {
         audience: &str,
         now: Timestamp,
     ) -> Result<(AccessClaims, SessionId), Inactive> {
-        // A live token's audience is judged at each call: it may be asked about for several.
+        // `judge` checks the audience at each call, because a cached token may be verified for different audiences.
         let expected = Expected {
             issuer: &self.settings.issuer,
             audience: None,
@@ -172,6 +169,7 @@ fn judge(
     let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
         return Verdict::Inactive(Inactive::SessionRevoked);
     };
+    // Before the session is checked, because a ban ends the user's sessions too and the ban is the better answer.
     if let Some(ban) = state.ban_in_force(now) {
         return Verdict::Inactive(Inactive::Banned { until: ban.until });
     }

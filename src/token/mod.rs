@@ -40,19 +40,19 @@ pub struct TokenPair {
     pub access_token: String,
     /// Opaque, works once.
     pub refresh_token: String,
-    /// When the access token ends.
+    /// When the access token expires.
     pub access_expire_time: Timestamp,
-    /// When the session ends.
+    /// When the session, and with it the refresh token, expires.
     pub refresh_expire_time: Timestamp,
-    /// The session of both.
+    /// The session that both tokens belong to.
     pub session_id: SessionId,
 }
 
 impl Tokens {
-    /// Reads the signing keys, making the first one in a new store.
+    /// Reads the signing keys, and creates the first one in a new store.
     ///
     /// # Errors
-    /// If the store does not answer, or a key does not open with these root keys.
+    /// If the store does not answer, or a signing key cannot be opened with these root keys.
     pub async fn start(
         store: Store,
         keyring: &Keyring,
@@ -71,7 +71,7 @@ impl Tokens {
         })))
     }
 
-    /// The audience of the tokens that are issued here; what an empty `audience` of a request means.
+    /// The audience of the tokens that are issued here; a request with an empty `audience` means this one.
     pub fn audience(&self) -> &str {
         &self.0.settings.audience
     }

@@ -1,4 +1,4 @@
-//! Refresh tokens. Nothing of them is stored: a token is a MAC over its session, its generation and the session's salt.
+//! Refresh tokens. They are not stored: each carries a MAC over its session, its generation and the session's salt.
 
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use crate::secret::{self, Keyring, MacKey, Purpose};
 const PREFIX: &str = "csr_";
 /// Session id, generation, key id, MAC.
 const BODY: usize = 16 + 8 + 4 + 32;
+/// A CRC-32, so that a damaged token is refused without reading the store.
 const CHECKSUM: usize = 4;
-/// For so long after a rotation the token before gets the same successor again.
+/// For this long after a rotation the previous token gets the same successor again, because the answer may have been lost.
 const GRACE: Duration = Duration::from_secs(10);
-/// Replicas' clocks may differ by so much.
+/// How much the clocks of replicas may differ.
 const SKEW: Duration = Duration::from_secs(5);
 
 /// Issues and recognises refresh tokens.
 #[derive(Debug)]
 pub(super) struct RefreshTokens {
     writer: MacKey,
-    /// The keys of all root keys, the writer's among them.
+    /// The keys derived from all root keys, `writer` included.
     readers: Vec<MacKey>,
 }
 
@@ -63,7 +64,7 @@ impl RefreshTokens {
         }
     }
 
-    /// The token of a session at a generation; the same one each time.
+    /// The token of a session at a generation; always the same one.
     pub(super) fn issue(&self, session: &SessionId, generation: i64, salt: &[u8]) -> String {
         let mut bytes = Vec::with_capacity(BODY + CHECKSUM);
         bytes.extend_from_slice(&session.to_bytes());
@@ -91,7 +92,7 @@ fn mac(key: &MacKey, session: &SessionId, generation: i64, salt: &[u8]) -> [u8; 
 }
 
 impl Presented {
-    /// Reads a token's text; `None` where it cannot be one of ours.
+    /// Reads a token's text; `None` if it does not have the format of our tokens.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (body, checksum) = bytes.split_at_checked(BODY)?;
@@ -110,7 +111,7 @@ impl Presented {
     }
 }
 
-/// What a genuine token of generation `presented` means for a session at `current`, moved there at `rotated`.
+/// What a genuine token of generation `presented` means for a session that has been at generation `current` since `rotated`.
 pub(super) fn decide(presented: i64, current: i64, rotated: Timestamp, now: Timestamp) -> Step {
     let in_grace = rotated.minus(SKEW) <= now && now <= rotated.plus(GRACE);
     match current.saturating_sub(presented) {

@@ -13,7 +13,8 @@ use crate::model::request_id::RequestId;
 use crate::model::session::{Device, Opening, Refresh, Refreshed, Session, SessionState};
 use crate::secret;
 
-/// A lost race is decided anew; each round needs another winner, so few are enough.
+/// How often a refresh reads the session again after another refresh moved it. Each round is lost only to yet another refresh,
+/// so few rounds are enough.
 const ROUNDS: usize = 4;
 const SALT_LEN: usize = 16;
 
@@ -35,7 +36,7 @@ pub struct OpenSession {
 }
 
 impl Tokens {
-    /// A new session, to be stored; whoever commits it gives the user [`Tokens::first_pair`].
+    /// A new session, not yet stored. Once it is, [`Tokens::first_pair`] makes its first tokens.
     pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
         let longest = self.0.settings.session_ttl;
         let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
@@ -54,7 +55,7 @@ impl Tokens {
             auth_time: now,
             create_time: now,
             refresh_time: now,
-            // A whole second, as JWTs count: the last access token ends with the session, and lives until then.
+            // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly with the session.
             expire_time: Timestamp::from_secs(now.plus(ttl).secs()),
             revoke_time: None,
         }
@@ -65,11 +66,11 @@ impl Tokens {
         self.pair(session, now)
     }
 
-    /// Opens a session. A repeated request id gives the same session's current pair again.
+    /// Opens a session. A repeated request id gets the current token pair of the session that it opened.
     ///
     /// # Errors
     /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that the request id opened is
-    /// over; the store's.
+    /// over, and the store's errors.
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
@@ -79,7 +80,7 @@ impl Tokens {
         }
     }
 
-    /// The current pair of the session that the request id opened before.
+    /// The current token pair of the session that the request id opened before.
     async fn open_again(&self, session: &Session, now: Timestamp) -> Result<TokenPair> {
         let request_id = session.request_id.as_deref().unwrap_or_default();
         let id = self
@@ -108,7 +109,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenExpired`], [`Error::RefreshTokenReused`], [`Error::SessionRevoked`],
-    /// [`Error::StoreRolledBack`], [`Error::Banned`]; the store's.
+    /// [`Error::StoreRolledBack`], [`Error::Banned`], and the store's errors.
     pub async fn refresh(
         &self,
         token: &str,
@@ -166,7 +167,7 @@ impl Tokens {
     /// The session of a genuine refresh token of any generation, live or not.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`] if the token was not issued here; the store's.
+    /// [`Error::RefreshTokenInvalid`] if the token was not issued here, and the store's errors.
     pub async fn session_of_refresh_token(
         &self,
         token: &str,
@@ -176,10 +177,7 @@ impl Tokens {
         self.genuine_session(&presented, now).await
     }
 
-    /// Ends a session, with `owner` only that user's. An unknown one is no error.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Ends a session; with `owner`, only if it is that user's. An unknown session is not an error.
     pub async fn revoke(
         &self,
         session: &SessionId,
@@ -194,10 +192,7 @@ impl Tokens {
             .await?)
     }
 
-    /// Ends all sessions of a user but `except`, and says how many.
-    ///
-    /// # Errors
-    /// The store's.
+    /// Ends all live sessions of a user except `except`, and returns how many it ended.
     pub async fn revoke_all(
         &self,
         user: &UserId,
@@ -212,9 +207,6 @@ impl Tokens {
     }
 
     /// A user's live sessions, newest first.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn list(
         &self,
         user: &UserId,
@@ -224,7 +216,8 @@ impl Tokens {
         Ok(self.0.store.list_sessions(user, page, now).await?)
     }
 
-    /// What a token means for its session, once it is genuine, its caller's, and the session live.
+    /// Checks that the token is genuine, that the session belongs to the caller and that it is live; then decides what the token
+    /// means for it.
     fn step(
         &self,
         presented: &Presented,
@@ -259,7 +252,8 @@ impl Tokens {
         }
     }
 
-    /// A spent token came back: whoever holds a copy, the session ends for both.
+    /// Ends the session of a refresh token that was used again. Two parties hold the token, and it is unknown which of them is the
+    /// user (RFC 9700 section 4.14.2).
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
         tracing::warn!(session = %state.session.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
         self.0
@@ -270,7 +264,8 @@ impl Tokens {
     }
 }
 
-/// Banned is answered before anything about the session.
+/// Checks that the user is not banned and that the session is live. The ban comes first, because it ends the user's sessions too
+/// and is the better answer.
 fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
     if let Some(ban) = state.ban_in_force(now) {
         return Err(Error::Banned { until: ban.until });
@@ -284,7 +279,7 @@ fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// What the caller did not say about the end user's device stays as it was.
+/// The device as the caller describes it now; what the caller left out is taken from `known`.
 fn keep_known(new: &Device, known: Device) -> Device {
     let text = |new: &String, known: String| {
         if new.is_empty() { known } else { new.clone() }

@@ -1,4 +1,4 @@
-//! Tokens that were verified once, each with its session's entry, so that a warm verify costs one look-up and no signature.
+//! Caches verified tokens with their sessions' entries, so that verifying a token again takes one look-up and checks no signature.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::session::SessionState;
 use crate::store::Store;
 use crate::store::changes::Change;
 
-/// How many tokens are remembered at most.
+/// How many tokens are cached at most, so that memory stays bounded.
 const TOKENS: u64 = 100_000;
 
 /// SHA-256 of a token.
@@ -35,7 +35,7 @@ pub(super) struct SessionCache {
 }
 
 impl SessionCache {
-    /// Tokens are forgotten after `ttl`, the longest that one can live.
+    /// Tokens leave the cache after `ttl`, the longest lifetime of a token.
     pub(super) fn new(store: Store, clock: Clock, ttl: Duration) -> Self {
         let states = Cache::new(clock, store.changes(), affects);
         let tokens = Bounded::builder().max_capacity(TOKENS).time_to_live(ttl);

@@ -9,7 +9,7 @@ use crate::model::signing_key::{SealedSigningKey, SigningKeyState};
 use crate::secret::{Keyring, OpenError, Purpose};
 use crate::store::{Store, StoreError};
 
-/// The active key, and the public halves of all that may still be met.
+/// The active key, and the public keys of all whose tokens are accepted.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     active: SigningKey,
@@ -17,7 +17,8 @@ pub(super) struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads the keys; a store without one gets its first. Of several processes that start at once one key wins.
+    /// Reads the keys, and creates the first one in a new store. If several processes start at once, all of them use the key that
+    /// was stored first.
     pub(super) async fn load(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<Self> {
         let mut stored = store.list_signing_keys().await?;
         if !stored.iter().any(is_active) {
@@ -47,7 +48,8 @@ impl SigningKeys {
     }
 }
 
-/// The key of a row, from its sealed half alone: whoever can write to the database must not be able to add a public half of their own.
+/// Opens a stored key. The public key is derived from the sealed private key, because whoever can write to the database must
+/// not be able to add a public key of their own.
 fn open(keyring: &Keyring, stored: &SealedSigningKey) -> Result<SigningKey> {
     let pkcs8 = keyring
         .open(
@@ -66,7 +68,7 @@ fn open(keyring: &Keyring, stored: &SealedSigningKey) -> Result<SigningKey> {
 
 fn cannot_open(kid: &str, cause: &OpenError) -> Error {
     let remedy = if matches!(cause, OpenError::KeyUnknown(_)) {
-        "; put it back into COUNTERSIGN_ENCRYPTION_KEYS"
+        "; put that key back into COUNTERSIGN_ENCRYPTION_KEYS"
     } else {
         ""
     };
