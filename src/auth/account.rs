@@ -1,4 +1,4 @@
-//! Accounts: made, found and listed.
+//! Creates, finds and lists accounts.
 
 use super::Auth;
 use crate::clock::Timestamp;
@@ -24,7 +24,7 @@ pub struct NewAccount {
 }
 
 impl Auth {
-    /// How many characters a new password has at least.
+    /// The minimum length of a new password, in characters.
     pub fn min_password_length(&self) -> usize {
         self.0.settings.min_password_length
     }
@@ -33,7 +33,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Banned`], [`Error::LimitExceeded`], [`Error::RegistrationClosed`], [`Error::PasswordGuessable`],
-    /// [`Error::EmailInUse`], [`Error::Busy`]; the store's.
+    /// [`Error::EmailInUse`], [`Error::Busy`], and the store's errors.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let (moderation, address) = (&self.0.moderation, new.address);
         moderation.refuse_banned(None, Some(address), now).await?;
@@ -60,7 +60,7 @@ impl Auth {
     /// The user with an e-mail address.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`]; the store's.
+    /// [`Error::UserNotFound`], and the store's errors.
     pub async fn user_by_email(&self, email: &Email) -> Result<User> {
         self.0
             .store
@@ -70,9 +70,6 @@ impl Auth {
     }
 
     /// Users, oldest first.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn list_users(&self, page: &PageRequest) -> Result<Page<User>> {
         Ok(self.0.store.list_users(page).await?)
     }

@@ -20,11 +20,12 @@ use crate::secret::{self, ExposeSecret as _, Purpose, SecretString};
 use crate::store::StoreError;
 use crate::token::{OpenSession, TokenPair};
 
-/// A login has to be complete after this time.
+/// How long a login may take from its beginning to its callback.
 const LOGIN_TTL: Duration = Duration::from_mins(10);
-/// A lost race is decided anew; one more round is enough, because the winner's identity stays.
+/// How often a login is tried after a concurrent login changed the identity. A second round is normally enough, because it finds
+/// the identity that the other login stored.
 const ROUNDS: usize = 3;
-/// What the log keeps of a provider's description, in characters.
+/// How many characters of a provider's error description are logged.
 const MAX_DESCRIPTION: usize = 256;
 
 /// A login to be begun at a provider.
@@ -40,12 +41,12 @@ pub struct BegunLogin {
     pub authorization_url: String,
     /// `state` in that URL.
     pub state: String,
-    /// Stays with the browser.
+    /// The secret that the browser keeps and the callback has to present.
     pub binding_token: String,
     pub expire_time: Timestamp,
 }
 
-/// What the callback received, and who brought it.
+/// What the callback received, and the end user's device that sent it.
 pub struct Callback {
     pub provider: String,
     pub state: String,
@@ -67,9 +68,9 @@ pub enum CallbackOutcome {
 /// A login that is complete.
 pub struct CompletedLogin {
     pub signed_in: SignedIn,
-    /// Whether it made the account.
+    /// Whether the login made the account.
     pub new_user: bool,
-    /// The path given at its beginning.
+    /// The path that was given when the login began.
     pub return_to: String,
 }
 
@@ -78,7 +79,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::LoginClosed`], [`Error::ProviderNotFound`], [`Error::LimitExceeded`], [`Error::Banned`],
-    /// [`Error::ProviderUnavailable`]; the store's.
+    /// [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn begin_federated_login(
         &self,
         begin: BeginLogin,
@@ -114,11 +115,11 @@ impl Auth {
         })
     }
 
-    /// Completes a login. Its state is used up whatever happens then.
+    /// Completes a login. Its state works once, even if the login then fails.
     ///
     /// # Errors
     /// [`Error::StateInvalid`], [`Error::BindingMismatch`], [`Error::ProviderRefused`], [`Error::IdTokenInvalid`],
-    /// [`Error::RegistrationClosed`], [`Error::EmailInUse`], [`Error::Banned`], [`Error::ProviderUnavailable`]; the store's.
+    /// [`Error::RegistrationClosed`], [`Error::EmailInUse`], [`Error::Banned`], [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn complete_federated_login(
         &self,
         callback: Callback,
@@ -212,7 +213,7 @@ impl Auth {
         })
     }
 
-    /// The rows of a confirmed login, and the pair that its session begins with.
+    /// The rows of a confirmed login, and the first token pair of its session.
     fn confirmed(
         &self,
         login: &VerifiedLogin<'_>,
@@ -295,10 +296,10 @@ struct VerifiedLogin<'a> {
 }
 
 impl VerifiedLogin<'_> {
-    /// What the provider says of the user, in our own grammar.
+    /// The user's profile as the provider states it, in our own formats.
     fn profile(&self) -> Profile {
         let claimed = self.provider.profile(self.claims.members());
-        // An address that our grammar refuses is not the account's.
+        // An address that we would refuse at a registration is left out.
         let email = claimed.email.and_then(|email| Email::parse(&email).ok());
         Profile {
             email_verified: claimed.email_verified && email.is_some(),
@@ -310,7 +311,7 @@ impl VerifiedLogin<'_> {
     }
 }
 
-/// Whether the callback belongs to the login that was begun, and to the browser that began it.
+/// Checks that the callback belongs to the login that was begun, and to the browser that began it.
 fn check_login(
     login: &FederatedLogin,
     callback: &Callback,
@@ -328,7 +329,8 @@ fn check_login(
     }
 }
 
-/// The provider's `error` is a short code (RFC 6749 section 4.1.2.1); its description is for the log.
+/// The error for a login that the provider refused. The provider's `error` is a short code (RFC 6749 section 4.1.2.1) and is
+/// passed on; its description is only logged.
 fn refused(provider: &str, error: &str, description: &str) -> Error {
     let code: String = error
         .chars()
@@ -340,7 +342,7 @@ fn refused(provider: &str, error: &str, description: &str) -> Error {
         provider,
         error = code,
         ?description,
-        "a login was refused at the provider"
+        "the provider refused a login"
     );
     Error::ProviderRefused(code)
 }

@@ -20,11 +20,11 @@ pub struct Credentials {
 }
 
 impl Auth {
-    /// Signs a user in. Until the password is right, all refusals look alike and take as long.
+    /// Signs a user in. An unknown account and a wrong password get the same refusal after the same time.
     ///
     /// # Errors
-    /// [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`], [`Error::Busy`]; the
-    /// store's.
+    /// [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`], [`Error::Busy`], and
+    /// the store's errors.
     pub async fn login(
         &self,
         credentials: Credentials,
@@ -50,7 +50,7 @@ impl Auth {
         moderation.limit(Limiter::Login, address, now).await?;
         let found = self.0.store.find_user_with_password(&credentials.email);
         let (user, hash) = found.await?.unzip();
-        // An unknown account is hashed against nobody's password, so that it takes as long as a known one.
+        // For an unknown account, `verify` checks a dummy hash, so that the refusal takes as long as for a known one.
         let verified = self
             .0
             .passwords
@@ -74,7 +74,7 @@ impl Auth {
     }
 }
 
-/// Logs a refused sign-in: who brought it and from where, never what was tried.
+/// Logs a refused sign-in with its caller and network, never the credentials.
 pub(super) fn log_refused(error: &Error, caller: &str, address: IpAddress) {
     tracing::info!(reason = error.reason().name(), caller, network = %address.network(), "a sign-in was refused");
 }

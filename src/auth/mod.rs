@@ -50,7 +50,6 @@ pub struct SignedIn {
 
 impl Auth {
     /// Joins the parts that a sign-in needs.
-    #[must_use]
     pub fn new(
         settings: Settings,
         store: Store,

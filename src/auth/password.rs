@@ -1,4 +1,4 @@
-//! Passwords estimated and hashed (argon2id), as many at once as there are cores.
+//! Estimates how guessable passwords are and hashes them (argon2id), as many at once as there are cores.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -17,21 +17,21 @@ use crate::model::email::Email;
 use crate::model::password::Password;
 use crate::secret::ExposeSecret as _;
 
-/// Calls that may wait for a core.
+/// How many calls may wait for a core; further ones are refused at once.
 const QUEUE: usize = 64;
-/// How long one waits.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a call waits for a core.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// OWASP's minimum: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// What a stored hash may ask for at most; one that asks for more was not written here, and could take all memory.
-const MOST_MEMORY_KIB: u32 = 256 * 1024;
-const MOST_PASSES: u32 = 16;
-/// The hash of no password, with the same parameters, so that unknown accounts take as long as known ones.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// The highest parameters of a stored hash. A hash with higher ones was not written here, and could exhaust the memory.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_PASSES: u32 = 16;
+/// A hash that no password matches, with the same parameters, so that unknown accounts take as long as known ones.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The bounded pool that passwords are estimated and hashed on.
+/// A bounded pool for estimating and hashing passwords.
 #[derive(Clone, Debug)]
 pub(super) struct Passwords {
     queue: Arc<Semaphore>,
@@ -50,7 +50,8 @@ impl Passwords {
     /// The hash of an account's new password, in PHC text form.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where the password is too easily guessed for an account with these names, [`Error::Busy`] where too many wait.
+    /// [`Error::PasswordGuessable`] if the password is too easily guessed for an account with these names, [`Error::Busy`] if too
+    /// many calls wait or the wait is too long.
     pub(super) async fn hash(&self, password: Password, account: &User) -> Result<String> {
         let email = account.email.as_ref().map_or("", Email::as_str).to_owned();
         let names = [email, account.name.clone(), account.username.clone()];
@@ -67,15 +68,15 @@ impl Passwords {
         .await?
     }
 
-    /// Whether the password is the hash's. Without a usable hash it takes as long, and is not.
+    /// Whether the password matches the hash. Without a usable hash it does not, and the answer takes as long.
     ///
     /// # Errors
-    /// [`Error::Busy`] where too many wait.
+    /// [`Error::Busy`] if too many calls wait or the wait is too long.
     pub(super) async fn verify(&self, password: Password, hash: Option<String>) -> Result<bool> {
         self.run(move || {
             let known = hash.and_then(|text| usable(&text));
             let is_known = known.is_some();
-            let hash = known.map_or_else(|| PasswordHash::new(NOBODY).map_err(cause), Ok)?;
+            let hash = known.map_or_else(|| PasswordHash::new(DUMMY_HASH).map_err(cause), Ok)?;
             Ok(hasher()?
                 .verify_password(normalized(&password).as_bytes(), &hash)
                 .is_ok()
@@ -86,23 +87,24 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let permit = self.permit().await.ok_or(Error::Busy {
-            retry_after: PATIENCE,
+            retry_after: MAX_WAIT,
         })?;
+        // The permit moves into the task: hashing goes on if the call is cancelled, and still occupies its core.
         let work = move || {
             let result = work();
             drop(permit);
             result
         };
-        // A panic's text may quote a user's.
+        // The panic's text is dropped, because it may quote a password.
         tokio::task::spawn_blocking(work)
             .await
-            .map_err(|_| Error::internal("the work on a password did not end"))
+            .map_err(|_| Error::internal("estimating or hashing a password panicked"))
     }
 
-    /// A place on a core, after a place in the queue.
+    /// A place in the queue and then a core; `None` if the queue is full or the wait is too long.
     async fn permit(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.queue).try_acquire_owned().ok()?;
-        let core = tokio::time::timeout(PATIENCE, Arc::clone(&self.cores).acquire_owned())
+        let core = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.cores).acquire_owned())
             .await
             .ok()?
             .ok()?;
@@ -116,10 +118,10 @@ fn hasher() -> Result<Argon2<'static>> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// A stored hash that can be read and afforded; any other row is damaged, and no password opens it.
+/// Parses a stored hash; `None` if it is malformed or its parameters are too high. No password matches such a hash.
 fn usable(text: &str) -> Option<PasswordHash> {
     let affordable =
-        |params: &Params| params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_PASSES;
+        |params: &Params| params.m_cost() <= MAX_MEMORY_KIB && params.t_cost() <= MAX_PASSES;
     let hash = PasswordHash::new(text)
         .ok()
         .filter(|hash| Params::try_from(hash).is_ok_and(|params| affordable(&params)));
@@ -131,7 +133,7 @@ fn usable(text: &str) -> Option<PasswordHash> {
     hash
 }
 
-/// The same text typed on another keyboard is the same password (NFC).
+/// The password in Unicode normalization form C, so that the same text typed on different keyboards is the same password.
 fn normalized(password: &Password) -> Zeroizing<String> {
     Zeroizing::new(password.secret().expose_secret().nfc().collect())
 }

@@ -1,4 +1,4 @@
-//! Sessions without a sign-in: opened on a caller's word, refreshed and logged out.
+//! Sessions without a sign-in: opens them at a caller's request, refreshes them and logs them out.
 
 use std::time::Duration;
 
@@ -11,22 +11,23 @@ use crate::model::request_id::RequestId;
 use crate::model::session::Device;
 use crate::token::OpenSession;
 
-/// A session to be opened on a caller's word.
+/// A session to be opened at a caller's request, without the user's credentials.
 pub struct Mint {
     pub user_id: UserId,
     pub address: Option<IpAddress>,
     pub device: Device,
     /// How long it lasts; `None` means as configured.
     pub ttl: Option<Duration>,
-    /// The caller's name for this request, where it may be repeated.
+    /// The caller's name for this request, if it may be repeated.
     pub request_id: Option<RequestId>,
 }
 
 impl Auth {
-    /// Opens a session for a user on the caller's word, after login's checks.
+    /// Opens a session for a user at the caller's request, after the same checks as a login.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::SessionRevoked`] where the request id's session has ended; the store's.
+    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdTaken`], [`Error::SessionRevoked`] if the session that the
+    /// request id opened has ended, and the store's errors.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
         let user = self
             .0
@@ -52,7 +53,7 @@ impl Auth {
         Ok(SignedIn { user, tokens })
     }
 
-    /// Exchanges a refresh token for the next pair; an address's ban acts where the address is given.
+    /// Exchanges a refresh token for the next token pair. If an address is given, it must not be banned.
     ///
     /// # Errors
     /// [`Error::Banned`] and those of [`crate::token::Tokens::refresh`].
@@ -69,10 +70,10 @@ impl Auth {
         Ok(SignedIn { user, tokens })
     }
 
-    /// Ends the session of a refresh token of any generation, and says where the provider's own session can be ended.
+    /// Ends the session of a refresh token of any generation, and returns the URL at which the provider's own session can be ended.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`]; the store's.
+    /// [`Error::RefreshTokenInvalid`], and the store's errors.
     pub async fn logout(
         &self,
         token: &str,

@@ -28,7 +28,6 @@ pub enum ResolvedSubject {
 
 impl ResolvedSubject {
     /// The user's id.
-    #[must_use]
     pub fn user_id(&self) -> &UserId {
         match self {
             Self::Session(state) => &state.user.id,
@@ -46,10 +45,10 @@ impl ResolvedSubject {
 }
 
 impl Auth {
-    /// The user of a subject; by token or session, they must be allowed to act now.
+    /// The user of a subject. A user who is named by token or session must be allowed to act now.
     ///
     /// # Errors
-    /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`], [`Error::Banned`]; the store's.
+    /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`], [`Error::Banned`], and the store's errors.
     pub async fn resolve(&self, subject: &Subject, now: Timestamp) -> Result<ResolvedSubject> {
         match subject {
             Subject::AccessToken(token) => self
@@ -70,10 +69,10 @@ impl Auth {
         }
     }
 
-    /// The live session that a subject acts in; a user's id means the one whose tokens were renewed last.
+    /// The live session that a subject acts in. For a user's id it is the session whose provider tokens were renewed last.
     ///
     /// # Errors
-    /// As [`Auth::resolve`], and [`Error::SessionNotFound`] where the user has no live session.
+    /// As [`Auth::resolve`], and [`Error::SessionNotFound`] if the user has no live session.
     pub async fn acting(&self, subject: &Subject, now: Timestamp) -> Result<Arc<SessionState>> {
         match subject {
             Subject::AccessToken(token) => self.acting_by_token(token, now).await,
