@@ -1,4 +1,4 @@
-# What the tests need beside Cargo's packages: each `need_…` installs it once. Sourced by scripts/test.
+# Installs what the tests need besides Cargo's packages; each `need_…` does so once. Sourced by scripts/test.
 
 die() {
   echo "$*" >&2
@@ -9,14 +9,14 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# install_package NAME…: with the system's package manager, where that is apt.
+# install_package NAME…: installs packages with apt, or asks for them if the system has no apt.
 install_package() {
   command -v apt-get >/dev/null || die "please install: $*"
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
 }
 
-# changed FILE STAMP: whether FILE is not the one that STAMP was written for.
+# changed FILE STAMP: whether FILE has changed since STAMP was written.
 changed() { ! sha256sum --check --status "$2" 2>/dev/null; }
 
 # The packages of tests/oidc: the OpenID provider and buf.
@@ -28,7 +28,7 @@ need_node() {
   sha256sum tests/oidc/package-lock.json >"$stamp"
 }
 
-# A Python of its own, with the packages of tests/python.
+# A virtual environment with the packages of tests/python.
 PYTHON=.cache/python/bin/python
 need_python() {
   local stamp=.cache/python/.stamp
@@ -40,7 +40,7 @@ need_python() {
   sha256sum tests/python/requirements.txt >"$stamp"
 }
 
-# The hosts that this machine's package managers are set up with, one a line.
+# Prints the hosts of the registries that this machine's package managers use, one per line.
 registry_hosts() {
   {
     npm config get registry 2>/dev/null || true

@@ -6,10 +6,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
-/// Crates that see credentials on the wire and would write them out in detail: never below `info`.
+/// Crates that see credentials on the wire and would write them to the log in detail. No configured filter shows their lines
+/// below `info`.
 const WIRE: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "reqwest=info"];
 
-/// Starts logging as configured; where something logs already, that stays.
+/// Starts logging as configured; if a logger is installed already, it stays.
 pub fn install(log: &Log) {
     let builder = fmt()
         .with_env_filter(filter(&log.filter))
@@ -22,7 +23,7 @@ pub fn install(log: &Log) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Where, and not what: a panic's text may quote a user's.
+/// Logs where a panic happened but not its text, which may quote a user's data.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic
         .location()

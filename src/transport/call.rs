@@ -22,7 +22,7 @@ use crate::secret::random;
 /// The metadata that carries a request's id both ways.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
-/// The id of a call (`x-request-id`): the caller's, or one made here.
+/// The id of a call (`x-request-id`): the caller's, or a generated one.
 #[derive(Clone, Debug)]
 pub struct CallId(HeaderValue);
 
@@ -31,8 +31,9 @@ impl CallId {
         let given = headers.get(REQUEST_ID).filter(|id| {
             (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         });
-        let mut id = given.cloned().unwrap_or_else(made);
-        // Each occurs once: in HPACK's table (RFC 7541 section 7.1.3) it would only push out headers that come again.
+        let mut id = given.cloned().unwrap_or_else(generated_id);
+        // A sensitive header stays out of HPACK's dynamic table (RFC 7541 section 7.1.3), from which an id, which occurs only once,
+        // would evict headers that recur.
         id.set_sensitive(true);
         Self(id)
     }
@@ -44,8 +45,8 @@ impl CallId {
     }
 }
 
-/// Unique without asking for randomness each time: 64 random bits for the process, and a counter.
-fn made() -> HeaderValue {
+/// A unique id. It consists of 64 random bits for the process and a counter, because drawing randomness for each call is slower.
+fn generated_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from_ne_bytes(random()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let text = format!(
@@ -56,10 +57,10 @@ fn made() -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// The caller of a request that the frame let in.
+/// The caller of a request that the gate admitted.
 ///
 /// # Errors
-/// [`Error::CallerUnknown`] if the frame let in nobody.
+/// [`Error::CallerUnknown`] if the request was admitted without a caller.
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<CallerContext>> {
     request
         .extensions()
@@ -68,18 +69,18 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<CallerContext>> {
         .ok_or(Error::CallerUnknown)
 }
 
-/// What the frame keeps of a call until it is answered.
+/// What is kept of a call until it is answered.
 #[derive(Debug)]
 pub(super) struct Call {
     id: CallId,
     path: Option<PathAndQuery>,
     caller: Option<Arc<CallerContext>>,
-    /// Keeps the connection; a call that needs no caller does not.
+    /// Keeps the connection open; `None` for a call that needs no caller.
     open: Option<OpenCall>,
 }
 
 impl Call {
-    /// Of a request, before its caller is known.
+    /// The call of a request whose caller is not known yet.
     pub(super) fn new(request: &Request<Body>) -> Self {
         Self {
             id: CallId::of(request.headers()),
@@ -89,7 +90,7 @@ impl Call {
         }
     }
 
-    /// Notes the caller, and tells the handler.
+    /// Notes the caller, and hands it to the handler in an extension of the request.
     pub(super) fn admit(
         &mut self,
         caller: Option<Arc<CallerContext>>,
@@ -102,9 +103,9 @@ impl Call {
         self.caller = caller;
     }
 
-    /// The answer, whose trailers get the id where it began well.
+    /// The answer. If it did not fail at once, its trailers get the id.
     pub(super) fn answer(self, mut response: Response<Body>) -> Response<CallBody> {
-        // An extension keeps the status' source; generated code for unknown methods writes only the headers.
+        // A status in the extensions still has its source; tonic's generated code for unknown methods writes only headers.
         let failure = response
             .extensions_mut()
             .remove::<Status>()
@@ -125,7 +126,7 @@ impl Call {
             .map(|body| CallBody { body, call: None })
     }
 
-    /// The trailers of an answer that began well.
+    /// The trailers of an answer that did not fail at once.
     fn trailers(&self, mut trailers: HeaderMap) -> HeaderMap {
         if trailers
             .get(Status::GRPC_STATUS)
@@ -198,7 +199,7 @@ fn failed_trailers(status: &Status) -> HeaderMap {
     trailers
 }
 
-/// The causes below a status, or its message where there are none.
+/// The causes of a status, or its message if it has none.
 fn causes(status: &Status) -> String {
     let mut causes = Vec::new();
     let mut next = status.source();
@@ -217,7 +218,7 @@ fn causes(status: &Status) -> String {
 #[derive(Debug)]
 pub struct CallBody {
     body: Body,
-    /// None where the headers have said it all.
+    /// `None` if the headers reported a failure, so that there are no trailers.
     call: Option<Call>,
 }
 
@@ -257,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_made_here_differ() {
-        assert!(made() != made() && made().len() == 32);
+    fn generated_ids_differ() {
+        assert!(generated_id() != generated_id() && generated_id().len() == 32);
     }
 }

@@ -1,4 +1,4 @@
-//! Streams that end when the service stops: without it one open stream would hold up the whole drain.
+//! Ends streams when the service stops; otherwise one open stream would hold up the whole drain.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,7 +8,7 @@ use http_body::Frame;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-/// The body, ended by UNAVAILABLE once `stopping` is ready and the body has nothing more to say at once.
+/// The body, ended with UNAVAILABLE once `stopping` is ready and the body has no frame ready.
 pub fn end_when(stopping: impl Future<Output = ()> + Send + 'static, body: Body) -> Body {
     Body::new(UntilStop {
         body,

@@ -1,4 +1,4 @@
-//! The outermost frame of every call: it lets the caller in, limits the time, and survives a panic.
+//! The outermost layer of every call: admits the caller, limits the time and catches panics.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -23,7 +23,7 @@ use crate::error::Error;
 /// The longest that a call may take until its answer begins; a stream may then go on.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// The frame around all services.
+/// The layer around all services.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     gate: Arc<Gate>,
@@ -31,7 +31,7 @@ pub struct CallService<S> {
 }
 
 impl<S> CallService<S> {
-    /// Around `inner`, for those that the gate lets in.
+    /// Wraps `inner`, which gets the calls that the gate admits.
     #[must_use]
     pub fn new(gate: Gate, inner: S) -> Self {
         Self {
@@ -64,7 +64,7 @@ where
             Ok(caller) => call.admit(caller, &mut request),
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
         }
-        // Made here and not inside the future: tonic starts a timer of its own for the caller's limit right after, and ours must end first.
+        // Started here and not inside the future: tonic then starts its own timer for the caller's limit, and ours must expire first.
         let limit = time_limit(request.headers());
         let answer = timeout(
             limit,
@@ -90,7 +90,7 @@ fn time_limit(headers: &HeaderMap) -> Duration {
     given.map_or(MAX_TIME, |given| given.min(MAX_TIME))
 }
 
-/// At most eight digits and a unit, as gRPC over HTTP/2 has it.
+/// At most eight digits and a unit, as in gRPC over HTTP/2.
 fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {

@@ -1,4 +1,5 @@
-//! What every call passes, whatever the service: connections, the frame of a call, statuses, and the end at a stop.
+//! What every call passes, whatever the service: connections, the layer around a call, routes, statuses, and the end of streams
+//! when the service stops.
 
 mod call;
 mod connection;

@@ -1,4 +1,4 @@
-//! From a path to the service behind it, without a router's boxes: VerifyToken passes here at a rate where they show.
+//! Routes a path to its service, without the allocations of a general router, which show at VerifyToken's rate.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,12 +14,12 @@ use tower::Service;
 use super::drain::end_when;
 use crate::tasks::Tasks;
 
-/// The largest request of most methods.
+/// The largest request of most methods, in bytes.
 pub const MAX_REQUEST: usize = 256 * 1024;
 
 type Answer = BoxFuture<Response<Body>, Infallible>;
 
-/// A tonic service as a route calls it: a clone for each call, because tonic's services are called by `&mut`.
+/// A tonic service that is cloned for each call, because calling a tonic service needs `&mut`.
 trait Callable: Send + Sync {
     fn call(&self, request: Request<Body>) -> Answer;
 }
@@ -100,7 +100,7 @@ impl fmt::Debug for Route {
     }
 }
 
-/// All services of the listener: those of the routes, and the standard ones, whose streams end at a stop.
+/// All services of the listener: our own, and the standard ones, whose streams end when the service stops.
 #[derive(Clone, Debug)]
 pub struct Routes {
     ours: Arc<[Route]>,

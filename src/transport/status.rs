@@ -13,10 +13,11 @@ use crate::error::{Error, FieldError, Kind, Reason, Unresolved};
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "countersign.v1";
 
-/// How long to wait before asking again for what did not answer.
+/// How long a caller should wait before it tries again after UNAVAILABLE.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// Status and details travel in the trailers, which clients bound, many at 8 KiB.
+/// The limit on the listed violations in bytes, and on a message in characters: status and details travel in the trailers, which
+/// many clients limit to 8 KiB.
 const MAX_LISTED: usize = 3 * 1024;
 const MAX_MESSAGE: usize = 512;
 
@@ -38,8 +39,7 @@ impl From<Error> for Status {
     }
 }
 
-/// The status as it is sent: with the request's id, and with a reason if tonic or the frame made it.
-#[must_use]
+/// The status as it is sent: with the request's id, and with a reason if tonic or [`super::CallService`] made it.
 pub fn complete(status: &Status, request_id: &str) -> Status {
     let mut details = status.get_error_details();
     let mut code = status.code();
@@ -57,7 +57,8 @@ pub fn complete(status: &Status, request_id: &str) -> Status {
     Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
-/// Code and reason for a status without details. Handlers give only statuses with details, so these are tonic's and the frame's own.
+/// Code and reason for a status without details. Handlers return only statuses with details, so these come from tonic or from
+/// [`super::CallService`].
 fn reason_of(code: Code) -> (Code, Reason) {
     match code {
         // tonic calls a request that it cannot decode INTERNAL.
@@ -145,7 +146,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
     }
 }
 
-/// What the message says beside fixed words, for programs.
+/// Adds a variable part of the message to the metadata, for programs.
 fn note(details: &mut ErrorDetails, name: &str, value: &str) {
     if let Some(info) = details.error_info() {
         let (reason, domain) = (info.reason.clone(), info.domain.clone());
@@ -176,14 +177,14 @@ fn add_unresolved(failing: &[Unresolved], details: &mut ErrorDetails) {
     note_rest(listed.len(), failing.len(), details);
 }
 
-/// Says how many there are if not all of them fit.
+/// Adds the number of all violations if not all of them are listed.
 fn note_rest(listed: usize, all: usize, details: &mut ErrorDetails) {
     if listed < all {
         note(details, "violations", &all.to_string());
     }
 }
 
-/// The first items, as many as fit the trailers.
+/// As many of the first items as fit into the trailers.
 fn fitting<T>(items: &[T], size: impl Fn(&T) -> usize) -> &[T] {
     let mut total = 0;
     let count = items.iter().take_while(|item| {

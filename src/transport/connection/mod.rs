@@ -1,6 +1,6 @@
-//! Connections as they are accepted: a bounded number of them, and none that nobody uses.
+//! Accepts a bounded number of connections, and closes those that are not used.
 //!
-//! Whoever can connect takes a place before any credential is seen, so a place is kept only by calls that were let in.
+//! A connection takes one of the slots before any credential is seen, so only calls that the gate admitted keep it open.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use crate::model::network::Network;
 
 /// How many connections may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// The pause after a failed accept, which is mostly a want of file descriptors.
+/// The pause after a failed accept. The usual cause is that no file descriptors are left, so trying again at once would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 const LIMITS: Limits = Limits {
     first_call: Duration::from_secs(10),
@@ -34,17 +34,18 @@ const LIMITS: Limits = Limits {
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// How long a connection may take until a call of a known caller begins.
+    /// How long a connection may take until the first call of a known caller begins.
     first_call: Duration,
-    /// A connection without such a call for so long ends before twice as long; a client connects anew without its user noticing.
+    /// How often a connection is checked for such calls. One without a call for this long is closed before twice this
+    /// time has passed; gRPC clients reconnect by themselves.
     idle: Duration,
-    /// How many connections of one address may be without such a call yet; more are closed at once. Callers behind one
-    /// address (a sidecar, loopback) use theirs as soon as they are open; but while somebody at that very address keeps all places
-    /// taken, new connections from it are refused, and only those that are open go on.
+    /// How many connections from one address may have had no such call yet; further ones are closed at once. Callers that share
+    /// an address (a sidecar, loopback) make a call as soon as they have connected. But if somebody at the same address keeps this
+    /// many unused connections open, new connections from it are refused, and only those in use go on.
     pending: usize,
 }
 
-/// The connections of a listener, for ever: an accept that fails is tried again.
+/// The connections of a listener. The stream never ends, because a failed accept is tried again.
 pub fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
     limited(listener, LIMITS)
 }
@@ -68,17 +69,17 @@ fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Resu
 async fn accept(
     listener: &TcpListener,
     counts: &PendingConnections,
-    most: usize,
+    max_pending: usize,
 ) -> (TcpStream, Pending) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(pending) = counts.enter(peer.ip(), most) {
+                if let Some(pending) = counts.enter(peer.ip(), max_pending) {
                     return (stream, pending);
                 }
-                debug!(peer = %peer.ip(), "too many connections without a call");
+                debug!(peer = %peer.ip(), "a connection was closed: too many from its address have had no call yet");
             }
-            Err(error) if is_of_the_peer(&error) => {
+            Err(error) if is_peer_error(&error) => {
                 debug!(%error, "a connection was lost before it was accepted");
             }
             Err(error) => {
@@ -89,7 +90,7 @@ async fn accept(
     }
 }
 
-fn is_of_the_peer(error: &io::Error) -> bool {
+fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -98,11 +99,11 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// How many connections of each address have not been used yet.
+/// How many connections from each address have not been used yet.
 #[derive(Clone, Debug, Default)]
 struct PendingConnections(Arc<Mutex<HashMap<Network, usize>>>);
 
-/// One of them, until it is dropped.
+/// One connection that has not been used yet; it counts until this is dropped.
 #[derive(Debug)]
 struct Pending {
     all: PendingConnections,
@@ -110,11 +111,11 @@ struct Pending {
 }
 
 impl PendingConnections {
-    fn enter(&self, ip: IpAddr, most: usize) -> Option<Pending> {
+    fn enter(&self, ip: IpAddr, max: usize) -> Option<Pending> {
         let network = IpAddress::from(ip).network();
         let mut counts = lock(&self.0);
         let count = counts.entry(network).or_default();
-        if *count >= most {
+        if *count >= max {
             return None;
         }
         *count += 1;
@@ -141,20 +142,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a connection is used, as its calls tell; an extension of each request.
+/// Counts the calls of a connection; an extension of each of its requests.
 #[derive(Clone, Debug)]
 pub struct Usage(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    /// Calls that are under way.
+    /// Admitted calls in flight.
     open: AtomicU64,
-    /// Calls that were let in so far.
+    /// Calls that were admitted so far.
     admitted: AtomicU64,
+    /// Until the first call is admitted.
     pending: Mutex<Option<Pending>>,
 }
 
-/// A call that was let in; its connection is in use until this is dropped.
+/// An admitted call; its connection is in use until this is dropped.
 #[derive(Debug)]
 pub(super) struct OpenCall(Usage);
 
@@ -167,7 +169,7 @@ impl Usage {
         }))
     }
 
-    /// Notes that a call was let in.
+    /// Notes that a call was admitted.
     pub(super) fn begin(&self) -> OpenCall {
         self.0.open.fetch_add(1, Ordering::SeqCst);
         if self.0.admitted.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -176,7 +178,7 @@ impl Usage {
         OpenCall(self.clone())
     }
 
-    /// Whether a call that was let in is under way.
+    /// Whether an admitted call is in flight.
     pub(super) fn is_open(&self) -> bool {
         self.0.open.load(Ordering::SeqCst) > 0
     }
@@ -192,14 +194,14 @@ impl Drop for OpenCall {
     }
 }
 
-/// An accepted connection, which holds one of the places.
+/// An accepted connection, which holds one of the slots.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     usage: Usage,
-    /// How many calls there had been at the last look.
+    /// How many calls had been admitted at the last check.
     seen: u64,
-    look: Pin<Box<Sleep>>,
+    next_check: Pin<Box<Sleep>>,
     idle: Duration,
     _slot: OwnedSemaphorePermit,
 }
@@ -212,28 +214,29 @@ impl Connection {
         limits: Limits,
     ) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY");
+            debug!(%error, "TCP_NODELAY could not be set");
         }
-        let look = Box::pin(sleep(limits.first_call));
+        let next_check = Box::pin(sleep(limits.first_call));
         Self {
             stream,
             usage: Usage::new(pending),
             seen: 0,
-            look,
+            next_check,
             idle: limits.idle,
             _slot: slot,
         }
     }
 
-    /// Fails once no call is under way and none was let in since the look before. Writing asks too: who reads nothing stops our reading.
-    fn in_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while self.look.as_mut().poll(cx).is_ready() {
+    /// Fails if it is time for a check, no call is in flight and none was admitted since the last check. Writes check too, because
+    /// a peer that reads nothing stops our reading.
+    fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.next_check.as_mut().poll(cx).is_ready() {
             let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
             if !open && admitted == self.seen {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.seen = admitted;
-            self.look = Box::pin(sleep(self.idle));
+            self.next_check = Box::pin(sleep(self.idle));
         }
         Ok(())
     }
@@ -253,7 +256,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.in_use(cx)?;
+        self.check_use(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -264,7 +267,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.in_use(cx)?;
+        self.check_use(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -273,7 +276,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.in_use(cx)?;
+        self.check_use(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
