@@ -1,4 +1,4 @@
-//! Time: one handle for the whole service, read once per call; everything below takes `now`.
+//! Time: the whole service shares one clock. A call reads it once and passes `now` on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +15,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch, as JWT's NumericDate has them (RFC 7519 section 2).
+    /// From seconds since the Unix epoch, the unit of a JWT's NumericDate (RFC 7519 section 2).
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
@@ -33,7 +33,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// This moment and `duration` more.
+    /// The moment `duration` after this one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(
@@ -42,7 +42,7 @@ impl Timestamp {
         )
     }
 
-    /// This moment less `duration`.
+    /// The moment `duration` before this one.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(
@@ -51,7 +51,7 @@ impl Timestamp {
         )
     }
 
-    /// How long until `later`; zero where it has passed.
+    /// How long until `later`; zero if `later` is in the past.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
@@ -68,11 +68,12 @@ enum Source {
         start: Instant,
         highest: Arc<AtomicI64>,
     },
-    Manual(Arc<Hands>),
+    Manual(Arc<ManualTime>),
 }
 
+/// The state of a clock that tests set, in milliseconds.
 #[derive(Debug)]
-struct Hands {
+struct ManualTime {
     wall: AtomicI64,
     highest: AtomicI64,
     elapsed: AtomicI64,
@@ -88,19 +89,20 @@ impl Clock {
         })
     }
 
-    /// A clock that stands at `start` until moved by [`Clock::advance`] or [`Clock::set`], for tests.
+    /// A clock for tests: it shows `start` until [`Clock::advance`] or [`Clock::set`] moves it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        let hands = Hands {
+        let time = ManualTime {
             wall: AtomicI64::new(start.millis()),
             highest: AtomicI64::new(i64::MIN),
             elapsed: AtomicI64::new(0),
         };
-        Self(Source::Manual(Arc::new(hands)))
+        Self(Source::Manual(Arc::new(time)))
     }
 
-    /// The time of day, as long as that does not go back: then the latest that was read, so that nothing that has ended comes to
-    /// life again while the process lives. It may jump forward.
+    /// The time of day. If the system's clock is set back, this returns the latest time that was
+    /// read until the system's clock passes it: nothing that has expired becomes valid again while
+    /// the process runs. The time may jump forward.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let (wall, highest) = match &self.0 {
@@ -110,34 +112,37 @@ impl Clock {
                     .map_or(0, millis),
                 &**highest,
             ),
-            Source::Manual(hands) => (hands.wall.load(Ordering::SeqCst), &hands.highest),
+            Source::Manual(time) => (time.wall.load(Ordering::SeqCst), &time.highest),
         };
+        // One atomic step, so that a thread never sees an earlier time than another has already
+        // read.
         Timestamp(highest.fetch_max(wall, Ordering::SeqCst).max(wall))
     }
 
-    /// Time since the clock was made. It never goes back, so ages are measured with it.
+    /// The time since the clock was made. It never goes back, so it is what ages are measured with.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
             Source::System { start, .. } => start.elapsed(),
-            Source::Manual(hands) => Duration::from_millis(
-                u64::try_from(hands.elapsed.load(Ordering::SeqCst)).unwrap_or(0),
+            Source::Manual(time) => Duration::from_millis(
+                u64::try_from(time.elapsed.load(Ordering::SeqCst)).unwrap_or(0),
             ),
         }
     }
 
-    /// Moves a manual clock forward; a system clock stays.
+    /// Moves a manual clock forward; does nothing to a system clock.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(hands) = &self.0 {
-            hands.wall.fetch_add(millis(by), Ordering::SeqCst);
-            hands.elapsed.fetch_add(millis(by), Ordering::SeqCst);
+        if let Source::Manual(time) = &self.0 {
+            time.wall.fetch_add(millis(by), Ordering::SeqCst);
+            time.elapsed.fetch_add(millis(by), Ordering::SeqCst);
         }
     }
 
-    /// Sets a manual clock's time of day, as an administrator might, but what was read stays read; elapsed time stays. A system clock stays.
+    /// Sets a manual clock's time of day, as an administrator might set the system's. Elapsed time
+    /// does not change, and [`Clock::now`] still never goes back. Does nothing to a system clock.
     pub fn set(&self, to: Timestamp) {
-        if let Source::Manual(hands) = &self.0 {
-            hands.wall.store(to.millis(), Ordering::SeqCst);
+        if let Source::Manual(time) = &self.0 {
+            time.wall.store(to.millis(), Ordering::SeqCst);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Identifiers: opaque text, each kind a type of its own.
+//! Identifiers: opaque text, with a type for each kind.
 
 use std::fmt;
 
@@ -26,22 +26,23 @@ macro_rules! id {
     };
 }
 
-/// For ids that come back from callers or from the store.
+/// For ids that are read from requests or from the store.
 macro_rules! parse {
     ($($name:ident of $bytes:literal bytes,)*) => {$(
         impl $name {
-            /// From text; `None` if the shape is wrong.
+            /// From text; `None` if it does not have the length or the characters of such an id.
             pub fn parse(text: &str) -> Option<Self> {
-                let shaped = text.len() == 2 * $bytes
+                let well_formed = text.len() == 2 * $bytes
                     && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-                shaped.then(|| Self(text.to_owned()))
+                well_formed.then(|| Self(text.to_owned()))
             }
         }
     )*};
 }
 
 id!(
-    /// A user: 24 hexadecimal digits in the layout of a MongoDB ObjectId, so that LibreChat can look them up.
+    /// A user: 24 hexadecimal digits in the layout of a MongoDB ObjectId, so that LibreChat can
+    /// look them up.
     UserId
 );
 id!(
@@ -90,7 +91,7 @@ impl SessionId {
     /// Its 16 bytes.
     pub fn to_bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        // The constructors let nothing but 32 hexadecimal digits in.
+        // This cannot fail: every constructor ensures 32 hexadecimal digits.
         hex::decode_to_slice(&self.0, &mut bytes).unwrap_or_default();
         bytes
     }

@@ -1,15 +1,15 @@
-//! LibreChat's arithmetic in settings, such as `1000 * 60 * 15`, read by a bounded grammar; nothing is run.
+//! LibreChat's arithmetic in settings, such as `1000 * 60 * 15`. A small parser evaluates it; no
+//! code is executed.
 
 const MAX_LENGTH: usize = 256;
+/// The parser recurses for each parenthesis; this bounds its stack.
 const MAX_DEPTH: usize = 32;
 
-/// The value of decimal numbers, `+ - * / %`, parentheses and white space; always finite.
+/// Evaluates decimal numbers, `+ - * / %`, parentheses and white space. The value is always finite.
 ///
-/// `%` is the remainder with the divisor's sign, as in mathjs. Its percentages, its implicit multiplication and a zero
-/// divisor are refused: nobody means them in a setting.
-///
-/// # Errors
-/// What is wrong with the text, without the text.
+/// `%` is the remainder with the divisor's sign, as in mathjs. Percentages and implicit
+/// multiplication, which mathjs also has, and division by zero are refused: in a setting they are
+/// mistakes. The error says what is wrong without quoting the text.
 pub fn evaluate(text: &str) -> Result<f64, &'static str> {
     if text.len() > MAX_LENGTH {
         return Err("is too long");
@@ -20,7 +20,7 @@ pub fn evaluate(text: &str) -> Result<f64, &'static str> {
     };
     let value = parser.sum()?;
     match parser.peek() {
-        Some(_) => Err("must hold only numbers, + - * / % and parentheses"),
+        Some(_) => Err("must consist of numbers, + - * / % and parentheses"),
         None if value.is_finite() => Ok(value),
         None => Err("is too large"),
     }
@@ -32,7 +32,8 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// A line break ends an expression in mathjs, so here it is no white space.
+    /// The next character after white space. A line break does not count as white space, because it
+    /// ends an expression in mathjs.
     fn peek(&mut self) -> Option<char> {
         self.rest = self
             .rest
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn n02_whatever_is_not_arithmetic_is_refused() {
+    fn n02_anything_but_arithmetic_is_refused() {
         for text in [
             "process.exit()",
             "require('x')",

@@ -15,13 +15,14 @@ pub struct Auth {
     pub allow_social_login: bool,
     /// MIN_PASSWORD_LENGTH in characters, default 8.
     pub min_password_length: usize,
-    /// COUNTERSIGN_BOOTSTRAP_TOKEN: what the first administrator has to show, where set.
+    /// COUNTERSIGN_BOOTSTRAP_TOKEN: if set, the first administrator must present it.
     pub bootstrap_token: Option<SecretString>,
 }
 
 const BOOTSTRAP_TOKEN: &str = "COUNTERSIGN_BOOTSTRAP_TOKEN";
+/// Whoever guesses the token becomes an administrator.
 const SHORTEST_BOOTSTRAP_TOKEN: usize = 16;
-/// LibreChat's longest password.
+/// The longest password that LibreChat accepts.
 const LONGEST_MINIMUM: u32 = 128;
 
 impl Auth {
@@ -39,15 +40,15 @@ impl Auth {
 fn min_password_length(r: &mut Reader<'_>) -> usize {
     let length = r.number("MIN_PASSWORD_LENGTH", 8, 1, LONGEST_MINIMUM);
     if length < 8 {
-        r.warn("MIN_PASSWORD_LENGTH is below 8: such passwords are guessed");
+        r.warn("MIN_PASSWORD_LENGTH is below 8: shorter passwords are easy to guess");
     }
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 fn bootstrap_token(r: &mut Reader<'_>) -> Option<SecretString> {
     r.parse_secret(BOOTSTRAP_TOKEN, |text| {
-        let long = text.chars().count() >= SHORTEST_BOOTSTRAP_TOKEN;
-        if long {
+        let is_long_enough = text.chars().count() >= SHORTEST_BOOTSTRAP_TOKEN;
+        if is_long_enough {
             Ok(SecretString::from(text))
         } else {
             Err(format!(

@@ -19,7 +19,8 @@ const SSL_MODES: [&str; 6] = [
     "verify-ca",
     "verify-full",
 ];
-/// What the driver understands beside `options[…]`; it logs any other parameter with its value.
+/// The parameters that the driver understands besides `options[…]`. Others are refused, because the
+/// driver logs them with their values.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -44,13 +45,13 @@ const PARAMETERS: [&str; 18] = [
 /// DATABASE_URL, default `sqlite:countersign.db`.
 #[derive(Debug)]
 pub enum Database {
-    /// A file of the embedded engine.
+    /// An SQLite file.
     Sqlite(PathBuf),
-    /// A server, `postgres://…`, with `sslmode` written out.
+    /// The URL of a PostgreSQL server, always with an `sslmode`.
     Postgres(SecretString),
 }
 
-/// The database, and whether it is on this machine.
+/// Reads the database, and whether it is on this machine.
 pub(super) fn read(r: &mut Reader<'_>) -> (Database, bool) {
     let default = (Database::Sqlite(PathBuf::from(DEFAULT)), true);
     let Some(text) = r.secret(NAME) else {
@@ -72,7 +73,9 @@ fn sqlite(path: &str) -> Result<Database, &'static str> {
     let path = path.strip_prefix("//").unwrap_or(path);
     match path {
         "" => Err("names no file"),
-        ":memory:" => Err("must name a file: accounts in memory would be gone at the next start"),
+        ":memory:" => {
+            Err("must name a file: accounts kept in memory would be lost at the next start")
+        }
         _ if path.contains('?') => Err("takes no options with sqlite:"),
         _ => Ok(Database::Sqlite(PathBuf::from(path))),
     }
@@ -94,7 +97,7 @@ fn postgres(r: &mut Reader<'_>, text: &str) -> Result<(Database, bool), &'static
         .map(|(_, mode)| mode.into_owned())
         .collect();
     match modes.as_slice() {
-        // The driver's own default would fall back to plain text for whoever stands between.
+        // The driver's default falls back to plain text, which an attacker in between could force.
         [] => drop(
             url.query_pairs_mut()
                 .append_pair("sslmode", if local { "prefer" } else { "verify-full" }),
@@ -103,7 +106,7 @@ fn postgres(r: &mut Reader<'_>, text: &str) -> Result<(Database, bool), &'static
             return Err("has an sslmode that PostgreSQL does not know");
         }
         [mode] if !local && mode != "verify-full" => {
-            r.warn(format!("{NAME} reaches another machine with sslmode={mode}: only verify-full proves that it is the right one"));
+            r.warn(format!("{NAME} connects to another machine with sslmode={mode}: only verify-full authenticates it"));
         }
         [_] => {}
         _ => return Err("has more than one sslmode"),
@@ -114,7 +117,8 @@ fn postgres(r: &mut Reader<'_>, text: &str) -> Result<(Database, bool), &'static
     ))
 }
 
-/// The last of the URL's host and its parameters `host` and `hostaddr` counts, as the driver has it.
+/// Whether the server is on this machine. A parameter `host` or `hostaddr` replaces the URL's host,
+/// and the last one counts, as in the driver.
 fn is_local(url: &Url) -> Result<bool, &'static str> {
     let parameters = url
         .query_pairs()

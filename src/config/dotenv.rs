@@ -1,9 +1,9 @@
-//! `.env` files as LibreChat's own reader (the npm package `dotenv`) takes them.
+//! Parses `.env` files as the npm package `dotenv` does, which LibreChat uses.
 //!
-//! The crate dotenvy is not used: it refuses `SESSION_EXPIRY=1000 * 60 * 15` without quotes, which LibreChat's sample file
-//! holds, and replaces `$` in passwords.
+//! The crate dotenvy is not used: it refuses `SESSION_EXPIRY=1000 * 60 * 15` without quotes, as it
+//! is in LibreChat's sample file, and expands `$` in passwords.
 
-/// The assignments in order, and the numbers of lines that are none.
+/// The assignments in order, and the numbers of the lines that are not assignments.
 pub fn parse(text: &str) -> (Vec<(String, String)>, Vec<usize>) {
     let (mut pairs, mut bad_lines) = (Vec::new(), Vec::new());
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -12,8 +12,8 @@ pub fn parse(text: &str) -> (Vec<(String, String)>, Vec<usize>) {
         let (entry, after) = entry(rest);
         match entry {
             Entry::Pair(name, value) => pairs.push((name, value)),
-            Entry::Bad => bad_lines.push(line),
-            Entry::Nothing => {}
+            Entry::Malformed => bad_lines.push(line),
+            Entry::Blank => {}
         }
         line += rest[..rest.len() - after.len()].matches('\n').count();
         rest = after;
@@ -23,29 +23,30 @@ pub fn parse(text: &str) -> (Vec<(String, String)>, Vec<usize>) {
 
 enum Entry {
     Pair(String, String),
-    Bad,
-    Nothing,
+    Malformed,
+    /// An empty line or a comment.
+    Blank,
 }
 
 fn entry(text: &str) -> (Entry, &str) {
     let (line, after) = split_line(text);
-    if is_nothing(line) {
-        return (Entry::Nothing, after);
+    if is_blank_or_comment(line) {
+        return (Entry::Blank, after);
     }
     let Some(equals) = line.find('=') else {
-        return (Entry::Bad, after);
+        return (Entry::Malformed, after);
     };
-    let (name, value) = (bare(&text[..equals]), &text[equals + 1..]);
+    let (name, value) = (without_export(&text[..equals]), &text[equals + 1..]);
     if name.is_empty()
         || !name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
     {
-        return (Entry::Bad, after);
+        return (Entry::Malformed, after);
     }
-    match assigned(value) {
+    match parse_value(value) {
         Some((value, after)) => (Entry::Pair(name.to_owned(), value), after),
-        None => (Entry::Bad, after),
+        None => (Entry::Malformed, after),
     }
 }
 
@@ -53,17 +54,18 @@ fn split_line(text: &str) -> (&str, &str) {
     text.split_once('\n').unwrap_or((text, ""))
 }
 
-fn is_nothing(line: &str) -> bool {
+fn is_blank_or_comment(line: &str) -> bool {
     line.trim_start().is_empty() || line.trim_start().starts_with('#')
 }
 
-fn bare(name: &str) -> &str {
+fn without_export(name: &str) -> &str {
     let name = name.trim();
     name.strip_prefix("export ").map_or(name, str::trim_start)
 }
 
-/// The value after `=` and the text after its line; a quoted value may span lines.
-fn assigned(text: &str) -> Option<(String, &str)> {
+/// Splits the text after `=` into the value and the text after its line. A quoted value may span
+/// lines.
+fn parse_value(text: &str) -> Option<(String, &str)> {
     let start = text.trim_start_matches([' ', '\t']);
     let Some(quote) = start.chars().next().filter(|c| "'\"`".contains(*c)) else {
         let (line, after) = split_line(text);
@@ -72,7 +74,7 @@ fn assigned(text: &str) -> Option<(String, &str)> {
             after,
         ));
     };
-    let end = closing(&start[1..], quote)? + 1;
+    let end = closing_quote(&start[1..], quote)? + 1;
     let (tail, after) = split_line(&start[end + 1..]);
     let value = &start[1..end];
     let value = if quote == '"' {
@@ -80,10 +82,10 @@ fn assigned(text: &str) -> Option<(String, &str)> {
     } else {
         value.to_owned()
     };
-    is_nothing(tail).then_some((value, after))
+    is_blank_or_comment(tail).then_some((value, after))
 }
 
-fn closing(text: &str, quote: char) -> Option<usize> {
+fn closing_quote(text: &str, quote: char) -> Option<usize> {
     text.match_indices(quote)
         .map(|(at, _)| at)
         .find(|&at| !text[..at].ends_with('\\'))
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_assignment_is_told_by_its_number() {
+    fn a_line_that_is_not_an_assignment_is_reported_by_its_number() {
         let (pairs, bad_lines) =
             parse("# a comment\nA=\"1\n2\"\nnonsense\n\nB=\"open\nC=3\nD='x' y\nsp ace=1\n");
         assert_eq!(

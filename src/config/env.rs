@@ -10,14 +10,15 @@ use super::report::Mistake;
 
 const FILE: &str = ".env";
 
-/// The environment, captured once: the process's own over a `.env` file.
+/// The environment, captured once: the process's variables, and those of a `.env` file that it
+/// lacks.
 pub struct Env {
     values: BTreeMap<String, OsString>,
     mistakes: Vec<Mistake>,
 }
 
 impl Env {
-    /// The process environment over `.env` in the working directory.
+    /// Captures the process environment and `.env` in the working directory; the process wins.
     #[must_use]
     pub fn capture() -> Self {
         let process =
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_no_mistake_and_an_unreadable_one_is() {
+    fn a_missing_file_is_fine_but_an_unreadable_one_is_a_mistake() {
         let directory = tempfile::tempdir().expect("a directory");
         assert!(
             Env::over_file(std::iter::empty(), &directory.path().join("none"))

@@ -10,12 +10,13 @@ use super::reader::Reader;
 
 const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
 const CREDS_KEY: &str = "CREDS_KEY";
-/// The id of LibreChat's key in the ring.
+/// The key id of CREDS_KEY in the keyring.
 const CREDS_ID: &str = "creds";
-/// How the secrets of LibreChat's public sample file begin, which many installations still run with.
+/// The first digits of the secrets in LibreChat's public sample file. Many installations still use
+/// them.
 const SAMPLES: [&str; 4] = ["16f8c0ef", "eaa5191f", "f34be427", "e2341419"];
 
-/// COUNTERSIGN_ENCRYPTION_KEYS, or CREDS_KEY as a ring of one.
+/// Reads COUNTERSIGN_ENCRYPTION_KEYS, or CREDS_KEY as the only key.
 pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
     for name in ["JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_IV"] {
         unpublished(r, name);
@@ -29,19 +30,19 @@ pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
             .ok()
     });
     match configured {
-        [true, true] => r.mistake(
-            KEYS,
-            "is set, and so is CREDS_KEY: only one of them can be meant",
-        ),
+        [true, true] => r.mistake(KEYS, "is set, and so is CREDS_KEY: set only one of them"),
         [false, false] if matches!(database, Database::Postgres(_)) => {
-            r.mistake(KEYS, "is needed with PostgreSQL (or LibreChat's CREDS_KEY)");
+            r.mistake(
+                KEYS,
+                "must be set with PostgreSQL (or LibreChat's CREDS_KEY instead)",
+            );
         }
         _ => {}
     }
     ring.or(creds)
 }
 
-/// A secret that is not one of the published ones.
+/// Reads a secret and refuses it if it is one of the published ones.
 fn unpublished(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
     let secret = r.secret(name)?;
     let text = secret.expose_secret().trim();
@@ -59,7 +60,7 @@ fn unpublished(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
     Some(secret)
 }
 
-/// `id:base64,id:base64`; the first writes.
+/// Parses `id:base64,id:base64`; the first key seals.
 fn parse_ring(text: &str) -> Result<Keyring, &'static str> {
     let mut keys = Vec::new();
     for entry in text.split(',').map(str::trim) {
@@ -76,7 +77,7 @@ fn parse_ring(text: &str) -> Result<Keyring, &'static str> {
 fn parse_key(entry: &str) -> Result<RootKey, &'static str> {
     let (id, key) = entry
         .split_once(':')
-        .ok_or("must be id:base64, further keys after commas")?;
+        .ok_or("must be id:base64; separate several keys by commas")?;
     let bytes = STANDARD
         .decode(key.trim())
         .ok()
@@ -88,10 +89,10 @@ fn parse_key(entry: &str) -> Result<RootKey, &'static str> {
         .ok_or("has a key id that is not 1 to 32 letters, digits, - and _")
 }
 
-/// A key of zeros and the like stands where somebody meant to put one.
+/// A key whose bytes are all equal is a placeholder that somebody forgot to replace.
 fn refuse_placeholder(key: &[u8; 32]) -> Result<(), &'static str> {
     if key.iter().all(|byte| *byte == key[0]) {
-        Err("has a key of one byte over and over; make a random one")
+        Err("has a key whose bytes are all equal; make a random one")
     } else {
         Ok(())
     }

@@ -18,10 +18,11 @@ pub struct Log {
 pub enum LogFormat {
     /// Lines for people (the default).
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
+/// Reads COUNTERSIGN_LOG and COUNTERSIGN_LOG_FORMAT.
 pub(super) fn read(r: &mut Reader<'_>) -> Log {
     let filter = r.parse("COUNTERSIGN_LOG", |text| match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),

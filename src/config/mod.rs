@@ -1,4 +1,4 @@
-//! What the service is told from outside, read once at start.
+//! The configuration, read once at start from the environment.
 
 mod arithmetic;
 pub mod auth;
@@ -39,9 +39,10 @@ pub struct Config {
     pub server: server::Server,
     /// Where the data lives.
     pub database: database::Database,
-    /// The root keys where configured; without them the store keeps a key file beside SQLite's database.
+    /// The root keys, if configured; otherwise the store keeps a key file beside the SQLite
+    /// database.
     pub keyring: Option<Keyring>,
-    /// COUNTERSIGN_CALLERS: the callers' file.
+    /// COUNTERSIGN_CALLERS: the path of the callers' file.
     pub callers_file: Option<PathBuf>,
     /// Accounts and sign-in.
     pub auth: auth::Auth,
@@ -49,7 +50,7 @@ pub struct Config {
     pub token: token::Token,
     /// Violations, bans and limits.
     pub moderation: moderation::Moderation,
-    /// Identity providers; empty where ALLOW_SOCIAL_LOGIN is off.
+    /// Identity providers; empty if ALLOW_SOCIAL_LOGIN is off.
     pub providers: Vec<providers::Provider>,
     /// What templates may read.
     pub templates: templates::Templates,
@@ -58,8 +59,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the whole configuration. A setting with a mistake has its default; whoever owns a file that a setting names adds
-    /// that file's mistakes to the report.
+    /// Reads the whole configuration. A setting with a mistake keeps its default, and the report
+    /// lists the mistake. Modules that read a file named by a setting add that file's mistakes to
+    /// the report.
     #[must_use]
     pub fn read(env: &Env) -> (Self, Report) {
         let mut r = Reader::new(env);
@@ -72,13 +74,13 @@ impl Config {
         let domains = server::Domains::read(r);
         let (database, database_is_local) = database::read(r);
         let callers_file = r.text("COUNTERSIGN_CALLERS").map(PathBuf::from);
-        let reach = server::Reach {
+        let exposure = server::Exposure {
             listen: server.listen,
             has_callers: callers_file.is_some(),
             domain_is_local: domains.local,
             database_is_local,
         };
-        reach.check(r);
+        exposure.check(r);
         let auth = auth::Auth::read(r);
         Self {
             server,

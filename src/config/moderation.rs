@@ -9,36 +9,38 @@ use super::reader::Reader;
 /// Violations, bans and limits.
 #[derive(Clone, Debug)]
 pub struct Moderation {
-    /// BAN_VIOLATIONS, default true: whether crossing the interval bans.
+    /// BAN_VIOLATIONS, default true: whether a score that crosses a multiple of the interval bans.
     pub ban_violations: bool,
-    /// BAN_DURATION, default 2 hours; zero ends sessions and bans nobody.
+    /// BAN_DURATION, default 2 hours; if zero, sessions end but nobody is banned.
     pub ban_duration: Duration,
     /// BAN_INTERVAL, default 20.
     pub ban_interval: u32,
-    /// VIOLATION_SCORE_TTL, default 1 hour: how long a score lasts after its last violation; `None` (0) for ever.
+    /// VIOLATION_SCORE_TTL, default 1 hour: how long a score lasts after its last violation; `None`
+    /// (0) is for ever.
     pub score_ttl: Option<Duration>,
-    /// Score of each violation type that has a variable of its own (LOGIN_VIOLATION_SCORE, …) or costs nothing; other types score 1.
+    /// The score of each violation type that has a setting of its own (LOGIN_VIOLATION_SCORE, …) or
+    /// that scores nothing. Every other type scores 1.
     pub scores: BTreeMap<&'static str, u32>,
-    /// LOGIN_MAX (7) in LOGIN_WINDOW (5 minutes), by address.
+    /// LOGIN_MAX (7) in LOGIN_WINDOW (5 minutes), per IP address.
     pub login: Limit,
-    /// REGISTER_MAX (5) in REGISTER_WINDOW (60 minutes), by address.
+    /// REGISTER_MAX (5) in REGISTER_WINDOW (60 minutes), per IP address.
     pub register: Limit,
 }
 
-/// So many attempts in a window.
+/// The most attempts within a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// Attempts that are let through.
+    /// How many attempts are allowed.
     pub max: u32,
-    /// From the first attempt on.
+    /// The length of the window, which begins with the first attempt.
     pub window: Duration,
 }
 
 const HOUR: Duration = Duration::from_hours(1);
-/// What a caller may give in RecordViolation at most.
+/// The highest score of one violation, which is also the most that RecordViolation accepts.
 const MAX_SCORE: u32 = 1000;
 
-/// LibreChat's violation types with their variables and what they score where unset.
+/// LibreChat's violation types, the setting of each and its default score.
 const SCORES: [(&str, &str, u32); 14] = [
     ("logins", "LOGIN_VIOLATION_SCORE", 1),
     ("registrations", "REGISTRATION_VIOLATION_SCORE", 1),
@@ -55,7 +57,7 @@ const SCORES: [(&str, &str, u32); 14] = [
     ("convo_access", "CONVO_ACCESS_VIOLATION_SCORE", 1),
     ("share_limit", "SHARE_VIOLATION_SCORE", 0),
 ];
-/// Running out of credits is no abuse.
+/// Scores nothing: a user who runs out of credits does no harm.
 const FREE: &str = "token_balance";
 
 impl Moderation {
@@ -91,7 +93,7 @@ fn scores(r: &mut Reader<'_>) -> BTreeMap<&'static str, u32> {
 
 fn interval(text: &str) -> Result<u32, &'static str> {
     let value = arithmetic::evaluate(text)?;
-    // The text of a whole float is that of the integer, and no cast can go wrong.
+    // A whole float prints like the integer, so parsing its text converts it without a lossy cast.
     let interval = value
         .to_string()
         .parse()

@@ -15,7 +15,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The id that callers name it by.
+    /// The id by which callers name the provider.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -23,7 +23,7 @@ impl Provider {
         }
     }
 
-    /// What it is known by at its own side, for a summary.
+    /// The provider's issuer, for a summary.
     #[must_use]
     pub fn issuer(&self) -> &str {
         match self {
@@ -32,28 +32,29 @@ impl Provider {
     }
 }
 
-/// One OpenID provider. Its settings have a prefix, such as `OPENID`; the comments name them with that one.
+/// One OpenID provider. Its settings begin with a prefix; the comments here use `OPENID`.
 #[derive(Clone, Debug)]
 pub struct OpenIdProvider {
-    /// The id that callers name it by.
+    /// The id by which callers name the provider.
     pub id: String,
     /// OPENID_CLIENT_ID.
     pub client_id: String,
-    /// OPENID_CLIENT_SECRET; absent for a public client.
+    /// OPENID_CLIENT_SECRET; `None` for a public client.
     pub client_secret: Option<SecretString>,
-    /// OPENID_ISSUER, normalized: no trailing slash, no discovery path.
+    /// OPENID_ISSUER without a trailing slash and without the discovery path.
     pub issuer: String,
-    /// OPENID_SCOPE, split; holds `openid`.
+    /// OPENID_SCOPE, split at white space; contains `openid`.
     pub scopes: Vec<String>,
     /// DOMAIN_SERVER + OPENID_CALLBACK_URL.
     pub redirect_uri: String,
-    /// OPENID_AUDIENCE: the `audience` parameter of the authorization request, where set.
+    /// OPENID_AUDIENCE: the `audience` parameter of the authorization request, if set.
     pub audience: Option<String>,
     /// OPENID_TOKEN_ENDPOINT_AUTH_METHOD.
     pub auth_method: ClientAuth,
     /// OPENID_ID_TOKEN_ALGS: accepted signature algorithms of ID tokens, default RS256.
     pub algorithms: Vec<SigningAlg>,
-    /// OPENID_CLOCK_TOLERANCE, default 60 seconds, 300 at most.
+    /// OPENID_CLOCK_TOLERANCE, default 60 seconds, at most 300: how far the provider's clock may
+    /// differ.
     pub clock_tolerance: Duration,
     /// OPENID_ALLOW_REGISTRATION, default ALLOW_SOCIAL_REGISTRATION, default true.
     pub allow_registration: bool,
@@ -67,11 +68,12 @@ pub struct OpenIdProvider {
     pub name_claim: Option<String>,
     /// OPENID_EMAIL_CLAIM.
     pub email_claim: Option<String>,
-    /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether Logout answers where to end the provider's session.
+    /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether Logout returns the URL that ends the
+    /// user's session at the provider.
     pub use_end_session_endpoint: bool,
 }
 
-/// How a client proves itself at the token endpoint (OpenID Connect Core section 9).
+/// How a client authenticates at the token endpoint (OpenID Connect Core section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// `client_secret_basic` (the default with a secret).
@@ -95,8 +97,9 @@ pub enum SigningAlg {
     EdDsa,
 }
 
-/// The settings without which the others of a provider do nothing.
-const REQUIRED: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "ISSUER"];
+/// If any of these is set, the provider is configured.
+const ENABLING: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "ISSUER"];
+/// Settings that have no effect unless the provider is configured.
 const OTHERS: [&str; 13] = [
     "SCOPE",
     "CALLBACK_URL",
@@ -112,7 +115,7 @@ const OTHERS: [&str; 13] = [
     "EMAIL_CLAIM",
     "USE_END_SESSION_ENDPOINT",
 ];
-/// Where a provider publishes what it is (OpenID Connect Discovery section 4).
+/// The path of a provider's discovery document (OpenID Connect Discovery section 4).
 pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 
 /// An OpenID provider's id and the prefix of its settings.
@@ -126,7 +129,7 @@ const OPENID: Prefix = Prefix {
     prefix: "OPENID",
 };
 
-/// The configured providers; none if social login is off.
+/// Reads the configured providers; empty if social login is off.
 pub(super) fn read(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<Provider> {
     let configured: Vec<_> = [OPENID]
         .iter()
@@ -149,11 +152,13 @@ impl Prefix {
         format!("{}_{setting}", self.prefix)
     }
 
-    /// The provider, if any of its id, secret and issuer is set; mistakes in the other settings are told all the same.
+    /// The provider, if its client id, client secret or issuer is set. Mistakes in the other
+    /// settings are reported even if it is not configured.
     fn read(&self, r: &mut Reader<'_>, domain_server: &str) -> Option<OpenIdProvider> {
-        let configured = REQUIRED.iter().any(|setting| r.is_set(&self.name(setting)));
+        let configured = ENABLING.iter().any(|setting| r.is_set(&self.name(setting)));
         let client_secret = r.secret(&self.name("CLIENT_SECRET"));
-        // LibreChat cannot close registration through OpenID; whoever closes social registration means this one too.
+        // LibreChat cannot turn off registration through OpenID. Whoever turns
+        // ALLOW_SOCIAL_REGISTRATION off means OpenID too.
         let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
         let with_secret = r.is_set(&self.name("CLIENT_SECRET"));
         let provider = OpenIdProvider {
@@ -189,13 +194,14 @@ impl Prefix {
         configured.then_some(provider)
     }
 
-    /// A typing error in the name of what makes a provider would otherwise leave the service without one in silence.
+    /// Without this warning, a typing error in the name of a required setting would silently leave
+    /// the service without the provider.
     fn warn_of_unused(&self, r: &mut Reader<'_>) {
         let names = OTHERS.iter().map(|setting| self.name(setting));
         let unused: Vec<_> = names.filter(|name| r.is_set(name)).collect();
         if !unused.is_empty() {
             r.warn(format!(
-                "without {} and {} there is no provider, and nothing reads {}",
+                "{} and {} are not set, so there is no provider, and these settings have no effect: {}",
                 self.name("CLIENT_ID"),
                 self.name("ISSUER"),
                 unused.join(", ")
@@ -242,7 +248,8 @@ impl Prefix {
     }
 }
 
-/// An issuer without what administrators and providers append: one trailing slash (Entra), the discovery path (Cognito).
+/// An issuer without what administrators and providers append to it: one trailing slash (Entra) or
+/// the discovery path (Cognito).
 #[must_use]
 pub fn normalized_issuer(text: &str) -> &str {
     let issuer = urls::without_slash(text);
@@ -250,7 +257,7 @@ pub fn normalized_issuer(text: &str) -> &str {
 }
 
 fn parse_issuer(text: &str) -> Result<String, &'static str> {
-    let url = urls::place(text)?;
+    let url = urls::base_url(text)?;
     if url.scheme() != "https" && !urls::is_loopback(&url) {
         return Err("must be https; plain http is for loopback hosts only");
     }
@@ -266,7 +273,7 @@ fn parse_scopes(text: &str) -> Result<Vec<String>, &'static str> {
     if scopes.iter().any(|scope| scope == "openid") {
         Ok(scopes)
     } else {
-        Err("must hold openid")
+        Err("must contain openid")
     }
 }
 
@@ -277,7 +284,7 @@ fn parse_callback(text: &str) -> Result<String, &'static str> {
     if plain {
         Ok(text.to_owned())
     } else {
-        Err("must be a path such as /oauth/openid/callback; DOMAIN_SERVER comes before it")
+        Err("must be a path such as /oauth/openid/callback, which is appended to DOMAIN_SERVER")
     }
 }
 
@@ -287,7 +294,7 @@ fn parse_algorithms(text: &str) -> Result<Vec<SigningAlg>, &'static str> {
         "PS256" => Ok(SigningAlg::Ps256),
         "ES256" => Ok(SigningAlg::Es256),
         "EdDSA" => Ok(SigningAlg::EdDsa),
-        _ => Err("must be of RS256, PS256, ES256 and EdDSA, with commas between"),
+        _ => Err("must be some of RS256, PS256, ES256 and EdDSA, separated by commas"),
     };
     text.split(',').map(one).collect()
 }
@@ -297,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_appended_path_and_a_trailing_slash_do_not_count() {
+    fn an_appended_path_and_a_trailing_slash_are_removed() {
         for issuer in [
             "https://a",
             "https://a/",

@@ -1,4 +1,4 @@
-//! Taking values by name, collecting every mistake on the way.
+//! Reads settings by name and collects every mistake.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +10,11 @@ use super::arithmetic;
 use super::env::Env;
 use super::report::Report;
 
-/// Longer than any sensible setting, and short enough for every sum of times.
+/// The longest duration of a setting. Adding it to a time cannot overflow.
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// Reads settings from an environment; a mistake leaves the default in place and is reported at the end.
+/// Reads settings from an environment; a mistake leaves the default in place and is reported at the
+/// end.
 pub(super) struct Reader<'a> {
     env: &'a Env,
     read: BTreeSet<String>,
@@ -39,7 +40,7 @@ impl<'a> Reader<'a> {
         self.report.warn(warning);
     }
 
-    /// A value without surrounding white space; a blank one is unset.
+    /// A value without surrounding white space; a blank value counts as unset.
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.raw(name).map(|value| value.trim().to_owned())
     }
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
             (Some(_), Some(_)) => {
                 self.mistake(
                     name,
-                    format!("is set, and so is {file_name}: only one of them can be meant"),
+                    format!("is set, and so is {file_name}: set only one of them"),
                 );
                 None
             }
@@ -89,7 +90,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Whether `name` was read as a secret, or holds the path of one.
+    /// Whether `name` was read as a secret, is the `_FILE` form of one, or has a `_FILE` form in
+    /// the environment, which only secrets have.
     pub fn is_secret(&self, name: &str) -> bool {
         let stem = name.strip_suffix("_FILE").unwrap_or(name);
         self.secrets.contains(stem) || self.env.get(&format!("{name}_FILE")).is_some()
@@ -117,7 +119,8 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// LibreChat takes whatever is not `true` for false; a typing error must not switch off a protection.
+    /// A switch. LibreChat treats everything but `true` as false; here anything but `true` and
+    /// `false` is a mistake, so that a typing error does not switch off a protection.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         let parse = |text: &str| {
             text.to_ascii_lowercase()
@@ -138,12 +141,12 @@ impl<'a> Reader<'a> {
         self.parse(name, parse).unwrap_or(default)
     }
 
-    /// Milliseconds, as arithmetic.
+    /// A duration in milliseconds, which may be an arithmetic expression.
     pub fn duration(&mut self, name: &str, default: Duration, least: Duration) -> Duration {
         let parse = |text: &str| {
             let millis = arithmetic::evaluate(text)?;
             let duration = Duration::try_from_secs_f64(millis / 1000.0)
-                .map_err(|_| "must not be negative, and is in milliseconds")?;
+                .map_err(|_| "must not be negative; it is in milliseconds")?;
             if duration < least {
                 return Err("is too short; it is in milliseconds");
             }
@@ -154,7 +157,7 @@ impl<'a> Reader<'a> {
         self.parse(name, parse).unwrap_or(default)
     }
 
-    /// A plain number of minutes, as the limiters have it.
+    /// A plain number of minutes, as LibreChat's limiters use it.
     pub fn minutes(&mut self, name: &str, default: u32) -> Duration {
         let parse = |text: &str| {
             let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -172,7 +175,7 @@ impl<'a> Reader<'a> {
             .unwrap_or(Duration::from_secs(u64::from(default) * 60))
     }
 
-    /// A list with commas, without empty entries.
+    /// A list separated by commas, without empty entries.
     pub fn list(&mut self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
         text.split(',')
@@ -182,7 +185,8 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// Ends reading: what was wrong, with a warning of each name of ours that nothing reads.
+    /// Ends reading and returns the report, with a warning for each COUNTERSIGN_ name that is not a
+    /// setting.
     pub fn finish(mut self) -> Report {
         for name in self.unknown() {
             self.warn(format!(
@@ -216,7 +220,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Kubernetes gives every pod such names for each service, and a service named `countersign` is likely.
+/// Whether Kubernetes made this variable. It adds such variables to every pod for each service, and
+/// one of the services is probably named `countersign`.
 fn is_service_link(name: &str) -> bool {
     name.ends_with("_PORT")
         || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"]

@@ -1,8 +1,8 @@
-//! What is wrong with the configuration, all of it in one run.
+//! Everything that is wrong with the configuration, reported at once.
 
 use std::fmt;
 
-/// What is wrong with one setting; never its value.
+/// What is wrong with one setting, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The setting.
@@ -20,7 +20,7 @@ impl Mistake {
     }
 }
 
-/// Everything that is wrong with the configuration, one mistake a line.
+/// Everything that is wrong with the configuration; displayed with one mistake per line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 
@@ -45,12 +45,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Notes what keeps the service from starting.
+    /// Adds a mistake, which keeps the service from starting.
     pub fn mistake(&mut self, name: &str, description: impl Into<String>) {
         self.mistakes.push(Mistake::new(name, description));
     }
 
-    /// Notes what an administrator should know.
+    /// Adds a warning for the administrator.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }

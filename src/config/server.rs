@@ -1,4 +1,4 @@
-//! Where to serve, and who may reach it.
+//! The address to serve on, and checks of who can reach it.
 
 use std::net::SocketAddr;
 
@@ -14,11 +14,11 @@ const LISTEN: &str = "COUNTERSIGN_LISTEN";
 pub struct Server {
     /// COUNTERSIGN_LISTEN, default `127.0.0.1:50051`.
     pub listen: SocketAddr,
-    /// COUNTERSIGN_REFLECTION, by default on where only loopback is served.
+    /// COUNTERSIGN_REFLECTION, by default on only if the service listens on loopback.
     pub reflection: bool,
 }
 
-/// COUNTERSIGN_LISTEN and COUNTERSIGN_REFLECTION.
+/// Reads COUNTERSIGN_LISTEN and COUNTERSIGN_REFLECTION.
 pub(super) fn read(r: &mut Reader<'_>) -> Server {
     let parse = |text: &str| {
         text.parse::<SocketAddr>()
@@ -42,7 +42,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Server {
 pub(super) struct Domains {
     /// DOMAIN_SERVER.
     pub server: String,
-    /// Whether it is this machine.
+    /// Whether DOMAIN_SERVER is unset or names this machine.
     pub local: bool,
 }
 
@@ -60,43 +60,45 @@ impl Domains {
 }
 
 fn domain(r: &mut Reader<'_>, name: &str) -> Option<Url> {
-    let url = r.parse(name, urls::place)?;
+    let url = r.parse(name, urls::base_url)?;
     if url.scheme() == "http" && !urls::is_loopback(&url) {
-        // LibreChat's own name for it; a browser would carry codes and tokens in plain text.
+        // The browser would send codes and tokens in plain text. LibreChat marks production by
+        // NODE_ENV.
         if r.text("NODE_ENV")
             .is_some_and(|environment| environment == "production")
         {
             r.mistake(name, "must be https in production");
         } else {
             r.warn(format!(
-                "{name} is plain http: codes and tokens can be read on the way"
+                "{name} is plain http: codes and tokens can be read in transit"
             ));
         }
     }
     Some(url)
 }
 
-/// Who can reach the service, and what it reaches.
-pub(super) struct Reach {
+/// What shows whether the service serves more than this machine.
+pub(super) struct Exposure {
     pub listen: SocketAddr,
     pub has_callers: bool,
     pub domain_is_local: bool,
     pub database_is_local: bool,
 }
 
-impl Reach {
-    /// Without callers only this machine may be served; without TLS only loopback or a mesh.
+impl Exposure {
+    /// Without COUNTERSIGN_CALLERS the service may serve only this machine. It has no TLS, so with
+    /// callers it may listen only on loopback or inside a service mesh that encrypts.
     pub fn check(&self, r: &mut Reader<'_>) {
         let insecure = r.flag("COUNTERSIGN_INSECURE_OPEN", false);
         let in_kubernetes = r.text("KUBERNETES_SERVICE_HOST").is_some();
         let mesh = r.parse("COUNTERSIGN_PLAINTEXT", |text| match text {
             "mesh" => Ok(()),
-            _ => Err("can only be mesh"),
+            _ => Err("must be mesh"),
         });
         if !self.has_callers {
             self.check_open(r, insecure, in_kubernetes);
         } else if !is_loopback(self.listen) && mesh.is_none() {
-            r.mistake(LISTEN, "is not loopback and there is no TLS: set COUNTERSIGN_PLAINTEXT=mesh if a service mesh encrypts");
+            r.mistake(LISTEN, "is not loopback, and the service has no TLS: set COUNTERSIGN_PLAINTEXT=mesh if a service mesh encrypts");
         }
     }
 
@@ -104,7 +106,7 @@ impl Reach {
         if !is_loopback(self.listen) {
             r.mistake(
                 LISTEN,
-                "is not loopback, and COUNTERSIGN_CALLERS does not say who may call",
+                "is not loopback: set COUNTERSIGN_CALLERS, which says who may call",
             );
         }
         let exposed = [
@@ -112,10 +114,13 @@ impl Reach {
             ("DOMAIN_SERVER", !self.domain_is_local),
             ("DATABASE_URL", !self.database_is_local),
         ];
-        for (name, _) in exposed.into_iter().filter(|(_, holds)| *holds && !insecure) {
+        for (name, _) in exposed
+            .into_iter()
+            .filter(|(_, is_exposed)| *is_exposed && !insecure)
+        {
             r.mistake(
                 name,
-                "shows that this is no test on one machine: set COUNTERSIGN_CALLERS, or COUNTERSIGN_INSECURE_OPEN=true to go without",
+                "shows that this is not a test on one machine: set COUNTERSIGN_CALLERS, or COUNTERSIGN_INSECURE_OPEN=true to run without callers",
             );
         }
         r.warn("COUNTERSIGN_CALLERS is not set: whoever reaches this machine's loopback may call with every permission");

@@ -1,4 +1,4 @@
-//! What templates may read.
+//! Which variables and claims templates may read.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::reader::Reader;
 const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
 const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
 const MAX_CLAIM_LENGTH: usize = 128;
-/// Secrets of LibreChat beside those that are read here.
+/// Secrets of LibreChat that this service does not read itself.
 const SECRETS: [&str; 8] = [
     "MEILI_MASTER_KEY",
     "MONGO_URI",
@@ -21,16 +21,18 @@ const SECRETS: [&str; 8] = [
     "SAML_PRIVATE_KEY",
 ];
 
-/// What templates may read beside the user's values.
+/// Which variables and claims templates may read.
 #[derive(Debug, Default)]
 pub struct Templates {
-    /// COUNTERSIGN_TEMPLATE_ENV: the variables that `${NAME}` may read, with their values at start.
+    /// COUNTERSIGN_TEMPLATE_ENV: the variables that `${NAME}` may read, with the values they had at
+    /// start.
     pub env: BTreeMap<String, SecretString>,
     /// COUNTERSIGN_CLAIMS: the claims that `{{LIBRECHAT_OPENID_CLAIM_<name>}}` may read.
     pub claims: Vec<String>,
 }
 
-/// COUNTERSIGN_TEMPLATE_ENV and COUNTERSIGN_CLAIMS; read last, when all secrets are known.
+/// Reads COUNTERSIGN_TEMPLATE_ENV and COUNTERSIGN_CLAIMS. It must run last: a variable is refused
+/// if it was read as a secret before.
 pub(super) fn read(r: &mut Reader<'_>) -> Templates {
     let mut templates = Templates::default();
     for name in r.list(ENV) {
@@ -42,7 +44,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Templates {
     if !templates.claims.iter().all(|name| is_claim(name)) {
         r.mistake(
             CLAIMS,
-            "must be claim names of letters, digits and _ . : / - with commas between",
+            "must be claim names of letters, digits and _ . : / - separated by commas",
         );
     }
     templates
@@ -50,13 +52,13 @@ pub(super) fn read(r: &mut Reader<'_>) -> Templates {
 
 fn variable(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
     if !is_name(name) {
-        r.mistake(ENV, "must be names of variables with commas between");
+        r.mistake(ENV, "must be names of variables, separated by commas");
         return None;
     }
     if is_secret(r, name) {
         r.mistake(
             ENV,
-            format!("lists {name}, which is a secret of the service or of LibreChat"),
+            format!("lists {name}, which is a secret of this service or of LibreChat"),
         );
         return None;
     }

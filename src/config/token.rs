@@ -8,11 +8,12 @@ use super::urls;
 /// Sessions and tokens.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// `iss` of access tokens: COUNTERSIGN_ISSUER, default DOMAIN_SERVER, default `http://localhost:3080`.
+    /// `iss` of access tokens: COUNTERSIGN_ISSUER, default DOMAIN_SERVER, default
+    /// `http://localhost:3080`.
     pub issuer: String,
     /// `aud` of access tokens: COUNTERSIGN_AUDIENCE, default the issuer.
     pub audience: String,
-    /// SESSION_EXPIRY: how long an access token lasts, default 15 minutes.
+    /// SESSION_EXPIRY: how long an access token is valid, default 15 minutes.
     pub access_ttl: Duration,
     /// REFRESH_TOKEN_EXPIRY: how long a session lasts, default 7 days.
     pub session_ttl: Duration,
@@ -20,17 +21,17 @@ pub struct Token {
 
 const ACCESS: &str = "SESSION_EXPIRY";
 const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
-/// JWTs count in seconds.
+/// JWTs state times in whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// No verifier of ours takes an access token of more than a day.
+/// Verification refuses access tokens with a longer lifetime (`jose::MAX_LIFETIME`).
 const LONGEST_ACCESS: Duration = Duration::from_hours(24);
 
 impl Token {
     /// Reads the settings; `domain_server` is the default issuer.
     pub(super) fn read(r: &mut Reader<'_>, domain_server: &str) -> Self {
-        // As it is written: others compare it byte by byte.
+        // Kept exactly as it was written, because verifiers compare `iss` byte for byte.
         let issuer = r.parse("COUNTERSIGN_ISSUER", |text| {
-            urls::place(text).map(|_| text.to_owned())
+            urls::base_url(text).map(|_| text.to_owned())
         });
         let issuer = issuer.unwrap_or_else(|| domain_server.to_owned());
         let audience = r
@@ -41,7 +42,7 @@ impl Token {
         if access_ttl > LONGEST_ACCESS {
             r.mistake(
                 ACCESS,
-                "is longer than 24 hours, which no access token may last; it is in milliseconds"
+                "is longer than 24 hours, the longest lifetime of an access token; it is in milliseconds"
                     .to_owned(),
             );
         }

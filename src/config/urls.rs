@@ -1,22 +1,22 @@
-//! The rules for addresses in settings.
+//! The rules for URLs in settings.
 
 use url::{Host, Url};
 
-/// An http or https URL that names only a place: no user, query or fragment.
-pub(super) fn place(text: &str) -> Result<Url, &'static str> {
-    // The parser would quietly encode white space and drop line breaks.
+/// Parses an http or https URL without user, query and fragment.
+pub(super) fn base_url(text: &str) -> Result<Url, &'static str> {
+    // The parser would encode white space and drop line breaks without an error.
     if text.chars().any(char::is_whitespace) {
-        return Err("must hold no white space");
+        return Err("must not contain white space");
     }
     let url = Url::parse(text).map_err(|_| "must be a URL such as https://chat.example.com")?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with https:// or http://");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must hold no user or password");
+        return Err("must not contain a user or a password");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must hold no query and no fragment");
+        return Err("must not contain a query or a fragment");
     }
     Ok(url)
 }
@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_web_address_is_a_place() {
-        assert!(place("https://chat.example.com/sub").is_ok());
+    fn only_a_plain_web_address_is_a_base_url() {
+        assert!(base_url("https://chat.example.com/sub").is_ok());
         for text in [
             "chat.example.com",
             "ftp://a",
@@ -63,7 +63,7 @@ mod tests {
             "https://a\n/b",
             "https://",
         ] {
-            assert!(place(text).is_err(), "{text:?}");
+            assert!(base_url(text).is_err(), "{text:?}");
         }
     }
 
@@ -79,7 +79,7 @@ mod tests {
             ("http://0.0.0.0", false),
         ] {
             assert_eq!(
-                is_loopback(&place(text).expect("a place")),
+                is_loopback(&base_url(text).expect("a URL")),
                 expected,
                 "{text}"
             );

@@ -1,7 +1,7 @@
-//! The one outbound HTTP client: no redirects, no proxy, no decompression, bounded in time and size, and it looks at the address before it
-//! connects.
+//! The only outbound HTTP client. It follows no redirects, uses no proxy, decompresses nothing,
+//! limits time and size, and checks each resolved address before it connects.
 
-mod reach;
+mod address;
 
 use std::time::Duration;
 
@@ -9,37 +9,39 @@ use reqwest::redirect::Policy;
 use url::Url;
 
 use crate::error::Cause;
-use reach::{Reach, Resolver};
+use address::{AddressPolicy, Resolver};
 
+/// Shorter than the total, so that an unreachable host is distinguished from a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the whole exchange, so that a server that sends its body byte by byte cannot hold a call.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bounds the memory that a response takes.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// A request as the caller makes it.
+/// A request.
 pub type Request = ::http::Request<Vec<u8>>;
-/// A response, read whole.
+/// A response with its whole body.
 pub type Response = ::http::Response<Vec<u8>>;
 
-/// Why there is no response. The text holds no address and no secret.
+/// Why there is no response. The text contains no address and no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the URL is not one to call: {0}")]
+    #[error("the URL may not be called: {0}")]
     UrlRefused(&'static str),
-    #[error("no connection could be made")]
+    #[error("the connection failed")]
     Unreachable(#[source] Cause),
-    #[error("no whole response within five seconds")]
+    #[error("the response was not complete within five seconds")]
     TimedOut,
     #[error("the connection broke")]
     Broken(#[source] Cause),
     #[error("the response is larger than 1 MiB")]
     TooLarge,
-    #[error("the client could not be set up")]
+    #[error("the HTTP client could not be set up")]
     Setup(#[source] Cause),
 }
 
 impl Error {
-    /// Whether the other side surely saw nothing of the request.
-    #[must_use]
+    /// Whether it is certain that the server received nothing of the request.
     pub fn is_unsent(&self) -> bool {
         matches!(
             self,
@@ -48,54 +50,51 @@ impl Error {
     }
 }
 
-/// A client for one issuer: private addresses are open to it only as far as the issuer's own host is such.
+/// A client for one issuer. It connects to private addresses only if the issuer's own host is
+/// private.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
-    reach: Reach,
+    addresses: AddressPolicy,
 }
 
 impl Client {
-    /// For the issuer at this URL, which is configuration and trusted.
-    ///
-    /// # Errors
-    /// [`Error::Setup`] where TLS cannot be set up.
+    /// A client for the issuer at this URL, which comes from the configuration and is trusted.
+    /// Fails if TLS cannot be set up.
     pub fn for_issuer(issuer: &Url) -> Result<Self, Error> {
-        let reach = Reach::of_issuer(issuer);
+        let addresses = AddressPolicy::for_issuer(issuer);
         let inner = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .referer(false)
+            // A repeated request could use a refresh token or a code twice.
             .retry(reqwest::retry::never())
-            // A kept connection may close under a request, and whether a refresh token was used would then be in doubt.
+            // The server may close an idle connection just as a request is sent on it. It would
+            // then be unknown whether it used the refresh token in that request.
             .pool_max_idle_per_host(0)
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
-            .dns_resolver(Resolver(reach.clone()))
+            .dns_resolver(Resolver(addresses.clone()))
             .build()
             .map_err(|error| Error::Setup(error.into()))?;
-        Ok(Self { inner, reach })
+        Ok(Self { inner, addresses })
     }
 
-    /// Whether the URL may be called: https (http for loopback hosts), no credentials in it, no address out of reach.
-    ///
-    /// # Errors
-    /// [`Error::UrlRefused`].
+    /// Parses a URL and refuses it unless it may be called: it must be https (or http to a loopback
+    /// host), contain no credentials and name no forbidden address.
     pub fn check(&self, url: &str) -> Result<Url, Error> {
-        let url = Url::parse(url).map_err(|_| Error::UrlRefused("it cannot be read"))?;
-        self.reach.check(&url).map_err(Error::UrlRefused)?;
+        let url = Url::parse(url).map_err(|_| Error::UrlRefused("it cannot be parsed"))?;
+        self.addresses.check(&url).map_err(Error::UrlRefused)?;
         Ok(url)
     }
 
-    /// Sends the request and reads the response, of any status.
-    ///
-    /// # Errors
-    /// [`Error`]; see [`Error::is_unsent`] for what may be tried again.
+    /// Sends the request and reads the response, whatever its status. If it fails,
+    /// [`Error::is_unsent`] says whether the request may be repeated.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         self.check(&request.uri().to_string())?;
         let request = reqwest::Request::try_from(request)
-            .map_err(|_| Error::UrlRefused("it cannot be read"))?;
+            .map_err(|_| Error::UrlRefused("it cannot be parsed"))?;
         let mut response = self.inner.execute(request).await.map_err(Error::from)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(Error::from)? {
@@ -113,7 +112,7 @@ impl Client {
 
 impl From<reqwest::Error> for Error {
     fn from(error: reqwest::Error) -> Self {
-        // A connection that timed out is both; what counts is that nothing was sent.
+        // A timeout while connecting is both; nothing was sent then, so it counts as unreachable.
         if error.is_connect() || error.is_builder() {
             Self::Unreachable(error.without_url().into())
         } else if error.is_timeout() {

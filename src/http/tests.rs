@@ -60,7 +60,7 @@ async fn a_response_of_one_mebibyte_is_read_and_a_longer_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_not_followed() {
+async fn a_redirect_is_returned_and_not_followed() {
     let url = serve(
         b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n"
             .to_vec(),
@@ -82,7 +82,7 @@ async fn compressed_bytes_stay_compressed() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_given_up_in_time_and_may_have_been_sent() {
+async fn a_body_that_never_ends_times_out_and_the_request_may_have_been_received() {
     let url = serve(
         b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(),
         true,
@@ -95,7 +95,7 @@ async fn a_body_that_never_ends_is_given_up_in_time_and_may_have_been_sent() {
 }
 
 #[tokio::test]
-async fn a_truncated_answer_may_have_been_sent() {
+async fn after_a_truncated_answer_the_request_may_have_been_received() {
     for bytes in [
         &b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx"[..],
         b"HTTP/1.1 2",
@@ -112,7 +112,7 @@ async fn a_truncated_answer_may_have_been_sent() {
 }
 
 #[tokio::test]
-async fn a_closed_port_saw_nothing() {
+async fn a_closed_port_received_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -123,7 +123,7 @@ async fn a_closed_port_saw_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_inside_is_refused_after_resolution() {
+async fn a_name_that_resolves_to_an_internal_address_is_refused() {
     let client =
         Client::for_issuer(&Url::parse("https://idp.example").expect("a URL")).expect("a client");
     let error = client

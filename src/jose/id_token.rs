@@ -1,17 +1,20 @@
-//! The profile of ID tokens, before their signature is checked (OpenID Connect Core section 2).
+//! Parsing of ID tokens before their signature is checked (OpenID Connect Core section 2).
 
 use serde_json::{Map, Value};
 
 use super::{Compact, object};
 
+/// Checked before anything is parsed. ID tokens may list many groups, so this is more than for our
+/// own tokens.
 const MAX_LEN: usize = 64 * 1024;
-/// Members that tell the reader where to find a key: keys come from the pinned issuer alone (RFC 8725 section 3.10).
-const KEY_BEARERS: [&str; 4] = ["jwk", "jku", "x5u", "x5c"];
+/// Header members that hold a key or say where to get one. Such tokens are refused: keys come only
+/// from the pinned issuer (RFC 8725 section 3.10).
+const KEY_MEMBERS: [&str; 4] = ["jwk", "jku", "x5u", "x5c"];
 
-/// An ID token of the right form whose signature nobody has checked yet.
+/// A well-formed ID token whose signature has not been checked yet.
 #[derive(Debug)]
 pub struct UnverifiedIdToken {
-    /// `kid`, where there is one.
+    /// `kid`, if the header has one.
     pub kid: Option<String>,
     /// The payload.
     pub claims: Map<String, Value>,
@@ -20,7 +23,7 @@ pub struct UnverifiedIdToken {
 /// Reads an ID token whose `alg` is one of `algorithms`.
 ///
 /// # Errors
-/// What is wrong with it, in words that hold nothing of it.
+/// The text says what is wrong with the token and quotes nothing of it.
 pub fn parse_id_token(token: &str, algorithms: &[&str]) -> Result<UnverifiedIdToken, &'static str> {
     let compact =
         Compact::split(token, MAX_LEN).ok_or("it is not a compact JWS of at most 64 KiB")?;
@@ -41,30 +44,31 @@ fn read_header(
     algorithms: &[&str],
 ) -> Result<Option<String>, &'static str> {
     if header.contains_key("crit") {
-        return Err("its header has critical members");
+        return Err("its header has a crit member");
     }
-    if KEY_BEARERS.iter().any(|name| header.contains_key(*name)) {
-        return Err("its header brings a key of its own");
+    if KEY_MEMBERS.iter().any(|name| header.contains_key(*name)) {
+        return Err("its header holds or names a key");
     }
     match header.get("typ") {
         None => {}
         Some(Value::String(typ)) if typ.eq_ignore_ascii_case("JWT") => {}
-        Some(_) => return Err("it is a token of another type"),
+        Some(_) => return Err("its typ is not JWT"),
     }
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) => Some(kid.clone()),
-        Some(_) => return Err("its kid is not text"),
+        Some(_) => return Err("its kid is not a string"),
     };
     match header.get("alg") {
         Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => {
             Ok(kid)
         }
-        _ => Err("its algorithm is not one of those configured"),
+        _ => Err("its alg is not one of the configured algorithms"),
     }
 }
 
-/// Whatever the configuration says: with a shared secret, whoever verifies can also sign.
+/// Symmetric algorithms are refused whatever is configured: whoever can verify with a shared secret
+/// can also sign with it.
 fn is_asymmetric(alg: &str) -> bool {
     !alg.eq_ignore_ascii_case("none") && !alg.to_ascii_uppercase().starts_with("HS")
 }
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_no_plain_object_is_refused() {
+    fn a_payload_that_is_not_a_plain_object_is_refused() {
         for payload in ["", "[]", "null", r#"{"sub":"a","sub":"b"}"#, "{} {}"] {
             assert!(parse(r#"{"alg":"RS256"}"#, payload).is_err(), "{payload}");
         }

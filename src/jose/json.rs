@@ -1,11 +1,12 @@
-//! JSON objects in which no member occurs twice.
+//! JSON objects without repeated members.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads a JSON object; `None` where it is anything else or repeats a member at any depth (RFC 7515 section 4).
+/// Reads a JSON object; `None` if the text is anything else or a member is repeated at any depth
+/// (RFC 7515 section 4).
 #[must_use]
 pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
@@ -14,7 +15,7 @@ pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// A JSON value; serde_json's own keeps the last of several members with one name.
+/// A JSON value that refuses repeated members; `serde_json::Value` would keep the last of them.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn anything_but_an_object_is_refused() {
         for text in ["", "null", "[]", "1", "\"a\"", "{", "{}x", "{}{}"] {
             assert_eq!(object(text.as_bytes()), None, "{text}");
         }

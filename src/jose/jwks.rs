@@ -4,12 +4,16 @@ use serde_json::{Map, Value};
 
 use super::{decode, object};
 
+/// RFC 7518 section 3.3.
 const MIN_RSA_BITS: usize = 2048;
+/// Smaller public exponents are not accepted by FIPS 186-5 either.
 const MIN_RSA_EXPONENT: u64 = 65_537;
 
-/// The public signature keys of a JWK set; `None` where it is no such set (RFC 7517 section 5).
+/// The public signature keys of a JWK set; `None` if the text is not a JWK set (RFC 7517 section
+/// 5).
 ///
-/// Left out are symmetric and private keys, keys for other uses, weak RSA keys, and all of those that share a `kid`.
+/// Symmetric and private keys, keys for other uses and weak RSA keys are left out, and so is every
+/// key that shares its `kid` with another.
 #[must_use]
 pub fn provider_keys(json: &[u8]) -> Option<Vec<Map<String, Value>>> {
     let Some(Value::Array(keys)) = object(json)?.remove("keys") else {
@@ -23,7 +27,7 @@ pub fn provider_keys(json: &[u8]) -> Option<Vec<Map<String, Value>>> {
     Some(
         sound
             .iter()
-            .filter(|key| has_own_kid(key, &sound))
+            .filter(|key| has_unique_kid(key, &sound))
             .cloned()
             .collect(),
     )
@@ -59,9 +63,10 @@ fn is_strong_rsa(key: &Map<String, Value>) -> bool {
     let (Some(modulus), Some(exponent)) = (number("n"), number("e")) else {
         return false;
     };
-    bits(&modulus) >= MIN_RSA_BITS && is_sound_exponent(&exponent)
+    bits(&modulus) >= MIN_RSA_BITS && is_strong_exponent(&exponent)
 }
 
+/// The length of a big-endian number in bits, without leading zeros.
 fn bits(number: &[u8]) -> usize {
     let leading_zeros: usize = match number.iter().position(|byte| *byte != 0) {
         Some(first) => 8 * first + number[first].leading_zeros() as usize,
@@ -70,7 +75,7 @@ fn bits(number: &[u8]) -> usize {
     8 * number.len() - leading_zeros
 }
 
-fn is_sound_exponent(bytes: &[u8]) -> bool {
+fn is_strong_exponent(bytes: &[u8]) -> bool {
     bytes.len() <= 8 && {
         let exponent = bytes
             .iter()
@@ -79,7 +84,9 @@ fn is_sound_exponent(bytes: &[u8]) -> bool {
     }
 }
 
-fn has_own_kid(key: &Map<String, Value>, keys: &[Map<String, Value>]) -> bool {
+/// A key without a `kid` passes; a `kid` that several keys share does not identify the one that
+/// signed.
+fn has_unique_kid(key: &Map<String, Value>, keys: &[Map<String, Value>]) -> bool {
     key.get("kid").is_none_or(|kid| {
         kid.is_string()
             && keys
@@ -174,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_set_is_refused() {
+    fn anything_but_a_key_set_is_refused() {
         for text in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
             assert!(provider_keys(text.as_bytes()).is_none(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The keys of our own access tokens: Ed25519 (RFC 8037).
+//! The keys that sign and verify our own access tokens: Ed25519 (RFC 8037).
 
 use std::fmt;
 
@@ -11,19 +11,20 @@ use super::access::AccessClaims;
 use super::encode;
 use crate::secret::sha256;
 
-/// A key that signs access tokens, kept parsed: parsing it costs as much as a signature.
+/// A key that signs access tokens. It is kept parsed, because parsing it takes as long as signing.
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     verify: VerifyKey,
-    /// The encoded header and its dot, the same for all tokens of this key.
+    /// The encoded header and the dot after it, which are the same for every token of this key.
     prefix: String,
 }
 
 impl SigningKey {
-    /// A new private key as PKCS#8, to be sealed and given to [`SigningKey::from_pkcs8`].
+    /// A new private key as PKCS#8, for the caller to seal and store; [`SigningKey::from_pkcs8`]
+    /// reads it.
     ///
     /// # Panics
-    /// Where the system's randomness fails.
+    /// If the system's random generator fails.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -35,7 +36,7 @@ impl SigningKey {
         Zeroizing::new(document.as_ref().to_vec())
     }
 
-    /// From PKCS#8; `None` where it is not an Ed25519 key whose halves agree.
+    /// From PKCS#8; `None` if it is not an Ed25519 key whose private and public halves match.
     #[must_use]
     pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
@@ -63,7 +64,7 @@ impl SigningKey {
         &self.verify.kid
     }
 
-    /// The access token that says `claims` (RFC 9068 section 2).
+    /// Signs an access token with these claims (RFC 9068 section 2).
     #[must_use]
     pub fn sign(&self, claims: &AccessClaims) -> String {
         self.sign_payload(&claims.to_json())
@@ -97,7 +98,7 @@ pub struct VerifyKey {
 }
 
 impl VerifyKey {
-    /// From the 32 bytes of an Ed25519 public key.
+    /// From the 32 bytes of an Ed25519 public key; `None` if the length is another.
     #[must_use]
     pub fn from_bytes(public: &[u8]) -> Option<Self> {
         let public = public.try_into().ok()?;
@@ -114,7 +115,7 @@ impl VerifyKey {
         &self.kid
     }
 
-    /// The 32 bytes.
+    /// The key's 32 bytes.
     #[must_use]
     pub fn public(&self) -> &[u8; 32] {
         &self.public
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_back_from_its_pkcs8_form_and_nothing_else_does() {
+    fn a_key_is_read_from_its_pkcs8_form_and_from_nothing_else() {
         let pkcs8 = SigningKey::generate_pkcs8();
         let key = SigningKey::from_pkcs8(&pkcs8).expect("a key");
         assert_eq!(

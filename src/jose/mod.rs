@@ -1,4 +1,5 @@
-//! Strict reading, checking and signing of JSON Web Tokens: one parser of the compact form, a profile for each kind of token.
+//! Strict parsing, verification and signing of JSON Web Tokens: one parser for the compact form,
+//! and a module with the rules for each kind of token.
 
 mod access;
 mod id_token;
@@ -15,7 +16,7 @@ pub use json::object;
 pub use jwks::provider_keys;
 pub use key::{SigningKey, VerifyKey};
 
-/// A compact JWS, taken apart and not yet believed (RFC 7515 section 3.1).
+/// The parts of a compact JWS whose signature has not been checked (RFC 7515 section 3.1).
 struct Compact<'a> {
     signing_input: &'a str,
     header: &'a str,
@@ -24,7 +25,7 @@ struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// The size is looked at before anything else, so that a long token costs nothing.
+    /// Checks the length first, so that a long token costs no work.
     fn split(token: &'a str, max_len: usize) -> Option<Self> {
         if token.len() > max_len {
             return None;
@@ -48,7 +49,8 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// Unpadded base64url in its one canonical form; a dot or a stray last bit is refused (RFC 7515 section 2).
+/// Decodes unpadded base64url (RFC 7515 section 2). Only the canonical form is accepted: other
+/// characters, such as a dot, and trailing bits that are not zero are refused.
 fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

@@ -1,15 +1,16 @@
-//! A login that begins at a provider.
+//! The beginning of a login at a provider.
 
 use crate::secret::SecretString;
 
-/// A login that begins: where to send the browser, and what to keep until it comes back.
+/// A login that has begun: the URL to send the browser to, and what to keep until its callback.
 pub struct Authorization {
-    /// The authorization request.
+    /// The URL of the authorization request.
     pub url: String,
-    /// What the callback has to bring back.
+    /// The `state` that the callback must carry.
     pub state: String,
-    /// What the ID token has to repeat.
+    /// The `nonce` that the ID token must contain.
     pub nonce: String,
-    /// What proves at the token endpoint that we began the login (RFC 7636).
+    /// The PKCE code verifier, which proves to the token endpoint that we began the login (RFC
+    /// 7636).
     pub code_verifier: SecretString,
 }

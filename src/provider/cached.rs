@@ -1,4 +1,5 @@
-//! What a provider publishes, fetched by one call at a time and kept through an outage.
+//! A cache for what a provider publishes. Only one call fetches at a time, and the last good value
+//! is used during an outage.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -6,122 +7,132 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-/// How soon after a failure the first fetch may be tried again.
-const RETRY_EMPTY: Duration = Duration::from_secs(3);
-/// How long the last good value serves while no newer one can be had.
-const KEPT: Duration = Duration::from_hours(24);
+/// How long after a failed fetch the next one may begin if there is no value yet: shorter than the
+/// usual pause, because every login fails until then.
+const PAUSE_IF_EMPTY: Duration = Duration::from_secs(3);
+/// How long the last good value is used while the provider cannot be reached.
+const MAX_AGE: Duration = Duration::from_hours(24);
 
+/// A value that is fetched when it is needed.
 pub(super) struct Cached<T> {
     clock: Clock,
     fresh: Duration,
     pause: Duration,
-    held: RwLock<Option<Held<T>>>,
+    /// Locked only to clone or replace the entry, never during a fetch, so a blocking lock will do.
+    /// A poisoned lock may be used: the entry is replaced as a whole.
+    entry: RwLock<Option<Entry<T>>>,
+    /// When the last fetch began or failed. Locked during a fetch, so that there is only one at a
+    /// time.
     last_attempt: tokio::sync::Mutex<Option<Duration>>,
 }
 
-struct Held<T> {
+struct Entry<T> {
     value: Arc<T>,
-    since: Duration,
+    fetched_at: Duration,
 }
 
-impl<T> Clone for Held<T> {
+impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
         Self {
             value: Arc::clone(&self.value),
-            since: self.since,
+            fetched_at: self.fetched_at,
         }
     }
 }
 
 impl<T> Cached<T> {
-    /// A value good for `fresh`, fetched again at most once in `pause`.
+    /// An empty cache. A value is used for `fresh`, and fetched again at most once in `pause`.
     pub(super) fn new(clock: Clock, fresh: Duration, pause: Duration) -> Self {
         Self {
             clock,
             fresh,
             pause,
-            held: RwLock::default(),
+            entry: RwLock::default(),
             last_attempt: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The value, fetched where there is none or it is no longer fresh.
+    /// The value; it is fetched first if there is none or it is no longer fresh.
     pub(super) async fn get(&self, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
-        let held = self.held();
-        match &held {
-            Some(held) if self.age(held) < self.fresh => Ok(Arc::clone(&held.value)),
-            // Another call is renewing it just now.
-            Some(held) if self.age(held) < KEPT && self.last_attempt.try_lock().is_err() => {
-                Ok(Arc::clone(&held.value))
+        let entry = self.entry();
+        match &entry {
+            Some(entry) if self.age(entry) < self.fresh => Ok(Arc::clone(&entry.value)),
+            // Another call is fetching a newer value; this one does not wait for it.
+            Some(entry) if self.age(entry) < MAX_AGE && self.last_attempt.try_lock().is_err() => {
+                Ok(Arc::clone(&entry.value))
             }
             _ => {
-                self.renew(held.as_ref().map(|held| &held.value), fetch)
+                self.renew(entry.as_ref().map(|entry| &entry.value), fetch)
                     .await
             }
         }
     }
 
-    /// A newer value than the one `seen`, where the provider may be asked again; otherwise the one there is.
+    /// A newer value than `seen`. If the last fetch was a moment ago or this one fails, the value
+    /// that there is.
     pub(super) async fn renew(
         &self,
         seen: Option<&Arc<T>>,
         fetch: impl Future<Output = Result<T>>,
     ) -> Result<Arc<T>> {
         let mut last_attempt = self.last_attempt.lock().await;
-        let held = self.held();
-        if let Some(held) = &held
-            && seen.is_none_or(|seen| !Arc::ptr_eq(seen, &held.value))
+        let entry = self.entry();
+        // Another call may have fetched a newer value while this one waited for the lock.
+        if let Some(entry) = &entry
+            && seen.is_none_or(|seen| !Arc::ptr_eq(seen, &entry.value))
         {
-            return Ok(Arc::clone(&held.value));
+            return Ok(Arc::clone(&entry.value));
         }
         let now = self.clock.elapsed();
-        let pause = if held.is_some() {
+        let pause = if entry.is_some() {
             self.pause
         } else {
-            RETRY_EMPTY
+            PAUSE_IF_EMPTY
         };
         if last_attempt.is_some_and(|at| now.saturating_sub(at) < pause) {
             return self.last_good(
-                held,
-                Error::ProviderUnavailable("it was asked a moment ago, in vain".into()),
+                entry,
+                Error::ProviderUnavailable("a request failed a moment ago".into()),
             );
         }
-        // Before the fetch too, for a call that is dropped during it.
+        // Set before the fetch too, in case this call is cancelled during it.
         *last_attempt = Some(now);
         let fetched = fetch.await;
-        // The pause begins when it has failed: who waited meanwhile must not wait through one of their own.
+        // The pause begins after the fetch, so that calls that waited through a slow failure do not
+        // fetch once more, one after the other.
         *last_attempt = Some(self.clock.elapsed());
         match fetched {
-            Ok(value) => Ok(self.hold(value)),
-            Err(error) => self.last_good(held, error),
+            Ok(value) => Ok(self.put(value)),
+            Err(error) => self.last_good(entry, error),
         }
     }
 
-    fn last_good(&self, held: Option<Held<T>>, error: Error) -> Result<Arc<T>> {
-        held.filter(|held| self.age(held) < KEPT)
-            .map(|held| held.value)
+    fn last_good(&self, entry: Option<Entry<T>>, error: Error) -> Result<Arc<T>> {
+        entry
+            .filter(|entry| self.age(entry) < MAX_AGE)
+            .map(|entry| entry.value)
             .ok_or(error)
     }
 
-    fn held(&self) -> Option<Held<T>> {
-        self.held
+    fn entry(&self) -> Option<Entry<T>> {
+        self.entry
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn hold(&self, value: T) -> Arc<T> {
+    fn put(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        let held = Held {
+        let entry = Entry {
             value: Arc::clone(&value),
-            since: self.clock.elapsed(),
+            fetched_at: self.clock.elapsed(),
         };
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        *self.entry.write().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         value
     }
 
-    fn age(&self, held: &Held<T>) -> Duration {
-        self.clock.elapsed().saturating_sub(held.since)
+    fn age(&self, entry: &Entry<T>) -> Duration {
+        self.clock.elapsed().saturating_sub(entry.fetched_at)
     }
 }
 
@@ -180,7 +191,7 @@ mod tests {
     async fn a_value_kept_for_too_long_is_not_served_during_a_fetch_either() {
         let (clock, cached) = cached();
         cached.get(async { Ok(1) }).await.expect("up");
-        clock.advance(KEPT);
+        clock.advance(MAX_AGE);
         let slow = async {
             tokio::task::yield_now().await;
             down().await
@@ -225,11 +236,11 @@ mod tests {
             cached.get(async { Ok(1) }).await.is_err(),
             "asked a moment ago"
         );
-        clock.advance(RETRY_EMPTY);
+        clock.advance(PAUSE_IF_EMPTY);
         assert_eq!(*cached.get(async { Ok(1) }).await.expect("up"), 1);
         clock.advance(FRESH);
         assert_eq!(*cached.get(down()).await.expect("the last good one"), 1);
-        clock.advance(KEPT);
+        clock.advance(MAX_AGE);
         assert!(cached.get(down()).await.is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Reading JSON documents of a provider.
+//! Fetches JSON documents from a provider.
 
 use crate::error::Cause;
 use crate::http::{Client, Response};
@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::secret::{ExposeSecret as _, SecretString};
 
-/// The body of a JSON document.
+/// Fetches a JSON document and returns its body, not yet parsed.
 pub(super) async fn json(
     http: &Client,
     url: &Url,
@@ -19,20 +19,22 @@ pub(super) async fn json(
         .body(Vec::new())?;
     if let Some(token) = bearer {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
+        // Keeps the token out of debug output.
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let response = http.send(request).await?;
     if response.status() != StatusCode::OK {
-        return Err(format!("the answer's status is {}", response.status().as_u16()).into());
+        return Err(format!("the response has status {}", response.status().as_u16()).into());
     }
     if !is_json(&response) {
-        return Err("the answer is not JSON".into());
+        return Err("the response is not JSON".into());
     }
     Ok(response.into_body())
 }
 
-/// Whether the content type, where stated, is `application/json` or one with the suffix `+json` (RFC 6839).
+/// Whether the content type is absent, `application/json`, or one with the suffix `+json` (RFC
+/// 6839).
 pub(super) fn is_json(response: &Response) -> bool {
     response.headers().get(CONTENT_TYPE).is_none_or(|value| {
         let media_type = value

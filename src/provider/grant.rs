@@ -1,4 +1,4 @@
-//! What a provider granted, and why it did not.
+//! The tokens that a provider grants, and why it does not grant them.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use crate::clock::Timestamp;
 use crate::error::{Cause, Error};
 use crate::secret::SecretString;
 
-/// The life of an access token whose provider does not say.
+/// The lifetime of an access token if the provider does not state one.
 const UNKNOWN_LIFETIME: Duration = Duration::from_mins(5);
 
-/// A user's tokens.
+/// A user's tokens as the provider granted them.
 #[derive(Debug)]
 pub struct Grant {
     /// The id of the provider that granted it.
     pub provider: String,
     /// The access token.
     pub access_token: SecretString,
-    /// When it ends; five minutes from now where the provider does not say.
+    /// When it expires; after five minutes if the provider does not say.
     pub access_expire_time: Timestamp,
-    /// The verified ID token as it came, and its `exp`.
+    /// The verified ID token as the provider sent it, and its `exp`.
     pub id_token: Option<(SecretString, Timestamp)>,
-    /// A refresh token; at a refresh, none means that the one used stays good.
+    /// The refresh token; after a refresh, `None` means that the one used remains valid.
     pub refresh_token: Option<SecretString>,
-    /// The scopes granted; at a refresh, none means that they are as before.
+    /// The scopes granted; after a refresh, `None` means that they have not changed.
     pub scopes: Option<Vec<String>>,
 }
 
@@ -52,43 +52,46 @@ pub struct Owner<'a> {
     pub issuer: &'a str,
     /// The identity's `sub`.
     pub subject: &'a str,
-    /// The login's nonce, where it was kept.
+    /// The login's nonce, if it was kept.
     pub nonce: Option<&'a str>,
 }
 
 /// Why tokens were not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// The refresh token is dead: the user has to sign in at the provider again.
+    /// The refresh token no longer works: the user has to sign in at the provider again.
     #[error("the provider refused the refresh token: {0}")]
     Refused(String),
     /// The refresh token was not used; try again later.
-    #[error("the provider cannot be asked now")]
+    #[error("the provider cannot renew the tokens now")]
     Transient(#[source] Cause),
-    /// The refresh token may have been used, and what it brought is lost.
-    #[error("whether the provider renewed the tokens is not known")]
+    /// The provider may have used the refresh token, but the tokens that it issued are lost.
+    #[error("it is not known whether the provider renewed the tokens")]
     InDoubt(#[source] Cause),
-    /// The tokens that came are not the user's or not good; nothing of them is kept.
+    /// The new tokens are invalid or those of another user; none of them is kept.
     #[error("the provider's answer failed verification: {0}")]
     Invalid(&'static str),
 }
 
 impl RefreshError {
-    pub(super) fn of(failure: Failure, rotates: bool) -> Self {
+    /// `rotates` says whether using the refresh token may have invalidated it.
+    pub(super) fn from_failure(failure: Failure, rotates: bool) -> Self {
         match failure {
-            Failure::Refused(code) if ends_the_grant(&code) => Self::Refused(code),
-            // What the operator has to mend, or the provider, must not cost the users their logins.
+            Failure::Refused(code) if only_the_user_can_fix(&code) => Self::Refused(code),
+            // The operator or the provider has to fix this; users must not have to sign in again
+            // for it.
             Failure::Refused(code) => {
-                Self::Transient(format!("the token endpoint's answer is {code}").into())
+                Self::Transient(format!("the token endpoint answered with the error {code}").into())
             }
             Failure::InDoubt(cause) if rotates => Self::InDoubt(cause),
-            Failure::NotNow(cause) | Failure::InDoubt(cause) => Self::Transient(cause),
+            Failure::NotProcessed(cause) | Failure::InDoubt(cause) => Self::Transient(cause),
         }
     }
 }
 
-/// The codes of RFC 6749 section 5.2 and OpenID Connect Core section 3.1.2.6 that only the user can mend.
-fn ends_the_grant(code: &str) -> bool {
+/// Whether the error code (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6) means that
+/// the user has to sign in again.
+fn only_the_user_can_fix(code: &str) -> bool {
     [
         "invalid_grant",
         "interaction_required",
@@ -99,9 +102,10 @@ fn ends_the_grant(code: &str) -> bool {
     .contains(&code)
 }
 
+/// A failed code exchange only fails the login, so it does not matter whether the code was used.
 pub(super) fn login_error(failure: Failure) -> Error {
     match failure {
         Failure::Refused(code) => Error::ProviderRefused(code),
-        Failure::NotNow(cause) | Failure::InDoubt(cause) => Error::ProviderUnavailable(cause),
+        Failure::NotProcessed(cause) | Failure::InDoubt(cause) => Error::ProviderUnavailable(cause),
     }
 }

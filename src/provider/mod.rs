@@ -1,4 +1,4 @@
-//! Who signs users in: one enum over the kinds of provider.
+//! The providers that sign users in: one enum over their kinds.
 
 mod authorization;
 mod cached;
@@ -22,18 +22,16 @@ pub use grant::{Grant, Owner, RefreshError};
 pub use oidc::VerifiedClaims;
 pub use profile::ClaimedProfile;
 
-/// A provider that signs users in. Nothing is asked of it before it is needed, so that it may be down when the service starts.
+/// A provider that signs users in. No request is sent to it before one is needed, so it may be down
+/// when the service starts.
 #[derive(Debug)]
 pub enum Provider {
-    /// OpenID Connect; Google, Entra and others are presets of it.
+    /// OpenID Connect; Google, Entra and others are presets of this kind.
     OpenId(Box<OpenIdClient>),
 }
 
 impl Provider {
-    /// A client of a configured provider.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if its settings make no client.
+    /// A client of a configured provider. Fails if its settings are unusable.
     pub fn new(settings: Settings, clock: &Clock) -> Result<Self> {
         match settings {
             Settings::OpenId(settings) => OpenIdClient::new(settings, clock)
@@ -42,10 +40,7 @@ impl Provider {
         }
     }
 
-    /// The provider of an id.
-    ///
-    /// # Errors
-    /// [`Error::ProviderNotFound`].
+    /// Finds a provider by its id.
     pub fn find<'a>(providers: &'a [Self], id: &str) -> Result<&'a Self> {
         providers
             .iter()
@@ -53,59 +48,57 @@ impl Provider {
             .ok_or(Error::ProviderNotFound)
     }
 
-    /// The id that callers name it by.
+    /// The id by which callers name the provider.
     pub fn id(&self) -> &str {
         match self {
             Self::OpenId(client) => &client.config().id,
         }
     }
 
-    /// Its kind, as `ListProviders` tells it.
+    /// Its kind, as `ListProviders` returns it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::OpenId(_) => "openid",
         }
     }
 
-    /// What its button says.
+    /// The label of its button.
     pub fn display_name(&self) -> &str {
         match self {
             Self::OpenId(client) => &client.config().display_name,
         }
     }
 
-    /// What its button shows; empty if nothing is configured.
+    /// The URL of its button's icon; empty if none is configured.
     pub fn icon_url(&self) -> &str {
         match self {
             Self::OpenId(client) => &client.config().icon_url,
         }
     }
 
-    /// Whether a sign-in may make an account.
+    /// Whether a sign-in may create an account.
     pub fn allows_registration(&self) -> bool {
         match self {
             Self::OpenId(client) => client.config().allow_registration,
         }
     }
 
-    /// Whether a refresh token that was used may be dead, as it is not at providers that are known to keep theirs.
+    /// Whether using a refresh token may invalidate it; false only for providers known not to
+    /// rotate.
     pub fn rotates(&self) -> bool {
         match self {
             Self::OpenId(client) => client.rotates(),
         }
     }
 
-    /// Whether a logout asks for the ID token of the session (`id_token_hint`).
+    /// Whether [`Self::end_session_url`] uses the session's ID token (`id_token_hint`).
     pub fn wants_logout_hint(&self) -> bool {
         match self {
             Self::OpenId(client) => client.config().use_end_session_endpoint,
         }
     }
 
-    /// The issuer's exact text as the provider writes it: the first half of an identity.
-    ///
-    /// # Errors
-    /// [`Error::ProviderUnavailable`].
+    /// The issuer exactly as the provider writes it; issuer and subject together make an identity.
     pub async fn issuer(&self) -> Result<String> {
         match self {
             Self::OpenId(client) => client.issuer().await,
@@ -113,29 +106,27 @@ impl Provider {
     }
 
     /// Begins a login.
-    ///
-    /// # Errors
-    /// [`Error::ProviderUnavailable`].
     pub async fn authorization(&self) -> Result<Authorization> {
         match self {
             Self::OpenId(client) => client.authorization().await,
         }
     }
 
-    /// Checks the callback's `iss`, of successes and errors alike, before anything else is done with it (RFC 9207 section 2.4).
+    /// Checks the `iss` of a callback, whether it is a success or an error. It must be called
+    /// before the rest of the callback is used (RFC 9207 section 2.4).
     ///
     /// # Errors
-    /// [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    /// [`Error::IdTokenInvalid`] if `iss` is wrong, or missing although the provider always sends it.
     pub async fn check_callback_iss(&self, iss: Option<&str>) -> Result<()> {
         match self {
             Self::OpenId(client) => client.check_callback_iss(iss).await,
         }
     }
 
-    /// Exchanges the callback's code for tokens and verifies who signed in.
+    /// Exchanges the callback's code for tokens and verifies the ID token.
     ///
     /// # Errors
-    /// [`Error::ProviderRefused`], [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    /// [`Error::ProviderRefused`] if the provider refuses the code.
     pub async fn exchange(
         &self,
         code: &str,
@@ -148,7 +139,8 @@ impl Provider {
         }
     }
 
-    /// Renews a user's tokens. The claims are those of a new ID token, if one came and could be verified.
+    /// Renews a user's tokens. The claims are those of the new ID token, if the provider sent one
+    /// and it could be verified.
     ///
     /// # Errors
     /// [`RefreshError`], which says whether the refresh token can still be used.
@@ -163,14 +155,15 @@ impl Provider {
         }
     }
 
-    /// Where the browser can end the user's session at the provider, if that is configured and the provider has such a place.
+    /// The URL that ends the user's session at the provider, if that is configured and the provider
+    /// has such an endpoint.
     pub async fn end_session_url(&self, id_token_hint: Option<&SecretString>) -> Option<String> {
         match self {
             Self::OpenId(client) => client.end_session_url(id_token_hint).await,
         }
     }
 
-    /// What verified claims say about the user.
+    /// The profile that verified claims describe.
     pub fn profile(&self, claims: &Map<String, Value>) -> ClaimedProfile {
         match self {
             Self::OpenId(client) => profile::profile(claims, client.config()),

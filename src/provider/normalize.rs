@@ -1,13 +1,14 @@
-//! Answers of token endpoints, which providers vary, normalized to RFC 6749 section 5.1.
+//! Normalizes the responses of token endpoints to RFC 6749 section 5.1, from which many providers
+//! deviate.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-/// Longer than any token lives: a provider that says more says nothing.
+/// No token lives longer than ten years; a larger `expires_in` counts as missing.
 const MAX_EXPIRES_IN: u64 = 10 * 365 * 24 * 60 * 60;
 
-/// The answer's members that count, in the types of RFC 6749 section 5.1.
+/// The members that are used, with the types of RFC 6749 section 5.1.
 pub(super) fn normalize(mut members: Map<String, Value>) -> Result<Value, &'static str> {
     let mut take = |name| {
         members
@@ -30,8 +31,8 @@ pub(super) fn normalize(mut members: Map<String, Value>) -> Result<Value, &'stat
         (
             "access_token",
             Some(
-                text(take("access_token"), "the access token is not text")?
-                    .ok_or("no access token")?,
+                text(take("access_token"), "the access token is not a string")?
+                    .ok_or("it has no access token")?,
             ),
         ),
         ("token_type", Some("Bearer".into())),
@@ -43,11 +44,11 @@ pub(super) fn normalize(mut members: Map<String, Value>) -> Result<Value, &'stat
         ),
         (
             "refresh_token",
-            text(take("refresh_token"), "the refresh token is not text")?,
+            text(take("refresh_token"), "the refresh token is not a string")?,
         ),
         (
             "id_token",
-            text(take("id_token"), "the ID token is not text")?,
+            text(take("id_token"), "the ID token is not a string")?,
         ),
         (
             "scope",
@@ -63,7 +64,7 @@ pub(super) fn normalize(mut members: Map<String, Value>) -> Result<Value, &'stat
         .into())
 }
 
-/// Whole seconds from a number or its text; what is below zero is over, what is absurd is unknown.
+/// Whole seconds, from a number or a string. A negative lifetime is zero; an absurd one is unknown.
 fn lifetime(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::String(text) => text.trim().parse().ok(),
@@ -76,6 +77,7 @@ fn lifetime(value: &Value) -> Option<u64> {
     (whole <= MAX_EXPIRES_IN).then_some(whole)
 }
 
+/// Scopes separated by spaces, from a string or a list.
 fn scope(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -95,19 +97,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn made_regular(answer: &Value) -> Result<Value, &'static str> {
+    fn normalized(answer: &Value) -> Result<Value, &'static str> {
         normalize(answer.as_object().expect("an object").clone())
     }
 
     #[test]
-    fn irregular_answers_are_made_regular() {
+    fn irregular_answers_are_normalized() {
         let answer = json!({"access_token": "a", "expires_in": "3600", "scope": ["openid", "email"], "id_token": "", "extra": {}});
         let expected = json!({"access_token": "a", "token_type": "Bearer", "expires_in": 3600, "scope": "openid email"});
-        assert_eq!(made_regular(&answer), Ok(expected));
+        assert_eq!(normalized(&answer), Ok(expected));
     }
 
     #[test]
-    fn a_lifetime_is_whole_seconds_or_over_or_unknown() {
+    fn a_lifetime_is_whole_seconds_or_zero_or_unknown() {
         let cases = [
             (json!(3600), Some(3600)),
             (json!("3600"), Some(3600)),
@@ -138,7 +140,7 @@ mod tests {
             json!({"access_token": "a", "id_token": {}}),
             json!({"access_token": "a", "refresh_token": 7}),
         ] {
-            assert!(made_regular(&answer).is_err(), "{answer}");
+            assert!(normalized(&answer).is_err(), "{answer}");
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Who the claims say the user is, in LibreChat's order of claims.
+//! The user's profile, read from the claims in LibreChat's order.
 
 use serde_json::{Map, Value};
 
 use crate::config::providers::OpenIdProvider;
 
 const MAX_TEXT: usize = 255;
+/// The longest address that fits into a path of RFC 5321 section 4.5.3.1.3.
 const MAX_EMAIL: usize = 254;
 const MAX_URL: usize = 2048;
 
-/// What a provider says about a user, fit to be stored.
+/// What a provider says about a user, checked and cut so that it can be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedProfile {
-    /// The address, as the provider writes it.
+    /// The e-mail address as the provider writes it.
     pub email: Option<String>,
-    /// Whether the provider says that it verified that very address.
+    /// Whether the provider says that it verified this address, and not another one of the user.
     pub email_verified: bool,
-    /// The name to show.
+    /// The display name.
     pub name: Option<String>,
     /// The user name.
     pub username: Option<String>,
@@ -24,7 +25,6 @@ pub struct ClaimedProfile {
 }
 
 /// Reads the profile from verified claims.
-#[must_use]
 pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> ClaimedProfile {
     let email = email(members, provider);
     let username = username(members, provider).or_else(|| email.clone());
@@ -39,13 +39,14 @@ pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> Claim
     }
 }
 
-/// Whether the claims lack an address of their own, so that userinfo is worth a call.
+/// Whether the claims lack an e-mail address, so that userinfo should be fetched.
 pub fn lacks_email(members: &Map<String, Value>, provider: &OpenIdProvider) -> bool {
     email(members, provider).is_none()
 }
 
-/// The configured claim's, or `email`. `LibreChat` goes on to `preferred_username` and `upn`, but a name that looks like an address is
-/// nobody's word that mail arrives there.
+/// The address in the configured claim, otherwise the one in `email`. `LibreChat` would also try
+/// `preferred_username` and `upn`, but a user name that looks like an address need not receive
+/// mail.
 fn email(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
     provider
         .email_claim
@@ -61,7 +62,8 @@ fn username(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<S
     }
 }
 
-/// LibreChat does not look at `name`; it is taken where the parts of a name are missing.
+/// The configured claim, or the given and family names. LibreChat ignores `name`; here it is used
+/// if both parts are missing.
 fn name(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
     if let Some(name) = &provider.name_claim {
         return text(members, name);
@@ -77,21 +79,22 @@ fn picture(members: &Map<String, Value>) -> Option<String> {
     (url.scheme() == "https" && url.as_str().len() <= MAX_URL).then(|| url.into())
 }
 
-/// `true`, or the text that Cognito sends for it.
+/// `true`, or the string `"true"`, which Cognito sends.
 fn is_true(value: Option<&Value>) -> bool {
     value.is_some_and(|value| value == true || value == "true")
 }
 
-/// A claim that looks like an address. One that would have to be changed to be harmless is none.
+/// A claim that looks like an e-mail address. One with control characters or white space inside is
+/// ignored rather than cleaned, because it would become another address.
 fn address(members: &Map<String, Value>, name: &str) -> Option<String> {
     let address = members.get(name)?.as_str()?.trim();
-    let sound = address.len() <= MAX_EMAIL
+    let acceptable = address.len() <= MAX_EMAIL
         && address.contains('@')
         && !address.chars().any(|c| c.is_control() || c.is_whitespace());
-    sound.then(|| address.to_owned())
+    acceptable.then(|| address.to_owned())
 }
 
-/// A claim as one line of text; several values are joined by `_`.
+/// A claim as one line of text; the values of a list are joined by `_`.
 fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
     let whole = match members.get(name)? {
         Value::String(text) => text.clone(),
@@ -105,6 +108,7 @@ fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
     Some(bounded(&whole)).filter(|text| !text.is_empty())
 }
 
+/// Removes control characters and cuts the text to the longest that is stored.
 fn bounded(text: &str) -> String {
     let line: String = text.chars().filter(|c| !c.is_control()).collect();
     let line = line.trim();
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_the_configured_claims_or_the_email() {
+    fn the_address_comes_from_the_configured_claim_or_from_email() {
         assert_eq!(
             of(&json!({"email": "a@x", "preferred_username": "b@x"}))
                 .email
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_in_librechats_order() {
+    fn names_are_read_in_librechats_order() {
         let profile = of(
             &json!({"given_name": "Ann", "family_name": "Lee", "name": "X", "preferred_username": "ann"}),
         );

@@ -1,4 +1,5 @@
-//! The token endpoint (RFC 6749 section 3.2), with the answers of real providers made regular before the crate reads them.
+//! The token endpoint (RFC 6749 section 3.2). The responses of real providers deviate from the RFC,
+//! so they are normalized before `oauth2` parses them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ use crate::http::{self as outbound, Client, Request, Response};
 use crate::jose;
 use crate::secret::{ExposeSecret as _, SecretString};
 
-/// The crate's client with the provider's endpoints.
+/// The client of `oauth2` with the endpoints that are set.
 pub(super) type OauthClient = oauth2::Client<
     BasicErrorResponse,
     StandardTokenResponse<IdTokenText, BasicTokenType>,
@@ -41,7 +42,7 @@ pub(super) type OauthClient = oauth2::Client<
     EndpointSet,
 >;
 
-/// The ID token as it came; it is parsed by nobody before `verify`.
+/// The ID token as text; only `verify` parses it.
 #[derive(Deserialize, Serialize)]
 pub(super) struct IdTokenText {
     id_token: Option<String>,
@@ -55,7 +56,7 @@ impl fmt::Debug for IdTokenText {
     }
 }
 
-/// What a token request brought.
+/// The tokens that a token request returned.
 pub(super) struct Answer {
     pub(super) access_token: SecretString,
     pub(super) expires_in: Option<Duration>,
@@ -64,14 +65,14 @@ pub(super) struct Answer {
     pub(super) id_token: Option<SecretString>,
 }
 
-/// Why a token request brought nothing.
+/// Why a token request returned no tokens.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The provider's answer is no, with this error code (RFC 6749 section 5.2).
+    /// The provider refused it with this error code (RFC 6749 section 5.2).
     Refused(String),
-    /// The request surely had no effect.
-    NotNow(Cause),
-    /// The request may have had its effect.
+    /// The request had no effect: the code or refresh token was not used.
+    NotProcessed(Cause),
+    /// The provider may have processed the request, so a code or refresh token may have been used.
     InDoubt(Cause),
 }
 
@@ -79,13 +80,13 @@ pub(super) enum Failure {
 enum CallError {
     #[error(transparent)]
     Http(#[from] outbound::Error),
-    #[error("the token endpoint's status is {0}")]
+    #[error("the token endpoint answered with status {0}")]
     Status(u16),
     #[error("the token endpoint's answer cannot be used: {0}")]
     Malformed(&'static str),
 }
 
-/// What a provider knows us by, and where it is asked.
+/// Our registration at a provider, and its endpoints.
 pub(super) struct Registration<'a> {
     pub(super) client_id: &'a str,
     pub(super) client_secret: Option<&'a SecretString>,
@@ -95,7 +96,7 @@ pub(super) struct Registration<'a> {
     pub(super) token_endpoint: &'a Url,
 }
 
-/// The crate's client for a provider.
+/// Sets up the client of `oauth2` for a provider.
 pub(super) fn client(registration: &Registration<'_>) -> Result<OauthClient> {
     let auth_type = match registration.auth_method {
         ClientAuth::Basic => AuthType::BasicAuth,
@@ -165,7 +166,8 @@ fn answer(answer: CrateAnswer) -> Result<Answer, Failure> {
     })
 }
 
-/// The crate's parse errors hold the answer, and with it tokens: they are not passed on.
+/// The parse errors of `oauth2` contain the response, which may hold tokens, so they are not passed
+/// on.
 fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> Failure {
     match error {
         RequestTokenError::ServerResponse(error) => {
@@ -177,27 +179,28 @@ fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> Failure {
         RequestTokenError::Request(error @ CallError::Malformed(_)) => {
             Failure::InDoubt(error.into())
         }
-        RequestTokenError::Request(error) => Failure::NotNow(error.into()),
+        RequestTokenError::Request(error) => Failure::NotProcessed(error.into()),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            Failure::InDoubt("the token endpoint's answer cannot be read".into())
+            Failure::InDoubt("the token endpoint's answer cannot be parsed".into())
         }
     }
 }
 
-/// The provider's text, as far as it is a code.
+/// The provider's error code; any other text is replaced, because it ends up in errors and logs.
 fn error_code(code: &str) -> String {
-    let shaped = (1..=64).contains(&code.len())
+    let well_formed = (1..=64).contains(&code.len())
         && code
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    if shaped {
+    if well_formed {
         code.to_owned()
     } else {
         "unknown_error".to_owned()
     }
 }
 
-/// Our client as the crate wants it; a type of its own, because futures over a closure here are not provably `Send`.
+/// Adapts our HTTP client to `oauth2`. It is a type and not a closure, because the compiler cannot
+/// prove that the future of a closure is `Send` here.
 struct Outbound<'a>(&'a Client);
 
 impl<'c> AsyncHttpClient<'c> for Outbound<'_> {
@@ -243,7 +246,8 @@ fn is_error(members: &Map<String, Value>) -> bool {
     members.get("error").is_some_and(Value::is_string)
 }
 
-/// Whether an error with this status is the provider's word on the request, rather than on its own state.
+/// Whether an error with this status is about the request, rather than about the provider's own
+/// state.
 fn is_final(status: StatusCode) -> bool {
     status == StatusCode::OK
         || (status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)

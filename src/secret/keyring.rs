@@ -6,48 +6,55 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::random::random;
 use super::root_key::{Purpose, RootKey};
 
+/// Each value's key and nonce are derived from its salt, so salts must never repeat: 256 random
+/// bits.
 const SALT_LEN: usize = 32;
+/// The version of the layout of a sealed value, its first byte.
 const FORMAT: u8 = 1;
 
-/// The root keys: the first one writes, all of them read.
+/// The root keys: the first one seals, every one of them opens.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     writer: RootKey,
     others: Vec<RootKey>,
 }
 
-/// A sealed value could not be opened.
+/// Why a sealed value could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("it is not a sealed value")]
     Malformed,
-    #[error("it was sealed with the key {0:?}, which is not in the ring")]
+    #[error("it was sealed with the key {0:?}, which is not configured")]
     KeyUnknown(String),
-    #[error("it was changed, moved, or sealed with another key of the same id")]
+    #[error(
+        "it was changed, belongs to another row or column, or was sealed with another key of the same id"
+    )]
     Refused,
 }
 
 impl Keyring {
-    /// A ring of `writer` and keys that only read.
+    /// A ring of `writer`, which seals and opens, and `others`, which only open.
     #[must_use]
     pub fn new(writer: RootKey, others: Vec<RootKey>) -> Self {
         Self { writer, others }
     }
 
-    /// The key that writes.
+    /// The key that seals.
     #[must_use]
     pub fn writer(&self) -> &RootKey {
         &self.writer
     }
 
-    /// All keys, the writer first.
+    /// All keys, beginning with the one that seals.
     pub fn keys(&self) -> impl Iterator<Item = &RootKey> {
         std::iter::once(&self.writer).chain(&self.others)
     }
 
-    /// Seals `plaintext` with AES-256-GCM under a key of its own; it opens only with the same purpose and context.
+    /// Seals `plaintext` with AES-256-GCM under a key of its own; only the same purpose and context
+    /// open it.
     ///
-    /// The context says which row and column the value belongs to, so that rows cannot be exchanged.
+    /// The context names the row and column that the value belongs to, so a value that is copied to
+    /// another row does not open there.
     #[must_use]
     pub fn seal(&self, purpose: Purpose, context: &[&str], plaintext: &[u8]) -> Vec<u8> {
         seal_with(&self.writer, purpose, context, plaintext)
@@ -56,7 +63,7 @@ impl Keyring {
     /// Opens a sealed value.
     ///
     /// # Errors
-    /// [`OpenError`] where it is not the value that was sealed for this purpose and context by a key of this ring.
+    /// [`OpenError`] if a key of this ring did not seal this value for this purpose and context.
     pub fn open(
         &self,
         purpose: Purpose,
@@ -73,7 +80,7 @@ impl Keyring {
         let length = key
             .open_in_place(
                 nonce,
-                Aad::from(associated(root.id(), context)),
+                Aad::from(associated_data(root.id(), context)),
                 &mut buffer,
             )
             .map_err(|_| OpenError::Refused)?
@@ -89,11 +96,11 @@ fn seal_with(root: &RootKey, purpose: Purpose, context: &[&str], plaintext: &[u8
     let mut buffer = plaintext.to_vec();
     let sealed = key.seal_in_place_append_tag(
         nonce,
-        Aad::from(associated(root.id(), context)),
+        Aad::from(associated_data(root.id(), context)),
         &mut buffer,
     );
     if sealed.is_err() {
-        // Only for plaintexts beyond 64 GiB; an empty value never opens.
+        // Sealing fails only for plaintexts above 64 GiB. What is stored then never opens.
         buffer.zeroize();
     }
     let mut out = vec![FORMAT, u8::try_from(root.id().len()).unwrap_or(u8::MAX)];
@@ -103,7 +110,7 @@ fn seal_with(root: &RootKey, purpose: Purpose, context: &[&str], plaintext: &[u8
     out
 }
 
-/// Key and nonce come from the random salt, so no key is ever used twice.
+/// Key and nonce are derived from a random salt, so no key is used for two values.
 #[expect(clippy::expect_used, reason = "the key has the algorithm's length")]
 fn cipher(root: &RootKey, purpose: Purpose, salt: &[u8]) -> (LessSafeKey, Nonce) {
     let material = root.derive::<{ 32 + NONCE_LEN }>(purpose, salt);
@@ -112,7 +119,9 @@ fn cipher(root: &RootKey, purpose: Purpose, salt: &[u8]) -> (LessSafeKey, Nonce)
     (LessSafeKey::new(key), nonce)
 }
 
-fn associated(key_id: &str, context: &[&str]) -> Vec<u8> {
+/// The associated data. Each part has its length before it, so that different lists of parts never
+/// have the same bytes.
+fn associated_data(key_id: &str, context: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for part in std::iter::once(&key_id).chain(context) {
         out.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -128,6 +137,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// Layout: format, length of the key id, key id, salt, ciphertext with tag.
     fn read(sealed: &'a [u8]) -> Option<Self> {
         let (&[format, id_len], rest) = sealed.split_first_chunk::<2>()?;
         let (key_id, rest) = rest.split_at_checked(id_len.into())?;

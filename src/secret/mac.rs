@@ -7,14 +7,14 @@ use aws_lc_rs::hmac;
 use super::random::sha256;
 use super::root_key::{Purpose, RootKey};
 
-/// An HMAC-SHA256 key, with a short id that shows which root key it came from.
+/// An HMAC-SHA256 key, with a short id that identifies the root key it was derived from.
 pub struct MacKey {
     id: [u8; 4],
     key: hmac::Key,
 }
 
 impl MacKey {
-    /// The key of a root key for a purpose.
+    /// Derives the key for a purpose from a root key.
     #[must_use]
     pub fn derive(root: &RootKey, purpose: Purpose) -> Self {
         let bytes = root.derive::<32>(purpose, &[]);
@@ -32,7 +32,8 @@ impl MacKey {
         self.id
     }
 
-    /// The MAC over the parts, which have fixed lengths or are last.
+    /// The MAC of the parts, joined without separators: every part but the last must have a fixed
+    /// length.
     #[must_use]
     pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);

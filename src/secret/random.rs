@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// `N` bytes from the operating system's generator.
 ///
 /// # Panics
-/// Where the generator fails: nothing secret can be made then.
+/// If the generator fails, because no secret can be made without it.
 #[must_use]
 #[expect(
     clippy::expect_used,
@@ -37,7 +37,7 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Equality in time that does not depend on where the inputs differ.
+/// Whether the inputs are equal, in a time that does not reveal at which byte they differ.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()

@@ -1,11 +1,11 @@
-//! Root keys, and the keys that are derived from them.
+//! Root keys, and the keys derived from them.
 
 use std::fmt;
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 
-/// What a derived key is for; keys of different purposes have nothing in common.
+/// What a derived key is for; keys for different purposes are independent of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// Sealed provider tokens and claims.
@@ -18,7 +18,7 @@ pub enum Purpose {
     LoginFlow,
     /// MACs of page tokens.
     PageTokens,
-    /// The row that shows whether the root key is the right one.
+    /// The sealed row that shows at start whether the configured root key is the right one.
     Canary,
 }
 
@@ -43,14 +43,15 @@ pub struct RootKey {
 }
 
 impl RootKey {
-    /// A key with its id: 1 to 32 of a-z, A-Z, 0-9, `-` and `_`, which stands in each sealed value.
+    /// A key with its id, which is written into each sealed value: 1 to 32 characters out of a-z,
+    /// A-Z, 0-9, `-` and `_`. `None` if the id has another form.
     #[must_use]
     pub fn new(id: &str, bytes: [u8; 32]) -> Option<Self> {
-        let shaped = (1..=32).contains(&id.len())
+        let well_formed = (1..=32).contains(&id.len())
             && id
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        shaped.then(|| Self {
+        well_formed.then(|| Self {
             id: id.to_owned(),
             bytes: Zeroizing::new(bytes),
         })
@@ -62,6 +63,7 @@ impl RootKey {
         &self.id
     }
 
+    /// `N` bytes of HKDF-SHA256 (RFC 5869) with the purpose as `info`.
     pub(super) fn derive<const N: usize>(
         &self,
         purpose: Purpose,
@@ -73,7 +75,7 @@ impl RootKey {
             .extract(self.bytes.as_slice())
             .expand(&info, Length(N))
             .and_then(|okm| okm.fill(out.as_mut_slice()));
-        debug_assert!(filled.is_ok(), "HKDF gives up to 8,160 bytes");
+        debug_assert!(filled.is_ok(), "HKDF-SHA256 yields at most 8,160 bytes");
         out
     }
 }

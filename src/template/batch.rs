@@ -1,4 +1,4 @@
-//! A batch: the templates of one call, what they may hold, and what must be fetched for them.
+//! A batch: the templates of one call, the placeholders they may contain, and the values they need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,26 +8,28 @@ use super::parser::Template;
 use super::sink::check_env_name;
 use super::vocabulary::{OpenIdField, Placeholder, Sink, Status, UserField};
 
-/// The most entries of one call.
+/// The most entries in one call. This and the next three limits bound the work that a call can
+/// cause.
 pub const MAX_ENTRIES: usize = 1_000;
-/// The most text of one call, names and templates together, in bytes.
+/// The most bytes of names and templates together in one call.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
-/// The most placeholders of one call, repeats included.
+/// The most placeholders in one call, repeats included.
 pub const MAX_PLACEHOLDERS: usize = 10_000;
 /// The longest name of an entry, in bytes.
 pub const MAX_ENTRY_NAME_BYTES: usize = 1_024;
 
-/// Which placeholders an entry may hold.
+/// Which placeholders an entry may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
+    /// All of them.
     Full,
-    /// All but the user's tokens (`args`, and a URL unless its target says otherwise).
+    /// All but the user's tokens (`args`, and a URL unless its target allows them).
     NoTokens,
-    /// `${NAME}` alone (`baseURL`, `apiKey`, `proxy`).
+    /// Only `${NAME}` (`baseURL`, `apiKey`, `proxy`).
     EnvOnly,
 }
 
-/// A template with its place.
+/// A template, with its name, sink and scope.
 #[derive(Debug)]
 pub struct Entry {
     name: String,
@@ -37,8 +39,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not checked.
-    #[must_use]
+    /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not
+    /// checked.
     pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
         Self {
             name,
@@ -48,11 +50,9 @@ impl Entry {
         }
     }
 
-    /// Makes an entry of `ResolvePlaceholders`, where a URL holds no token and the name is that of the
-    /// header or variable.
-    ///
-    /// # Errors
-    /// What is wrong with the name, as a sentence without the name.
+    /// Makes an entry of `ResolvePlaceholders`: its name is that of the header or variable, and a
+    /// URL may not contain a token. The error says what is wrong with the name without repeating
+    /// it.
     pub fn inline(name: String, template: &str, sink: Sink) -> Result<Self, &'static str> {
         check_entry_name(sink, &name)?;
         let scope = if sink == Sink::Url {
@@ -63,8 +63,7 @@ impl Entry {
         Ok(Self::new(name, template, sink, scope))
     }
 
-    /// The path in the request.
-    #[must_use]
+    /// The entry's path in the request, or the name of its header or variable.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -83,32 +82,31 @@ impl Entry {
             Placeholder::Custom(_) if self.scope == Scope::EnvOnly => {
                 Permit::Literal(Status::UnknownName)
             }
-            Placeholder::Custom(_) => Permit::Ask,
+            Placeholder::Custom(_) => Permit::Resolve,
             _ if user_authored && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
             _ if user_authored => Permit::Literal(Status::NotAllowed),
-            Placeholder::Env(_) => Permit::Ask,
+            Placeholder::Env(_) => Permit::Resolve,
             _ if self.scope == Scope::EnvOnly => Permit::Refuse(Status::NotAllowed),
             _ if self.scope == Scope::NoTokens && placeholder.is_token() => {
                 Permit::Refuse(Status::NotAllowed)
             }
-            _ => Permit::Ask,
+            _ => Permit::Resolve,
         }
     }
 }
 
-/// What a placeholder may do where it stands.
+/// How a placeholder is treated in its entry.
 pub(super) enum Permit {
-    Ask,
-    /// It is text and stays.
+    /// It is replaced by its value.
+    Resolve,
+    /// It is text and stays as it was written.
     Literal(Status),
-    /// It is unresolved whatever its value.
+    /// It counts as unresolved, whatever its value is.
     Refuse(Status),
 }
 
-/// Checks the name that an entry has in its sink.
-///
-/// # Errors
-/// What is wrong with the name, as a sentence without the name.
+/// Checks that the name fits the sink. The error says what is wrong with the name without repeating
+/// it.
 pub fn check_entry_name(sink: Sink, name: &str) -> Result<(), &'static str> {
     match sink {
         Sink::Header => check_header_name(name),
@@ -117,7 +115,7 @@ pub fn check_entry_name(sink: Sink, name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Why the templates of a call are too much.
+/// Which limit the templates of a call exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitError {
     /// More than 1,000 entries.
@@ -136,7 +134,7 @@ impl fmt::Display for LimitError {
             Self::Entries => "at most 1,000 entries in one call",
             Self::TemplateBytes => "at most 1 MiB of names and templates in one call",
             Self::Placeholders => "at most 10,000 placeholders in one call",
-            Self::EntryName => "an entry's name has at most 1,024 bytes",
+            Self::EntryName => "at most 1,024 bytes in the name of an entry",
         })
     }
 }
@@ -150,10 +148,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Takes the entries of one call.
-    ///
-    /// # Errors
-    /// The first limit that they exceed.
+    /// Makes a batch of the entries of one call, or returns a limit that they exceed.
     pub fn new(entries: Vec<Entry>) -> Result<Self, LimitError> {
         let bytes: usize = entries
             .iter()
@@ -176,25 +171,24 @@ impl Batch {
         }
     }
 
-    /// What the values must be able to answer; nothing for a placeholder that is refused or stays text.
-    #[must_use]
+    /// What must be fetched before rendering. Placeholders that are refused or stay text need
+    /// nothing.
     pub fn needs(&self, user_authored: bool) -> Needs {
         let mut needs = Needs::default();
-        self.asked(user_authored)
+        self.to_resolve(user_authored)
             .for_each(|placeholder| needs.add(placeholder));
         needs
     }
 
-    /// Whether a `${NAME}` must be answered.
-    #[must_use]
+    /// Whether a value for a `${NAME}` is needed.
     pub fn needs_env(&self, user_authored: bool) -> bool {
-        self.asked(user_authored)
+        self.to_resolve(user_authored)
             .any(|placeholder| matches!(placeholder, Placeholder::Env(_)))
     }
 
-    fn asked(&self, user_authored: bool) -> impl Iterator<Item = &Placeholder> {
+    fn to_resolve(&self, user_authored: bool) -> impl Iterator<Item = &Placeholder> {
         let of_entry = move |entry: &Entry, placeholder: &Placeholder| {
-            matches!(entry.permit(placeholder, user_authored), Permit::Ask)
+            matches!(entry.permit(placeholder, user_authored), Permit::Resolve)
         };
         self.entries.iter().flat_map(move |entry| {
             entry
@@ -205,12 +199,13 @@ impl Batch {
     }
 }
 
-/// What the templates of a call ask for.
+/// The values that the templates of a call need and that must be fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The account's id at its provider.
+    /// Whether the user's id at their provider is needed.
     pub subject: bool,
-    /// What is asked of each provider; `None` is the one that the request or the session means.
+    /// The fields needed of each provider; `None` is the provider that the request or the session
+    /// names.
     pub openid: BTreeMap<Option<String>, BTreeSet<OpenIdField>>,
 }
 
@@ -253,7 +248,7 @@ mod tests {
         {{LIBRECHAT_OPENID_EXPIRES_AT@b}}{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}{{LIBRECHAT_OOPS}}";
 
     #[test]
-    fn needs_are_told_per_provider() {
+    fn needs_are_listed_per_provider() {
         let needs = needs(ALL, Scope::Full, false);
         let claim = OpenIdField::Claim("c".to_owned());
         let own = BTreeSet::from([OpenIdField::AccessToken, OpenIdField::UserName, claim]);

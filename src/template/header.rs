@@ -6,12 +6,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::sink::Line;
 use super::vocabulary::Status;
 
-/// The longest finished header value, in bytes.
+/// The longest finished header value, in bytes: servers commonly refuse longer ones.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 
+/// The prefix of an encoded value.
 const ENCODED: &str = "b64:";
 
-/// Names that belong to the connection, whoever makes it.
+/// Headers that only the client which makes the connection may set.
 const RESERVED: [&str; 8] = [
     "host",
     "content-length",
@@ -23,16 +24,14 @@ const RESERVED: [&str; 8] = [
     "upgrade",
 ];
 
-/// Checks a header's name: a token (RFC 9110, section 5.1) that does not steer the connection.
-///
-/// # Errors
-/// What is wrong with the name, as a sentence without the name.
+/// Checks the name of a header: a token (RFC 9110 section 5.1) that does not control the
+/// connection. The error says what is wrong with the name without repeating it.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     let lower = name.to_ascii_lowercase();
     if name.is_empty() || !name.bytes().all(is_token_byte) {
-        Err("a header's name is a token of RFC 9110")
+        Err("the name of a header must be a token (RFC 9110 section 5.1)")
     } else if RESERVED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
-        Err("this header belongs to the connection and cannot be set")
+        Err("this header controls the connection and cannot be set")
     } else {
         Ok(())
     }
@@ -42,9 +41,9 @@ fn is_token_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// Writes a value as `LibreChat` does (`encodeHeaderValue`): Latin-1 as it is, anything else as `b64:`
-/// and the standard base64 of its UTF-8 bytes; a genuine `b64:` is encoded too, so that none is forged.
-#[must_use]
+/// Encodes a value as `LibreChat`'s `encodeHeaderValue` does: `b64:` and the base64 of its UTF-8
+/// bytes if it has characters beyond Latin-1. A value that begins with `b64:` itself is encoded
+/// too, so that a user cannot forge an encoded value. `None` if the value needs no encoding.
 pub fn encode_value(value: &str) -> Option<String> {
     (is_beyond_latin1(value) || value.trim_start_matches(' ').starts_with(ENCODED))
         .then(|| encode(value))
@@ -58,7 +57,8 @@ fn is_beyond_latin1(text: &str) -> bool {
     !text.is_ascii() && text.chars().any(|c| c > '\u{ff}')
 }
 
-/// Looks at every byte, which is several times as fast for a token as to stop at the first.
+/// Whether the text has a control character. It checks every byte: for a token, that is
+/// several times faster than stopping at the first match.
 fn has_control(text: &str) -> bool {
     let c0_or_del = text
         .bytes()
@@ -68,25 +68,28 @@ fn has_control(text: &str) -> bool {
 
 /// A header value under construction.
 ///
-/// Control characters (C0 with the tab, DEL, C1) are refused anywhere, spaces around the finished value are
-/// cut. Where the template's own text is beyond Latin-1, the whole value is encoded once instead of its parts.
+/// Control characters (C0 including the tab, DEL, C1) are refused anywhere, and spaces around the
+/// finished value are removed. If the template's own text has characters beyond Latin-1, the whole
+/// value is encoded at once instead of its parts.
 #[derive(Default)]
 pub(super) struct HeaderLine {
     line: String,
-    /// The same without any encoding.
+    /// The same value without any encoding.
     raw: String,
     refused: bool,
-    whole: bool,
-    /// Whether the first visible text may begin `b64:`.
-    prefix_is_ours: Option<bool>,
+    /// Whether the whole value must be encoded at once.
+    encode_whole: bool,
+    /// Whether the first visible text may begin with `b64:`: if the operator wrote it, or it was
+    /// encoded here.
+    prefix_is_genuine: Option<bool>,
 }
 
 impl HeaderLine {
-    fn push(&mut self, text: &str, raw: &str, ours: bool) {
+    fn push(&mut self, text: &str, raw: &str, genuine: bool) {
         self.line.push_str(text);
         self.raw.push_str(raw);
         if !text.trim_matches(' ').is_empty() {
-            self.prefix_is_ours.get_or_insert(ours);
+            self.prefix_is_genuine.get_or_insert(genuine);
         }
     }
 }
@@ -94,7 +97,7 @@ impl HeaderLine {
 impl Line for HeaderLine {
     fn operator(&mut self, text: &str) {
         self.refused |= has_control(text);
-        self.whole |= is_beyond_latin1(text);
+        self.encode_whole |= is_beyond_latin1(text);
         self.push(
             text,
             text,
@@ -115,8 +118,9 @@ impl Line for HeaderLine {
 
     fn finish(self: Box<Self>) -> Result<String, Status> {
         let trimmed = self.line.trim_matches(' ');
-        let forged = trimmed.starts_with(ENCODED) && self.prefix_is_ours == Some(false);
-        let value = if self.whole || forged {
+        // Several values may make up a `b64:` together.
+        let forged = trimmed.starts_with(ENCODED) && self.prefix_is_genuine == Some(false);
+        let value = if self.encode_whole || forged {
             encode(self.raw.trim_matches(' '))
         } else {
             trimmed.to_owned()
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_steers_the_connection_cannot_be_set() {
+    fn a_header_that_controls_the_connection_cannot_be_set() {
         for name in [
             "Host",
             "content-length",

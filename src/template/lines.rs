@@ -1,11 +1,12 @@
-//! A line for each sink.
+//! Chooses how a value is built for each sink.
 
 use super::header::HeaderLine;
 use super::sink::{EnvLine, Line, TextLine};
 use super::url::UrlLine;
 use super::vocabulary::Sink;
 
-/// Opens a line; in a `user_authored` template even the literal text is a user's.
+/// An empty value for a sink. In a `user_authored` template even the literal text comes from a
+/// user.
 pub(super) fn open(sink: Sink, user_authored: bool) -> Box<dyn Line> {
     match sink {
         Sink::Header => Box::new(HeaderLine::default()),
@@ -21,7 +22,7 @@ mod tests {
     use crate::template::vocabulary::Status;
 
     #[test]
-    fn a_users_value_breaks_no_environment_line() {
+    fn a_users_value_cannot_break_an_environment_line() {
         for value in ["a\nb", "a\rb", "a\0b"] {
             assert_eq!(
                 open(Sink::Env, false).value(value),

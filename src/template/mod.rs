@@ -1,4 +1,4 @@
-//! Templates: LibreChat's placeholders, read once and rendered in one pass. Nothing here does I/O.
+//! Templates with LibreChat's placeholders: parsed once and rendered in one pass, without I/O.
 
 pub mod batch;
 mod header;

@@ -1,33 +1,34 @@
-//! How a call wants its templates resolved, and what became of them.
+//! How the templates of a call are to be resolved, and the outcome.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::vocabulary::{OnUnresolved, Placeholder, Status};
 
-/// How one call wants its placeholders treated.
+/// How the placeholders of one call are to be resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResolveOptions {
     pub on_unresolved: OnUnresolved,
-    /// The templates come from a user: custom variables alone resolve (`LibreChat`'s `dbSourced`).
+    /// Whether the templates come from a user: then only custom variables resolve (`LibreChat`'s
+    /// `dbSourced`).
     pub user_authored: bool,
 }
 
-/// What became of one placeholder of one entry; never a value.
+/// The outcome of one placeholder of one entry, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub entry: String,
-    /// The placeholder as it was written; empty where the finished value itself is unsafe.
+    /// The placeholder as it was written; empty if the finished value as a whole is unsafe.
     pub placeholder: String,
     pub status: Status,
 }
 
 /// The values of one call, in the order of its entries.
 pub struct Rendered {
-    /// `None` is an entry to leave out.
+    /// `None` for an entry that is left out.
     pub values: Vec<Option<String>>,
     pub outcomes: Vec<Outcome>,
-    /// The user's tokens that the values hold.
+    /// The user's tokens that the values contain.
     pub released: BTreeSet<Placeholder>,
 }
 
@@ -39,12 +40,12 @@ impl fmt::Debug for Rendered {
     }
 }
 
-/// Why nothing is rendered.
+/// Why a call returns no values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenderError {
-    /// Every placeholder of every entry that keeps the call from being answered.
+    /// Every placeholder, of every entry, that makes the call fail.
     Unresolved(Vec<Outcome>),
-    /// The values weigh more than 4 MiB.
+    /// The values have more than 4 MiB.
     OutputTooLarge,
 }
 
@@ -52,7 +53,7 @@ impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved(failed) => write!(f, "{} placeholders are unresolved", failed.len()),
-            Self::OutputTooLarge => f.write_str("the values weigh more than 4 MiB"),
+            Self::OutputTooLarge => f.write_str("the values have more than 4 MiB"),
         }
     }
 }

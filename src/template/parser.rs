@@ -1,17 +1,18 @@
-//! Templates: text with `{{NAME}}` and `${NAME}` in it, read once.
+//! Parses templates: text with `{{NAME}}` and `${NAME}` in it.
 
 use std::fmt;
 
 use super::vocabulary::{Placeholder, RESERVED_PREFIX};
 
-/// The longest name between braces, in bytes; anything longer is text.
+/// The longest name between braces, in bytes; a longer one is text. It bounds how far the parser
+/// looks ahead.
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// A template cut into text and placeholders.
 ///
-/// A name holds no brace, so of nested braces the innermost pair counts, and an unclosed, empty or
-/// blank pair is text. `${NAME}` ends at the first `}`. An unclosed `{{LIBRECHAT_…` counts as a
-/// placeholder that nothing resolves, because it is a credential misspelt.
+/// A name contains no braces, so the innermost of nested pairs counts. An unclosed, empty or blank
+/// pair is text. `${NAME}` ends at the first `}`. An unclosed `{{LIBRECHAT_…` counts as a
+/// placeholder that never resolves, because it is probably a misspelt credential.
 pub struct Template {
     source_bytes: usize,
     segments: Vec<Segment>,
@@ -28,8 +29,7 @@ pub enum Segment {
 }
 
 impl Template {
-    /// Reads a template in one pass; every text is a template.
-    #[must_use]
+    /// Parses a template in one pass. This cannot fail: every text is a template.
     pub fn parse(source: &str) -> Self {
         let source_bytes = source.len();
         let segments = Parser::new(source).run();
@@ -39,19 +39,17 @@ impl Template {
         }
     }
 
-    /// The pieces in their order.
-    #[must_use]
+    /// The segments in order.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The length of the text it was read from, in bytes.
-    #[must_use]
+    /// The length of the template's text, in bytes.
     pub const fn source_bytes(&self) -> usize {
         self.source_bytes
     }
 
-    /// What the template asks for, in its order, repeats included.
+    /// The placeholders in order, repeats included.
     pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Text(_) => None,
@@ -68,19 +66,17 @@ impl fmt::Debug for Template {
     }
 }
 
-/// Checks the name of a custom variable, which neither shadows `LibreChat`'s names nor holds braces.
-///
-/// # Errors
-/// What is wrong with the name, as a sentence without the name.
+/// Checks the name of a custom variable: it must not begin like `LibreChat`'s names nor contain
+/// braces. The error says what is wrong with the name without repeating it.
 pub fn check_custom_name(name: &str) -> Result<(), &'static str> {
     if name.trim().is_empty() {
         Err("a custom variable needs a name")
     } else if name.len() > MAX_NAME_BYTES {
-        Err("the name of a custom variable has at most 256 bytes")
+        Err("the name of a custom variable may have at most 256 bytes")
     } else if name.starts_with(RESERVED_PREFIX) {
-        Err("names that begin LIBRECHAT_ are reserved")
+        Err("names that begin with LIBRECHAT_ are reserved")
     } else if name.contains(['{', '}']) {
-        Err("the name of a custom variable holds no braces")
+        Err("the name of a custom variable must not contain braces")
     } else {
         Ok(())
     }
@@ -88,9 +84,9 @@ pub fn check_custom_name(name: &str) -> Result<(), &'static str> {
 
 struct Parser<'a> {
     source: &'a str,
-    /// Where the text begins that no segment holds yet.
+    /// Where the text begins that is not in a segment yet.
     text_from: usize,
-    /// The first `}` not before the last `${`, remembered so that many `${` stay linear.
+    /// The first `}` after the last `${`. It is kept so that the time stays linear for many `${`.
     next_close: Option<usize>,
     segments: Vec<Segment>,
 }
@@ -128,7 +124,7 @@ impl<'a> Parser<'a> {
         self.segments
     }
 
-    /// Reads `NAME}}`; gives the end and the placeholder.
+    /// Parses `NAME}}` and returns its end and the placeholder.
     fn braces(&self, from: usize) -> Option<(usize, Placeholder)> {
         let rest = &self.source[from..];
         let run = rest
@@ -148,7 +144,7 @@ impl<'a> Parser<'a> {
         Some((from + length + 2, Placeholder::from_name(name)))
     }
 
-    /// Reads `NAME}`; gives the end and the placeholder.
+    /// Parses `NAME}` and returns its end and the placeholder.
     fn env(&mut self, from: usize) -> Option<(usize, Placeholder)> {
         if self.next_close.is_some_and(|close| close < from) {
             self.next_close = self.source[from..].find('}').map(|close| from + close);
@@ -181,7 +177,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The length of a reserved name that is never closed.
+/// The length of an unclosed reserved name, if the text begins with one.
 fn unclosed(rest: &str) -> Option<usize> {
     let part = |b: &u8| b.is_ascii_alphanumeric() || b"_@.:/-".contains(b);
     let length = rest.bytes().take(MAX_NAME_BYTES).take_while(part).count();
@@ -214,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_of_every_shape_read_the_same_every_time() {
+    fn braces_of_every_shape_are_parsed() {
         for (source, expected) in [
             ("", ""),
             ("{{", "{{"),

@@ -1,23 +1,22 @@
-//! How a value is written where it goes.
+//! How a value is written for its sink.
 
 use super::vocabulary::Status;
 
 /// A value under construction for one sink.
 pub(super) trait Line {
-    /// Adds text of the template or the environment.
+    /// Adds the operator's text: from the template itself or the environment.
     fn operator(&mut self, text: &str);
 
-    /// Adds a value from a user, a token, the body or a custom variable, or says why it cannot stand here.
+    /// Adds a value from a user, a token, the body or a custom variable; the error says why it
+    /// cannot be used here.
     fn value(&mut self, value: &str) -> Result<(), Status>;
 
-    /// The finished text, or why it cannot leave.
+    /// The finished text, or why it must not be returned.
     fn finish(self: Box<Self>) -> Result<String, Status>;
 }
 
-/// Checks the name of an environment variable, `[A-Za-z_][A-Za-z0-9_]*`.
-///
-/// # Errors
-/// What is wrong with the name, as a sentence without the name.
+/// Checks the name of an environment variable, `[A-Za-z_][A-Za-z0-9_]*`. The error says what is
+/// wrong with the name without repeating it.
 pub fn check_env_name(name: &str) -> Result<(), &'static str> {
     let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(part)
@@ -25,12 +24,12 @@ pub fn check_env_name(name: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err(
-            "the name of an environment variable is letters, digits and underscores, no digit first",
+            "the name of an environment variable must be letters, digits and _, and not begin with a digit",
         )
     }
 }
 
-/// Text that may hold anything.
+/// Text that may contain anything.
 #[derive(Default)]
 pub(super) struct TextLine(String);
 
@@ -49,7 +48,8 @@ impl Line for TextLine {
     }
 }
 
-/// Holds no NUL, and line breaks only where the operator wrote them (a PEM key).
+/// The value of an environment variable. It must not contain NUL, and line breaks only if the
+/// operator wrote them (a PEM key).
 pub(super) struct EnvLine {
     text: String,
     user_authored: bool,

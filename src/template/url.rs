@@ -1,4 +1,4 @@
-//! URLs: a user's value is percent-encoded and never touches the authority.
+//! URLs: a user's value is percent-encoded and cannot change the authority.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::vocabulary::Status;
 /// The longest finished URL, in bytes.
 pub const MAX_URL_BYTES: usize = 16 * 1024;
 
-/// Everything but the unreserved characters of RFC 3986, section 2.3.
+/// All characters but the unreserved ones (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -22,37 +22,37 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Default)]
 pub(super) struct UrlLine {
     line: String,
-    /// The same with an `x` for each value.
+    /// The same URL with an `x` instead of each value.
     baseline: String,
     values: Vec<Range<usize>>,
 }
 
 impl UrlLine {
     fn push(&mut self, text: &str, baseline: &str) {
-        // Beyond the limit the URL is refused anyway; not growing keeps the work linear.
+        // A longer URL is refused in the end; not growing it further bounds the work.
         if self.line.len() <= MAX_URL_BYTES {
             self.line.push_str(text);
             self.baseline.push_str(baseline);
         }
     }
 
-    /// Whether it is no URL, or names another server than it does without the values.
-    fn leads_elsewhere(&self) -> bool {
+    /// Whether this is not a URL, or the values have changed its scheme or authority.
+    fn is_changed_by_values(&self) -> bool {
         match (Url::parse(&self.line), Url::parse(&self.baseline)) {
             (Ok(url), Ok(baseline)) => authority(&url) != authority(&baseline),
             _ => true,
         }
     }
 
-    /// Whether a placeholder is left in the authority (WHATWG hosts may hold braces), or a control
-    /// character that parsers drop.
+    /// Whether the authority still contains a placeholder (the WHATWG parser accepts braces in some
+    /// hosts), or the URL a control character, which parsers drop.
     fn is_ambiguous(&self) -> bool {
         let authority = &self.line[..path_start(&self.line).unwrap_or(self.line.len())];
         authority.contains(['{', '}']) || self.line.contains(char::is_control)
     }
 
-    /// Whether a value has become a `.` or `..` segment.
-    fn climbs(&self) -> bool {
+    /// Whether a value has become part of a `.` or `..` segment.
+    fn has_dots_from_values(&self) -> bool {
         let Some(start) = path_start(&self.line) else {
             return false;
         };
@@ -93,7 +93,11 @@ impl Line for UrlLine {
 
     fn finish(self: Box<Self>) -> Result<String, Status> {
         let too_long = self.line.len() > MAX_URL_BYTES;
-        if too_long || self.leads_elsewhere() || self.is_ambiguous() || self.climbs() {
+        if too_long
+            || self.is_changed_by_values()
+            || self.is_ambiguous()
+            || self.has_dots_from_values()
+        {
             return Err(Status::UnsafeValue);
         }
         Ok(self.line)
@@ -110,9 +114,9 @@ fn authority(url: &Url) -> (&str, &str, Option<&str>, Option<&str>, Option<u16>)
     )
 }
 
-/// Where path, query or fragment begin, once scheme and authority are complete.
+/// Where the path, query or fragment begins; `None` if scheme and authority are not complete.
 ///
-/// Browsers read `\` as `/` and ignore how many follow the scheme, so this does too.
+/// Browsers read `\` as `/` and accept any number of slashes after the scheme, so this does too.
 fn path_start(line: &str) -> Option<usize> {
     let scheme = line.find("://")?;
     let part = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
@@ -124,7 +128,7 @@ fn path_start(line: &str) -> Option<usize> {
     rest.find(['/', '\\', '?', '#']).map(|end| start + end)
 }
 
-/// Whether a path segment means this or the parent directory, however it is written.
+/// Whether a path segment is `.` or `..`, percent-encoded or not.
 fn is_dots(segment: &str) -> bool {
     matches!(
         segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
@@ -138,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// `§` stands for the next value, everything else is the operator's.
+    /// `§` stands for the next value; everything else is the operator's text.
     fn line(template: &str, values: &[&str]) -> Result<String, Status> {
         let mut line = Box::new(UrlLine::default());
         let mut values = values.iter();
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_never_stands_in_scheme_or_authority() {
+    fn a_value_is_refused_in_scheme_and_authority() {
         for template in [
             "§://h.example/",
             "§",
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_climb() {
+    fn a_value_cannot_make_a_dot_segment() {
         for value in [".", "..", "../x", "a/../b", "..\\x"] {
             assert_eq!(
                 line("https://h/a/§", &[value]),
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_text_goes_in_as_it_is() {
+    fn the_operators_text_is_not_encoded() {
         assert_eq!(
             line("wss://h.example:8443/a b?x=[1]", &[]).as_deref(),
             Ok("wss://h.example:8443/a b?x=[1]")
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused() {
+    fn anything_but_a_url_is_refused() {
         for template in [
             "",
             "h.example/x",

@@ -1,10 +1,10 @@
-//! What answers placeholders.
+//! Where the values of placeholders come from.
 
 use std::borrow::Cow;
 
 use super::vocabulary::{Placeholder, Status};
 
-/// The answer to one placeholder; it has no `Debug`, every value counts as secret.
+/// The value of one placeholder. It has no `Debug`, because every value counts as secret.
 pub enum Value<'a> {
     Text(Cow<'a, str>),
     /// Why there is no value.
@@ -12,14 +12,12 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A field of an account or a body, empty where it is absent.
-    #[must_use]
+    /// The value of a field of an account or a body; an absent field is empty text.
     pub fn field(value: Option<impl Into<Cow<'a, str>>>) -> Self {
         Self::Text(value.map_or(Cow::Borrowed(""), Into::into))
     }
 
-    /// Something that is missing where it is absent.
-    #[must_use]
+    /// A value that is unresolved with the status `Missing` if it is absent.
     pub fn required(value: Option<impl Into<Cow<'a, str>>>) -> Self {
         value.map_or(Self::Unresolved(Status::Missing), |value| {
             Self::Text(value.into())
@@ -27,12 +25,13 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Where values come from, fetched beforehand by what [`super::batch::Batch::needs`] tells.
+/// The values of one call. What [`super::batch::Batch::needs`] lists must have been fetched before.
 pub trait Values {
-    /// Answers a placeholder, the same each time it is asked within a call.
+    /// The value of a placeholder, the same each time within a call.
     ///
-    /// An absent USER or BODY field is empty text; BODY without a body is `Missing`. A custom name that is no
-    /// variable of the request is `UnknownName` and stays text. `${NAME}` outside the list is `NotAllowed`.
-    /// Reserved names are never asked. Empty tokens and empty `${NAME}` count as missing.
+    /// An absent USER or BODY field is empty text; BODY without a body is `Missing`. A custom name
+    /// that is not a variable of the request is `UnknownName` and stays text. A `${NAME}` that is
+    /// not listed in the configuration is `NotAllowed`. This is never called with a reserved name.
+    /// Empty tokens and an empty `${NAME}` count as missing.
     fn value(&self, placeholder: &Placeholder) -> Value<'_>;
 }

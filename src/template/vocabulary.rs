@@ -1,11 +1,12 @@
-//! `LibreChat`'s placeholder names, and the words in which their resolution is told.
+//! `LibreChat`'s placeholder names, and the types that describe how they resolve.
 
 use crate::error::Reason;
 
-/// What begins every name that is not a custom variable.
+/// The prefix of every placeholder that is not a custom variable.
 pub const RESERVED_PREFIX: &str = "LIBRECHAT_";
 
-/// A field of the account behind `{{LIBRECHAT_USER_<FIELD>}}`, `LibreChat`'s 18 allowed ones.
+/// A field of the account, as in `{{LIBRECHAT_USER_<FIELD>}}`: the 18 fields that `LibreChat`
+/// allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UserField {
     Id,
@@ -29,7 +30,7 @@ pub enum UserField {
 }
 
 impl UserField {
-    /// Every field with `LibreChat`'s name of it (`googleId`).
+    /// Every field with `LibreChat`'s name for it (`googleId`).
     pub const ALL: [(Self, &'static str); 18] = [
         (Self::Id, "id"),
         (Self::Name, "name"),
@@ -52,7 +53,7 @@ impl UserField {
     ];
 }
 
-/// A field of the request's body behind `{{LIBRECHAT_BODY_<FIELD>}}`.
+/// A field of the request's body, as in `{{LIBRECHAT_BODY_<FIELD>}}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::enum_variant_names, reason = "LibreChat's names")]
 pub enum BodyField {
@@ -66,7 +67,6 @@ impl BodyField {
     pub const ALL: [Self; 3] = [Self::ConversationId, Self::ParentMessageId, Self::MessageId];
 
     /// The key of the field in the request's `body` (`conversationId`).
-    #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
             Self::ConversationId => "conversationId",
@@ -76,7 +76,8 @@ impl BodyField {
     }
 }
 
-/// What `{{LIBRECHAT_OPENID_<FIELD>}}` asks of a federated identity; `TOKEN` is `ACCESS_TOKEN`.
+/// A field of a federated identity, as in `{{LIBRECHAT_OPENID_<FIELD>}}`; `TOKEN` means
+/// `ACCESS_TOKEN`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OpenIdField {
     AccessToken,
@@ -86,41 +87,39 @@ pub enum OpenIdField {
     UserName,
     /// The access token's expiry in Unix seconds.
     ExpiresAt,
-    /// A claim of the verified ID token by its own name (`{{LIBRECHAT_OPENID_CLAIM_groups}}`).
+    /// A claim of the verified ID token by its name (`{{LIBRECHAT_OPENID_CLAIM_groups}}`).
     Claim(String),
 }
 
 impl OpenIdField {
     /// Whether the value is a bearer credential of the user.
-    #[must_use]
     pub const fn is_token(&self) -> bool {
         matches!(self, Self::AccessToken | Self::IdToken)
     }
 }
 
-/// One thing that a template asks for.
+/// A placeholder of a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Placeholder {
     User(UserField),
     Body(BodyField),
     OpenId {
         field: OpenIdField,
-        /// The provider id after `@`, where the template names one.
+        /// The provider id after `@`, if there is one.
         provider: Option<String>,
     },
-    /// `{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}`, a token of an on-behalf-of exchange.
+    /// `{{LIBRECHAT_GRAPH_ACCESS_TOKEN}}`, a token from an on-behalf-of exchange.
     Graph,
-    /// `{{AnyName}}`, a custom variable or plain text.
+    /// `{{AnyName}}`: a custom variable, or plain text if the request has no such variable.
     Custom(String),
-    /// A name that begins `LIBRECHAT_` and means nothing.
+    /// A name that begins with `LIBRECHAT_` but is not one of LibreChat's.
     Reserved(String),
-    /// `${NAME}`, operator text from the environment.
+    /// `${NAME}`: the operator's text from the environment.
     Env(String),
 }
 
 impl Placeholder {
-    /// Reads what stands between double braces; every name is something.
-    #[must_use]
+    /// The placeholder for a name between double braces.
     pub fn from_name(name: &str) -> Self {
         match name.strip_prefix(RESERVED_PREFIX) {
             None => Self::Custom(name.to_owned()),
@@ -129,7 +128,6 @@ impl Placeholder {
     }
 
     /// Whether the value is a bearer credential of the user.
-    #[must_use]
     pub const fn is_token(&self) -> bool {
         match self {
             Self::Graph => true,
@@ -199,7 +197,7 @@ fn is_claim_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
-/// Where a value goes, which decides how it is written and what is refused.
+/// Where a value is used; this decides how it is written and what is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     Header,
@@ -214,9 +212,10 @@ pub enum OnUnresolved {
     /// The whole call fails.
     #[default]
     Fail,
-    /// The entry is left out; a URL fails.
+    /// The entry is left out; if it is a URL, the call fails.
     Omit,
-    /// The placeholder becomes empty text; a bare credential is left out.
+    /// The placeholder becomes empty text; an entry with a credential that lacks its secret is left
+    /// out.
     Empty,
     /// The placeholder stays as it was written.
     Keep,
@@ -224,7 +223,7 @@ pub enum OnUnresolved {
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $variant:ident $reason:ident,)*) => {
-        /// What became of one placeholder.
+        /// The outcome of one placeholder.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Status {
             Resolved,
@@ -248,15 +247,15 @@ statuses! {
     Missing TokenMissing,
     /// The token has expired and could not be renewed.
     Expired TokenExpired,
-    /// The user did not sign in at a provider that could answer it.
+    /// The user did not sign in at a provider that has the value.
     NotFederated NotFederated,
-    /// It may not be used in this place.
+    /// The placeholder is not allowed in this place.
     NotAllowed PlaceholderNotAllowed,
     /// The user has to sign in at the provider again.
     ReconnectRequired ReconnectRequired,
-    /// There is no such placeholder.
+    /// There is no placeholder of this name.
     UnknownName PlaceholderUnknown,
-    /// The value cannot stand in this place.
+    /// The value cannot be used safely in this place.
     UnsafeValue ValueUnsafe,
 }
 
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seven_openid_names_of_the_seed_are_known() {
+    fn the_seven_openid_names_are_known() {
         for (name, field) in [
             ("TOKEN", OpenIdField::AccessToken),
             ("ACCESS_TOKEN", OpenIdField::AccessToken),
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_openid_name_may_say_whose() {
+    fn an_openid_name_may_name_its_provider() {
         let token = Placeholder::from_name("LIBRECHAT_OPENID_TOKEN@entra-2");
         assert_eq!(token, openid(OpenIdField::AccessToken, Some("entra-2")));
     }
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_miss_is_reserved_and_nothing_more() {
+    fn a_misspelt_name_is_reserved() {
         for name in [
             "LIBRECHAT_OIDC_TOKEN",
             "LIBRECHAT_USER_PASSWORD",

@@ -1,4 +1,4 @@
-//! The rules that span settings.
+//! Rules that concern several settings.
 
 mod exposure;
 mod openid;
@@ -201,7 +201,7 @@ fn n05_inconsistent_times_are_refused() {
 }
 
 #[test]
-fn n07_public_addresses_are_plain_places() {
+fn n07_public_addresses_are_plain_base_urls() {
     for text in [
         "https://u:p@a.example",
         "https://a.example?x",
@@ -279,7 +279,7 @@ fn a_secret_may_come_from_a_file_and_only_from_one_place() {
 }
 
 #[test]
-fn templates_read_what_is_listed_and_never_a_secret() {
+fn templates_read_only_listed_variables_and_never_a_secret() {
     let config = good(&[
         ("COUNTERSIGN_TEMPLATE_ENV", "API_KEY, ABSENT"),
         ("API_KEY", "k"),

@@ -65,7 +65,7 @@ fn claims_have_plain_names() {
 }
 
 #[test]
-fn an_issuer_is_settled_from_what_administrators_write() {
+fn an_issuer_is_normalized() {
     for (text, expected) in [
         ("https://id.example/v2.0/", "https://id.example/v2.0"),
         (" https://id.example ", "https://id.example"),

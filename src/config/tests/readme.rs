@@ -6,7 +6,7 @@ use super::*;
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
-/// The names in the first column of all tables of settings; those of secrets apart.
+/// The names in the first column of all tables of settings, and those of them that are secrets.
 fn listed() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut names, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     let mut in_table = false;
@@ -30,7 +30,7 @@ fn listed() -> (BTreeSet<String>, BTreeSet<String>) {
 
 #[test]
 fn the_readme_lists_every_setting_that_is_read_and_no_other() {
-    // A domain of plain http makes `NODE_ENV` matter.
+    // `NODE_ENV` is read only if a domain is plain http.
     let env = Env::from_pairs([("DOMAIN_SERVER", "http://chat.example")]);
     let mut reader = Reader::new(&env);
     Config::read_all(&mut reader);

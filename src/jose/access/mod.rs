@@ -1,4 +1,4 @@
-//! The profile of our own access tokens (RFC 9068).
+//! Our own access tokens (RFC 9068).
 
 use std::borrow::{Borrow, Cow};
 use std::time::Duration;
@@ -8,16 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::{Compact, VerifyKey};
 use crate::clock::Timestamp;
 
-/// The longest life of an access token; one that claims more is refused.
+/// The longest lifetime of an access token; a token with a longer one is refused.
 pub const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
+/// Checked before anything is parsed, so that a long token costs no work.
 const MAX_LEN: usize = 8 * 1024;
-/// How far the clock of the replica that signed may be ahead of ours.
+/// How far the clock of the replica that signed a token may be ahead of ours.
 const LEEWAY: Duration = Duration::from_secs(30);
 
-/// The claims of an access token: each of them, once, and no other.
+/// The claims of an access token. A token must have exactly these, each once.
 ///
-/// An unknown claim is refused, because it may narrow the token (`scope`, `act`, `cnf`).
+/// A token with an unknown claim is refused, because the claim may restrict the token (`scope`,
+/// `act`, `cnf`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessClaims {
@@ -25,22 +27,22 @@ pub struct AccessClaims {
     pub iss: String,
     /// The user.
     pub sub: String,
-    /// The one audience.
+    /// The audience: always one, as text.
     pub aud: String,
     /// The session.
     pub sid: String,
-    /// The token's own id.
+    /// The token's id.
     pub jti: String,
     /// When it was signed; whole seconds.
     #[serde(with = "numeric_date")]
     pub iat: Timestamp,
-    /// When it ends; whole seconds.
+    /// When it expires; whole seconds.
     #[serde(with = "numeric_date")]
     pub exp: Timestamp,
-    /// When the user proved who they are; whole seconds.
+    /// When the user authenticated; whole seconds.
     #[serde(with = "numeric_date")]
     pub auth_time: Timestamp,
-    /// How they proved it (RFC 8176).
+    /// How the user authenticated (RFC 8176).
     pub amr: Vec<String>,
     /// The caller that the session belongs to.
     pub client_id: String,
@@ -52,7 +54,7 @@ impl AccessClaims {
         serde_json::to_vec(self).expect("claims become JSON")
     }
 
-    fn is_sound(&self, expected: &Expected<'_>, now: Timestamp) -> bool {
+    fn is_valid(&self, expected: &Expected<'_>, now: Timestamp) -> bool {
         self.iss == expected.issuer
             && expected
                 .audience
@@ -72,7 +74,10 @@ mod numeric_date {
 
     use crate::clock::Timestamp;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
     pub(super) fn serialize<S: Serializer>(
         time: &Timestamp,
         serializer: S,
@@ -87,21 +92,21 @@ mod numeric_date {
     }
 }
 
-/// What an access token has to say.
+/// What an access token must contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// `iss`, byte for byte.
     pub issuer: &'a str,
-    /// `aud`, byte for byte; `None` leaves it to the caller.
+    /// `aud`, byte for byte; if `None`, the caller of this module checks it.
     pub audience: Option<&'a str>,
 }
 
 /// Why an access token was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejected {
-    /// It is not a token of ours for this audience; no more may be said.
+    /// It is not a token of ours for this audience. Callers learn no more than that.
     Invalid,
-    /// It was, until its end.
+    /// It was such a token until it expired.
     Expired(Box<AccessClaims>),
 }
 
@@ -116,10 +121,10 @@ struct Header<'a> {
     typ: Cow<'a, str>,
 }
 
-/// Checks an access token against the keys, found by their `kid` (RFC 9068 section 4).
+/// Verifies an access token (RFC 9068 section 4); `keys` finds a key by its `kid`.
 ///
 /// # Errors
-/// [`Rejected::Expired`] only where everything but the time is right.
+/// [`Rejected::Expired`] only if everything but the expiry is right.
 pub fn verify_access<K: Borrow<VerifyKey>>(
     token: &str,
     keys: impl FnOnce(&str) -> Option<K>,
@@ -127,7 +132,7 @@ pub fn verify_access<K: Borrow<VerifyKey>>(
     now: Timestamp,
 ) -> Result<AccessClaims, Rejected> {
     let claims = signed_claims(token, keys)
-        .filter(|claims| claims.is_sound(expected, now))
+        .filter(|claims| claims.is_valid(expected, now))
         .ok_or(Rejected::Invalid)?;
     if now < claims.exp {
         Ok(claims)
@@ -156,7 +161,7 @@ fn signed_claims<K: Borrow<VerifyKey>>(
     members(&compact.payload()?)
 }
 
-/// serde's structs may also be read from an array, hence the look at the first byte.
+/// Reads a JSON object. serde would read a struct from an array too, so the first byte is checked.
 fn members<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
     if json.first() == Some(&b'{') {
         serde_json::from_slice(json).ok()

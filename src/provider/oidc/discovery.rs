@@ -1,4 +1,4 @@
-//! What a provider says about itself (OpenID Connect Discovery section 4, RFC 8414).
+//! A provider's discovery document (OpenID Connect Discovery section 4, RFC 8414).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,12 +10,13 @@ use crate::error::{Cause, Error, Result};
 use crate::http::Client;
 use crate::jose;
 
-/// A discovery document that was checked: its issuer is the configured one, its endpoints may be called.
+/// A checked discovery document: its issuer is the configured one, and its endpoints may be called.
 ///
-/// The crate's own reader wants the issuer's exact text before it is known, and members that nobody needs.
+/// The type of `openidconnect` is not used: it needs the issuer's exact text before the document is
+/// read, and requires members that are not used here.
 #[derive(Debug)]
 pub(super) struct Metadata {
-    /// The issuer's exact text; every `iss` must equal it.
+    /// The issuer exactly as the provider writes it; every `iss` must equal it.
     pub(super) issuer: String,
     pub(super) authorization_endpoint: Url,
     pub(super) token_endpoint: Url,
@@ -38,7 +39,7 @@ struct Document {
     authorization_response_iss_parameter_supported: Option<bool>,
 }
 
-/// Asks the provider.
+/// Fetches and checks the discovery document.
 pub(super) async fn discover(http: &Client, issuer: &str) -> Result<Metadata> {
     read(http, issuer).await.map_err(Error::ProviderUnavailable)
 }
@@ -58,13 +59,13 @@ async fn read(http: &Client, issuer: &str) -> Result<Metadata, Cause> {
 
 fn check(http: &Client, issuer: &str, document: Document) -> Result<Metadata, Cause> {
     if normalized_issuer(&document.issuer) != issuer {
-        return Err("the discovery document is of another issuer".into());
+        return Err("the discovery document names another issuer".into());
     }
     if document
         .code_challenge_methods_supported
         .is_some_and(|methods| !methods.iter().any(|method| method == "S256"))
     {
-        return Err("the provider publishes that it does not support PKCE with S256".into());
+        return Err("the discovery document does not list S256 as a PKCE method".into());
     }
     let optional = |url: Option<String>| url.map(|url| http.check(&url)).transpose();
     Ok(Metadata {

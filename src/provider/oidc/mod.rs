@@ -1,4 +1,5 @@
-//! The OpenID relying party: authorization code flow with PKCE (OpenID Connect Core section 3.1, RFC 9700), and refresh.
+//! The OpenID relying party: the authorization code flow with PKCE (OpenID Connect Core section
+//! 3.1, RFC 9700), and refresh.
 
 mod discovery;
 mod presets;
@@ -30,14 +31,19 @@ use verify::{Expected, NonceRule};
 
 pub use verify::VerifiedClaims;
 
+/// How long the discovery document is used before it is fetched again.
 const METADATA_FRESH: Duration = Duration::from_hours(1);
-/// A key that the provider withdraws is used no longer than this while the provider answers.
+/// How long keys are used before they are fetched again. As long as the provider answers, a key
+/// that it withdraws is used for no longer than this.
 const KEYS_FRESH: Duration = Duration::from_mins(10);
+/// The shortest time between two fetches, so that an outage or ID tokens with unknown keys do not
+/// cause a fetch each.
 const PAUSE: Duration = Duration::from_secs(30);
-/// LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
+/// The default of LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
 const MAX_LOGOUT_URL: usize = 2000;
 
-/// One OpenID provider. Nothing is asked of it before it is needed, so that it may be down when the service starts.
+/// A client of one OpenID provider. It sends no request before one is needed, so the provider may
+/// be down when the service starts.
 pub struct OpenIdClient {
     config: OpenIdProvider,
     issuer: Url,
@@ -47,10 +53,8 @@ pub struct OpenIdClient {
 }
 
 impl OpenIdClient {
-    /// A client of the configured provider.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] where the configured issuer is no URL or TLS cannot be set up.
+    /// A client of the configured provider. Fails if the configured issuer is not a URL or TLS
+    /// cannot be set up.
     pub fn new(config: OpenIdProvider, clock: &Clock) -> Result<Self> {
         let issuer = Url::parse(&config.issuer).map_err(Error::internal)?;
         let http = http::Client::for_issuer(&issuer).map_err(Error::internal)?;
@@ -66,31 +70,24 @@ impl OpenIdClient {
     }
 
     /// The provider's configuration.
-    #[must_use]
     pub fn config(&self) -> &OpenIdProvider {
         &self.config
     }
 
-    /// Whether a used refresh token may be dead, as it is not at providers that are known to keep theirs.
-    #[must_use]
+    /// Whether using a refresh token may invalidate it; false only for providers known not to
+    /// rotate.
     pub fn rotates(&self) -> bool {
-        presets::of(&self.issuer).rotates
+        presets::for_issuer(&self.issuer).rotates
     }
 
-    /// The issuer's exact text as the provider writes it: the first half of an identity.
-    ///
-    /// # Errors
-    /// [`Error::ProviderUnavailable`].
+    /// The issuer exactly as the provider writes it; issuer and subject together make an identity.
     pub async fn issuer(&self) -> Result<String> {
         Ok(self.metadata().await?.issuer.clone())
     }
 
     /// Begins a login.
-    ///
-    /// # Errors
-    /// [`Error::ProviderUnavailable`].
     pub async fn authorization(&self) -> Result<Authorization> {
-        let (_, client) = self.ready().await?;
+        let (_, client) = self.metadata_and_client().await?;
         let (state, nonce, verifier) = (random_token(), random_token(), random_token());
         let challenge =
             PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.clone()));
@@ -99,7 +96,7 @@ impl OpenIdClient {
             .set_pkce_challenge(challenge)
             .add_scopes(self.scopes().into_iter().map(Scope::new))
             .add_extra_param("nonce", &nonce);
-        for (name, value) in presets::of(&self.issuer).params {
+        for (name, value) in presets::for_issuer(&self.issuer).params {
             request = request.add_extra_param(*name, *value);
         }
         if let Some(audience) = &self.config.audience {
@@ -114,17 +111,15 @@ impl OpenIdClient {
         })
     }
 
-    /// Checks the callback's `iss`, of successes and errors alike, before anything else is done with it (RFC 9207 section 2.4).
-    ///
-    /// # Errors
-    /// [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    /// Checks the `iss` of a callback, whether it is a success or an error. It must be called
+    /// before the rest of the callback is used (RFC 9207 section 2.4).
     pub async fn check_callback_iss(&self, iss: Option<&str>) -> Result<()> {
         let metadata = self.metadata().await?;
         match iss {
             Some(iss) if iss == metadata.issuer => Ok(()),
             None if !metadata.iss_parameter => Ok(()),
             Some(_) => Err(Error::IdTokenInvalid(
-                "the callback's iss is another issuer",
+                "the callback's iss names another issuer",
             )),
             None => Err(Error::IdTokenInvalid(
                 "the callback has no iss, which the provider always sends",
@@ -132,10 +127,7 @@ impl OpenIdClient {
         }
     }
 
-    /// Exchanges the callback's code for tokens and verifies who signed in.
-    ///
-    /// # Errors
-    /// [`Error::ProviderRefused`], [`Error::IdTokenInvalid`], [`Error::ProviderUnavailable`].
+    /// Exchanges the callback's code for tokens and verifies the ID token.
     pub async fn exchange(
         &self,
         code: &str,
@@ -143,7 +135,7 @@ impl OpenIdClient {
         nonce: &str,
         now: Timestamp,
     ) -> Result<(Grant, VerifiedClaims)> {
-        let (metadata, client) = self.ready().await?;
+        let (metadata, client) = self.metadata_and_client().await?;
         let answer = token_endpoint::exchange(&self.http, &client, code, code_verifier)
             .await
             .map_err(grant::login_error)?;
@@ -159,15 +151,13 @@ impl OpenIdClient {
         }
         let expire_time = claims.expire_time();
         let mut grant = Grant::new(&self.config.id, answer, Some(expire_time), now);
-        // A scope that is not stated is the one asked for (RFC 6749 section 5.1).
+        // If the response names no scope, the requested scope was granted (RFC 6749 section 5.1).
         grant.scopes.get_or_insert_with(|| self.scopes());
         Ok((grant, claims))
     }
 
-    /// Renews a user's tokens. The claims are those of a new ID token, where one came and could be verified.
-    ///
-    /// # Errors
-    /// [`RefreshError`], which says whether the refresh token can still be used.
+    /// Renews a user's tokens. The claims are those of the new ID token, if the provider sent one
+    /// and it could be verified. The error says whether the refresh token can still be used.
     pub async fn refresh(
         &self,
         refresh_token: &SecretString,
@@ -175,16 +165,17 @@ impl OpenIdClient {
         now: Timestamp,
     ) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
         let (metadata, client) = self
-            .ready()
+            .metadata_and_client()
             .await
             .map_err(|error| RefreshError::Transient(error.into()))?;
         if metadata.issuer != owner.issuer {
             return Err(RefreshError::Transient(
-                "the provider's issuer is no longer the identity's".into(),
+                "the provider's issuer has changed and is no longer that of the identity".into(),
             ));
         }
         let answer = token_endpoint::refresh(&self.http, &client, refresh_token).await;
-        let mut answer = answer.map_err(|failure| RefreshError::of(failure, self.rotates()))?;
+        let mut answer =
+            answer.map_err(|failure| RefreshError::from_failure(failure, self.rotates()))?;
         let claims = match &answer.id_token {
             Some(id_token) => {
                 let expected = self.expected(
@@ -208,8 +199,8 @@ impl OpenIdClient {
         ))
     }
 
-    /// Where to end the user's session at the provider, if that is configured and the provider has such a place
-    /// (OpenID Connect RP-Initiated Logout section 2).
+    /// The URL that ends the user's session at the provider, if that is configured and the provider
+    /// has such an endpoint (OpenID Connect RP-Initiated Logout section 2).
     pub async fn end_session_url(&self, id_token_hint: Option<&SecretString>) -> Option<String> {
         if !self.config.use_end_session_endpoint {
             return None;
@@ -217,20 +208,20 @@ impl OpenIdClient {
         let mut url = self.metadata().await.ok()?.end_session_endpoint.clone()?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.config.client_id);
-        let bare: String = url.clone().into();
+        let without_hint: String = url.clone().into();
         if let Some(hint) = id_token_hint {
             url.query_pairs_mut()
                 .append_pair("id_token_hint", hint.expose_secret());
         }
-        // Browsers and servers cut longer ones; the provider then asks the user instead.
+        // Browsers and servers may cut longer URLs. Without the hint the provider asks the user.
         Some(if url.as_str().len() <= MAX_LOGOUT_URL {
             url.into()
         } else {
-            bare
+            without_hint
         })
     }
 
-    /// Sign-in goes on without userinfo where it cannot be used.
+    /// Adds the claims of userinfo. If it cannot be fetched or used, sign-in goes on without it.
     async fn add_userinfo(
         &self,
         claims: &mut VerifiedClaims,
@@ -240,15 +231,15 @@ impl OpenIdClient {
         let Some(url) = &metadata.userinfo_endpoint else {
             return;
         };
-        match userinfo::ask(&self.http, url, access_token, claims.subject()).await {
+        match userinfo::fetch_claims(&self.http, url, access_token, claims.subject()).await {
             Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config),
             Err(error) => {
-                tracing::warn!(provider = self.config.id, %error, "userinfo is discarded");
+                tracing::warn!(provider = self.config.id, %error, "userinfo could not be used; sign-in goes on without it");
             }
         }
     }
 
-    async fn ready(&self) -> Result<(Arc<Metadata>, OauthClient)> {
+    async fn metadata_and_client(&self) -> Result<(Arc<Metadata>, OauthClient)> {
         let metadata = self.metadata().await?;
         let client = token_endpoint::client(&Registration {
             client_id: &self.config.client_id,
@@ -267,8 +258,9 @@ impl OpenIdClient {
             .await
     }
 
+    /// The configured scopes, and the one that the provider's preset adds.
     fn scopes(&self) -> Vec<String> {
-        let extra = presets::of(&self.issuer)
+        let extra = presets::for_issuer(&self.issuer)
             .scope
             .filter(|extra| !self.config.scopes.iter().any(|scope| scope == extra));
         self.config
@@ -297,7 +289,8 @@ impl OpenIdClient {
         }
     }
 
-    /// A token that names an unknown key gets one look at newer keys, where the provider may be asked.
+    /// Verifies an ID token. If its key is unknown, the keys are fetched again, unless that was
+    /// done a moment ago.
     async fn verify(
         &self,
         id_token: &SecretString,
@@ -317,12 +310,15 @@ impl OpenIdClient {
             verified => verified,
         };
         verified.map_err(|rejected| match rejected {
-            verify::Rejected::KeyUnknown => Error::IdTokenInvalid("no key of the provider fits it"),
+            verify::Rejected::KeyUnknown => {
+                Error::IdTokenInvalid("none of the provider's keys verifies it")
+            }
             verify::Rejected::Invalid(why) => Error::IdTokenInvalid(why),
         })
     }
 
-    /// The new tokens must not be lost because the provider's keys cannot be had: such an ID token is dropped, as if none had come.
+    /// If the provider's keys cannot be fetched, only the ID token is dropped, as if none had been
+    /// sent: the other new tokens must not be lost.
     async fn verify_refreshed(
         &self,
         id_token: &SecretString,
@@ -334,7 +330,7 @@ impl OpenIdClient {
             Ok(claims) => Ok(Some(claims)),
             Err(Error::IdTokenInvalid(why)) => Err(RefreshError::Invalid(why)),
             Err(error) => {
-                tracing::warn!(provider = self.config.id, %error, "a refreshed ID token could not be verified and is dropped");
+                tracing::warn!(provider = self.config.id, %error, "the provider's keys cannot be fetched: a refreshed ID token is dropped");
                 Ok(None)
             }
         }
@@ -344,8 +340,9 @@ impl OpenIdClient {
         let body = fetch::json(&self.http, &metadata.jwks_uri, None)
             .await
             .map_err(Error::ProviderUnavailable)?;
-        let keys = jose::provider_keys(&body)
-            .ok_or_else(|| Error::ProviderUnavailable("what should be a key set is none".into()))?;
+        let keys = jose::provider_keys(&body).ok_or_else(|| {
+            Error::ProviderUnavailable("its jwks_uri does not return a JWK set".into())
+        })?;
         Ok(keys
             .into_iter()
             .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())

@@ -1,12 +1,13 @@
-//! What some providers need beyond the standard, by the issuer's host.
+//! What some providers need beyond the standard, chosen by the issuer's host.
 
 use url::Url;
 
-/// What a login has to ask for so that it brings a refresh token.
+/// What a login must request to receive a refresh token, and whether the provider rotates those.
 pub(super) struct Preset {
     pub(super) scope: Option<&'static str>,
     pub(super) params: &'static [(&'static str, &'static str)],
-    /// Whether a used refresh token may be dead; where not, an attempt without an outcome may be repeated.
+    /// Whether using a refresh token may invalidate it. If not, a refresh whose outcome is unknown
+    /// may be repeated.
     pub(super) rotates: bool,
 }
 
@@ -29,7 +30,7 @@ const GOOGLE: Preset = Preset {
     ..STANDARD
 };
 
-pub(super) fn of(issuer: &Url) -> &'static Preset {
+pub(super) fn for_issuer(issuer: &Url) -> &'static Preset {
     match issuer.host_str().unwrap_or_default() {
         "accounts.google.com" => &GOOGLE,
         "login.microsoftonline.com"
@@ -55,11 +56,11 @@ mod tests {
     use super::*;
 
     fn scope(issuer: &str) -> Option<&'static str> {
-        of(&Url::parse(issuer).expect("a URL")).scope
+        for_issuer(&Url::parse(issuer).expect("a URL")).scope
     }
 
     #[test]
-    fn presets_go_by_the_whole_host() {
+    fn presets_are_chosen_by_the_whole_host() {
         assert_eq!(
             scope("https://login.microsoftonline.com/tenant/v2.0"),
             Some("offline_access")
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(scope("https://okta.com.evil.example"), None);
         assert_eq!(scope("https://sso.example/login.microsoftonline.com"), None);
         assert!(
-            !of(&Url::parse("https://accounts.google.com").expect("a URL"))
+            !for_issuer(&Url::parse("https://accounts.google.com").expect("a URL"))
                 .params
                 .is_empty()
         );

@@ -11,7 +11,7 @@ use crate::http::Client;
 use crate::jose;
 use crate::secret::SecretString;
 
-/// What userinfo may add, beside the claims that configuration names.
+/// The claims taken from userinfo, besides those that the configuration names.
 const USERINFO_CLAIMS: [&str; 7] = [
     "email",
     "email_verified",
@@ -22,29 +22,31 @@ const USERINFO_CLAIMS: [&str; 7] = [
     "picture",
 ];
 
-/// The claims of the user `subject`; an answer about anybody else is discarded whole (section 5.3.2).
-pub(super) async fn ask(
+/// Fetches the claims of the user `subject`. A response about another user is an error (section
+/// 5.3.2).
+pub(super) async fn fetch_claims(
     http: &Client,
     url: &Url,
     access_token: &SecretString,
     subject: &str,
 ) -> Result<Map<String, Value>, Cause> {
     let body = fetch::json(http, url, Some(access_token)).await?;
-    let userinfo = jose::object(&body).ok_or("it is not an object without repeated members")?;
+    let userinfo =
+        jose::object(&body).ok_or("userinfo is not an object without repeated members")?;
     if userinfo.get("sub").is_none_or(|sub| sub != subject) {
-        return Err("it is not of the user who signed in".into());
+        return Err("userinfo is about another user than the one who signed in".into());
     }
     Ok(userinfo)
 }
 
-/// Adds the claims of the profile that the ID token, which has no address, lacks.
+/// Adds the profile claims that the ID token lacks; called only if it has no e-mail address.
 pub(super) fn fill_gaps(
     claims: &mut VerifiedClaims,
     mut userinfo: Map<String, Value>,
     provider: &OpenIdProvider,
 ) {
     let members = claims.members_mut();
-    // What the ID token says about an address that it does not have must not vouch for userinfo's.
+    // The ID token has no address, so its `email_verified` must not count for userinfo's address.
     members.remove("email_verified");
     let configured = [
         &provider.email_claim,

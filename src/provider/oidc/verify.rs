@@ -1,5 +1,5 @@
-//! Full verification of an ID token (OpenID Connect Core section 3.1.3.7): our strict reading first, then the crate's checks and signature,
-//! then what the crate leaves out.
+//! Full verification of an ID token (OpenID Connect Core section 3.1.3.7): first our strict parser,
+//! then the checks and the signature by `openidconnect`, then the checks that it does not make.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -19,9 +19,10 @@ use crate::config::providers::SigningAlg;
 use crate::jose;
 use crate::secret::equal;
 
-/// A token is used as soon as it is made; Entra dates it five minutes back.
+/// How old `iat` may be. We receive a token as soon as it is issued, but Entra dates it five
+/// minutes back.
 const ISSUED_WITHIN: Duration = Duration::from_hours(1);
-const BAD_SIGNATURE: &str = "its signature is not good";
+const BAD_SIGNATURE: &str = "its signature is invalid";
 
 /// The claims of an ID token that passed every check.
 #[derive(Clone, PartialEq)]
@@ -34,25 +35,21 @@ pub struct VerifiedClaims {
 
 impl VerifiedClaims {
     /// `iss`, which is the pinned issuer.
-    #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
     /// `sub`.
-    #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
     /// `exp` of the ID token.
-    #[must_use]
     pub fn expire_time(&self) -> Timestamp {
         self.expire_time
     }
 
     /// All claims.
-    #[must_use]
     pub fn members(&self) -> &Map<String, Value> {
         &self.members
     }
@@ -62,14 +59,14 @@ impl VerifiedClaims {
     }
 }
 
-/// Claims are personal data and stay out of logs.
+/// Claims are personal data, so they must not appear in logs.
 impl fmt::Debug for VerifiedClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedClaims").finish_non_exhaustive()
     }
 }
 
-/// What an ID token has to say.
+/// What an ID token must contain.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
@@ -77,16 +74,17 @@ pub(super) struct Expected<'a> {
     pub(super) tolerance: Duration,
     pub(super) access_token: &'a str,
     pub(super) nonce: NonceRule<'a>,
-    /// The subject that a refreshed token has to keep (OpenID Connect Core section 12.2).
+    /// The subject that a refreshed ID token must have (OpenID Connect Core section 12.2).
     pub(super) subject: Option<&'a str>,
 }
 
-/// What `nonce` has to be.
+/// What `nonce` must be.
 #[derive(Clone, Copy)]
 pub(super) enum NonceRule<'a> {
-    /// Present and this one: at login.
+    /// At login: this nonce must be present.
     Required(&'a str),
-    /// This one where present; where the login's is not known, any: at refresh.
+    /// At refresh: `nonce` may be absent; if it is present, it must be the login's. If the login's
+    /// is not known, any nonce passes.
     IfPresent(Option<&'a str>),
 }
 
@@ -105,13 +103,14 @@ impl NonceRule<'_> {
 /// Why an ID token was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rejected {
-    /// None of these keys is the one that signed it, as far as it names one.
+    /// No key has its `kid` or, if it has none, verifies its signature: the provider may have newer
+    /// keys.
     KeyUnknown,
-    /// It is not good.
+    /// It failed a check.
     Invalid(&'static str),
 }
 
-/// Verifies an ID token.
+/// Verifies an ID token with these keys.
 pub(super) fn verify(
     token: &str,
     keys: &[CoreJsonWebKey],
@@ -120,15 +119,15 @@ pub(super) fn verify(
 ) -> Result<VerifiedClaims, Rejected> {
     let names: Vec<&str> = expected.algorithms.iter().map(|alg| name(*alg)).collect();
     let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?;
-    verify_by_crate(token, keys, expected, now).map_err(|rejected| match rejected {
-        // Without a kid, a replaced key shows in the signature alone.
+    verify_with_crate(token, keys, expected, now).map_err(|rejected| match rejected {
+        // Without a kid, only the signature shows that the provider has replaced its key.
         Rejected::Invalid(BAD_SIGNATURE) if parsed.kid.is_none() => Rejected::KeyUnknown,
         rejected => rejected,
     })?;
     check_claims(parsed.claims, expected, now).map_err(Rejected::Invalid)
 }
 
-fn verify_by_crate(
+fn verify_with_crate(
     token: &str,
     keys: &[CoreJsonWebKey],
     expected: &Expected<'_>,
@@ -136,10 +135,10 @@ fn verify_by_crate(
 ) -> Result<(), Rejected> {
     let invalid = Rejected::Invalid;
     let parsed = CoreIdToken::from_str(token)
-        .map_err(|_| invalid("its claims are not those of an ID token"))?;
-    let issuer =
-        IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| invalid("the issuer is no URL"))?;
-    // The crate knows no tolerance, so its clock is set back by ours.
+        .map_err(|_| invalid("it lacks a claim of an ID token or has a malformed one"))?;
+    let issuer = IssuerUrl::new(expected.issuer.to_owned())
+        .map_err(|_| invalid("the issuer is not a URL"))?;
+    // The crate has no clock tolerance, so it gets a time that is earlier by ours.
     let earlier = system_time(now.minus(expected.tolerance));
     let client_id = ClientId::new(expected.client_id.to_owned());
     let verifier = CoreIdTokenVerifier::new_public_client(
@@ -171,11 +170,11 @@ fn verify_by_crate(
     );
     match computed {
         Ok(computed) if equal(computed.as_bytes(), stated.as_bytes()) => Ok(()),
-        _ => Err(invalid("its at_hash is of another access token")),
+        _ => Err(invalid("its at_hash does not match the access token")),
     }
 }
 
-/// The crate's messages quote the token, so they are not passed on.
+/// The crate's messages quote the token, so they are replaced.
 fn rejected(error: &ClaimsVerificationError) -> Rejected {
     Rejected::Invalid(match error {
         ClaimsVerificationError::SignatureVerification(
@@ -184,9 +183,9 @@ fn rejected(error: &ClaimsVerificationError) -> Rejected {
         ClaimsVerificationError::SignatureVerification(_) => BAD_SIGNATURE,
         ClaimsVerificationError::Expired(_) => "it has expired",
         ClaimsVerificationError::InvalidAudience(_) => "it is for another audience",
-        ClaimsVerificationError::InvalidIssuer(_) => "it is of another issuer",
-        ClaimsVerificationError::InvalidNonce(_) => "its nonce is not the login's",
-        _ => "it is not an ID token",
+        ClaimsVerificationError::InvalidIssuer(_) => "it was issued by another issuer",
+        ClaimsVerificationError::InvalidNonce(_) => "its nonce is not that of the login",
+        _ => "it is not a valid ID token",
     })
 }
 
@@ -196,18 +195,18 @@ fn check_claims(
     now: Timestamp,
 ) -> Result<VerifiedClaims, &'static str> {
     if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
-        return Err("it is of another issuer");
+        return Err("it was issued by another issuer");
     }
     check_audience(&members, expected.client_id)?;
     let expire_time = check_times(&members, expected.tolerance, now)?;
     let subject = members
         .get("sub")
         .and_then(Value::as_str)
-        .filter(|sub| is_sound_subject(sub))
-        .ok_or("its sub is not usable")?
+        .filter(|sub| is_valid_subject(sub))
+        .ok_or("its sub is not valid")?
         .to_owned();
     if expected.subject.is_some_and(|expected| subject != expected) {
-        return Err("its sub is another user's");
+        return Err("its sub is that of another user");
     }
     Ok(VerifiedClaims {
         issuer: expected.issuer.to_owned(),
@@ -217,9 +216,10 @@ fn check_claims(
     })
 }
 
-/// `aud` is the client alone, as text or list; `azp` is the client where present, and present where there are several.
+/// `aud`, a string or a list, must name the client and nobody else. `azp` must be the client if
+/// present, and must be present if `aud` has several members.
 fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &'static str> {
-    let (sound, several) = match members.get("aud") {
+    let (for_us_only, several) = match members.get("aud") {
         Some(Value::String(aud)) => (aud == client_id, false),
         Some(Value::Array(list)) => (
             !list.is_empty() && list.iter().all(|aud| aud == client_id),
@@ -228,8 +228,8 @@ fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &
         _ => (false, false),
     };
     match members.get("azp") {
-        _ if !sound => Err("it is for another audience"),
-        None if several => Err("it has several audiences and no azp"),
+        _ if !for_us_only => Err("it is for another audience"),
+        None if several => Err("it has several audiences but no azp"),
         Some(azp) if azp != client_id => Err("its azp is another client"),
         _ => Ok(()),
     }
@@ -241,16 +241,16 @@ fn check_times(
     now: Timestamp,
 ) -> Result<Timestamp, &'static str> {
     let latest = now.plus(tolerance);
-    let issued = numeric_date(members.get("iat")).ok_or("its iat is no time")?;
+    let issued = numeric_date(members.get("iat")).ok_or("its iat is not a time")?;
     if issued > latest || issued < now.minus(ISSUED_WITHIN) {
-        return Err("its iat is too far from now");
+        return Err("its iat is in the future or more than an hour ago");
     }
     if let Some(not_before) = members.get("nbf")
         && numeric_date(Some(not_before)).is_none_or(|not_before| not_before > latest)
     {
-        return Err("its nbf is in the future");
+        return Err("its nbf is in the future or not a time");
     }
-    let expire_time = numeric_date(members.get("exp")).ok_or("its exp is no time")?;
+    let expire_time = numeric_date(members.get("exp")).ok_or("its exp is not a time")?;
     if expire_time <= now.minus(tolerance) {
         Err("it has expired")
     } else {
@@ -258,7 +258,7 @@ fn check_times(
     }
 }
 
-/// Seconds since the epoch; a fraction is cut off (RFC 7519 section 2).
+/// Seconds since the epoch, rounded down (RFC 7519 section 2); `None` after the year 9999.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
 fn numeric_date(value: Option<&Value>) -> Option<Timestamp> {
     const YEAR_9999: f64 = 253_402_300_799.0;
@@ -268,8 +268,9 @@ fn numeric_date(value: Option<&Value>) -> Option<Timestamp> {
         .then(|| Timestamp::from_secs(seconds as i64))
 }
 
-/// At most 255 bytes (OpenID Connect Core section 2), and not what a broken provider writes for "nobody".
-fn is_sound_subject(sub: &str) -> bool {
+/// At most 255 bytes (OpenID Connect Core section 2), and not one of the texts by which a broken
+/// provider says that there is no user.
+fn is_valid_subject(sub: &str) -> bool {
     (1..=255).contains(&sub.len())
         && !sub.trim().is_empty()
         && !sub.chars().any(char::is_control)
@@ -280,7 +281,7 @@ fn system_time(time: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(time.millis()).unwrap_or(0))
 }
 
-/// The name in a JWS header (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// The algorithm's name in a JWS header (RFC 7518 section 3.1, RFC 8037 section 3.1).
 fn name(alg: SigningAlg) -> &'static str {
     match alg {
         SigningAlg::Rs256 => "RS256",

@@ -1,4 +1,5 @@
-//! Endpoints and MCP servers in `LibreChat`'s own shape: which of their fields are templates.
+//! Endpoints and MCP servers in the shape of `LibreChat`'s configuration: which fields are
+//! templates.
 
 mod reader;
 mod shape;
@@ -14,7 +15,7 @@ use super::vocabulary::Sink;
 
 pub use self::shape::ShapeError;
 
-/// An object whose templates are taken out, waiting for their values.
+/// An object whose templates have been collected and can be replaced by their values.
 pub struct TemplateObject {
     object: Map<String, Json>,
     slots: Vec<Slot>,
@@ -29,24 +30,19 @@ impl fmt::Debug for TemplateObject {
 }
 
 impl TemplateObject {
-    /// Takes the templates out of an `endpoints.custom[]` object: `baseURL`, `apiKey` (both `${ENV}` alone)
-    /// and `headers`.
-    ///
-    /// # Errors
-    /// Every field that has a wrong shape.
+    /// Collects the templates of an `endpoints.custom[]` object: `baseURL` and `apiKey`, in which
+    /// only `${NAME}` resolves, and `headers`. The error lists every field that has a wrong shape.
     pub fn endpoint(object: Map<String, Json>) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
         let mut reader = Reader::new(object);
         reader.field("baseURL", Sink::Url, Scope::EnvOnly);
         reader.field("apiKey", Sink::Text, Scope::EnvOnly);
         reader.members("headers", Sink::Header);
-        Self::of(reader)
+        Self::from_reader(reader)
     }
 
-    /// Takes the templates out of an `mcpServers` object (`LibreChat`'s `processMCPEnv`); `tokens_in_url` is the
-    /// target's word that its URL may hold the user's token.
-    ///
-    /// # Errors
-    /// Every field that has a wrong shape.
+    /// Collects the templates of an `mcpServers` object, as `LibreChat`'s `processMCPEnv` does;
+    /// `tokens_in_url` says whether the URL may contain the user's tokens. The error lists every
+    /// field that has a wrong shape.
     pub fn mcp_server(
         object: Map<String, Json>,
         tokens_in_url: bool,
@@ -68,18 +64,19 @@ impl TemplateObject {
         reader.members("headers", Sink::Header);
         reader.members("oauth_headers", Sink::Header);
         reader.members("oauth", Sink::Text);
-        Self::of(reader)
+        Self::from_reader(reader)
     }
 
-    fn of(reader: Reader) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
-        let (object, slots, entries) = reader.done()?;
+    fn from_reader(reader: Reader) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
+        let (object, slots, entries) = reader.finish()?;
         Ok((Self { object, slots }, entries))
     }
 
-    /// Writes the values back in the order of the entries; `None` takes its place out of the object.
-    #[must_use]
+    /// Replaces the templates by their values, which are in the order of the entries. `None`
+    /// removes the field, member or element.
     pub fn fill(mut self, values: Vec<Option<String>>) -> Map<String, Json> {
-        // From the end, so that an element taken out moves none that is still to come.
+        // From the end, so that removing an element does not shift those that are still to be
+        // replaced.
         for (slot, value) in self.slots.iter().zip(values).rev() {
             put(&mut self.object, slot, value.map(Json::String));
         }
@@ -129,7 +126,8 @@ mod tests {
     use crate::template::values::{Value, Values};
     use crate::template::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 
-    /// Answers every token with `at`, every `${X}` with `env`, everything else with `v`; not what is `…NO`.
+    /// Every access token is `at`, every `${X}` is `env` and everything else is `v`; `${NO}` is not
+    /// allowed.
     struct Plain;
 
     impl Values for Plain {
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_template_of_a_server_is_resolved_and_nothing_else() {
+    fn only_the_templates_of_a_server_are_resolved() {
         let resolved = server(json!({
             "type": "sse", "url": "${HOST}/{{LIBRECHAT_USER_ID}}/sse", "timeout": 5, "proxy": "${HOST}",
             "command": "{{LIBRECHAT_USER_ID}}", "args": ["a", "{{LIBRECHAT_USER_ID}}", 3], "title": "${X}",
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_key_becomes_the_header_it_stands_for() {
+    fn an_operators_key_becomes_the_header_that_librechat_sends() {
         for (api_key, name, value) in [
             (
                 json!({"authorization_type": "bearer"}),
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_leaves_no_hole() {
+    fn what_is_left_out_leaves_no_gap() {
         let json = json!({"args": ["${NO}", "a", "${NO}", "b"], "env": {"A": "${NO}", "B": "b"},
             "headers": {"X": "${NO}"}});
         let resolved = fill(
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_stands_in_a_url_only_where_the_target_says_so() {
+    fn a_token_is_allowed_in_a_url_only_if_the_target_says_so() {
         let json = || object(json!({"url": "https://h/?t={{LIBRECHAT_OPENID_TOKEN}}"}));
         assert!(
             fill(
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_never_stands_in_an_argument() {
+    fn a_token_is_refused_in_an_argument() {
         let failed = server(json!({"args": ["-t", "{{LIBRECHAT_OPENID_TOKEN}}"]}));
         let Err(RenderError::Unresolved(failed)) = failed else {
             panic!("{failed:?}")

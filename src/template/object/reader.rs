@@ -1,4 +1,4 @@
-//! Takes templates out of an object and remembers all that is wrong with it.
+//! Collects the templates of an object and everything that is wrong with its shape.
 
 use serde_json::{Map, Value as Json};
 
@@ -6,10 +6,10 @@ use super::shape::{ShapeError, Slot};
 use crate::template::batch::{Entry, Scope, check_entry_name};
 use crate::template::vocabulary::Sink;
 
-/// What `LibreChat` writes where the user brings the value; no template and no URL.
+/// What `LibreChat` writes if the user provides the value. It is neither a template nor a URL.
 const USER_PROVIDED: &str = "user_provided";
 
-/// Reads an object field by field and remembers all that is wrong.
+/// Reads an object field by field and collects templates and errors.
 pub(super) struct Reader {
     object: Map<String, Json>,
     slots: Vec<Slot>,
@@ -27,12 +27,12 @@ impl Reader {
         }
     }
 
-    /// What was read.
-    ///
-    /// # Errors
-    /// Every field that has a wrong shape.
-    #[expect(clippy::type_complexity, reason = "the three parts go apart at once")]
-    pub(super) fn done(
+    /// The object, its slots and its entries, or every field that has a wrong shape.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the only caller takes the three parts apart"
+    )]
+    pub(super) fn finish(
         self,
     ) -> Result<(Map<String, Json>, Vec<Slot>, Vec<Entry>), Vec<ShapeError>> {
         if self.errors.is_empty() {
@@ -42,21 +42,22 @@ impl Reader {
         }
     }
 
-    fn wrong(&mut self, field: impl Into<String>, description: &'static str) {
+    fn error(&mut self, field: impl Into<String>, description: &'static str) {
         self.errors.push(ShapeError {
             field: field.into(),
             description,
         });
     }
 
-    fn take(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
+    fn add(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
         self.entries
             .push(Entry::new(slot.path(), template, sink, scope));
         self.slots.push(slot);
     }
 
-    /// Lets `read` look at a member, which is out of the object for as long and then as it was.
-    fn look(&mut self, field: &str, read: impl FnOnce(&mut Self, &Json)) {
+    /// Calls `read` with a member. The member is taken out of the object meanwhile, because `read`
+    /// borrows the reader mutably, and then put back unchanged.
+    fn with_member(&mut self, field: &str, read: impl FnOnce(&mut Self, &Json)) {
         let Some(value) = self.object.get_mut(field).map(Json::take) else {
             return;
         };
@@ -67,67 +68,67 @@ impl Reader {
     }
 
     pub(super) fn field(&mut self, field: &'static str, sink: Sink, scope: Scope) {
-        self.look(field, |reader, value| match value {
+        self.with_member(field, |reader, value| match value {
             Json::Null => {}
             Json::String(text) if text.is_empty() || text == USER_PROVIDED => {}
-            Json::String(text) => reader.take(Slot::Field(field), text, sink, scope),
-            _ => reader.wrong(field, "must be a string"),
+            Json::String(text) => reader.add(Slot::Field(field), text, sink, scope),
+            _ => reader.error(field, "must be a string"),
         });
     }
 
     pub(super) fn elements(&mut self, field: &'static str) {
-        self.look(field, |reader, value| match value {
+        self.with_member(field, |reader, value| match value {
             Json::Null => {}
             Json::Array(elements) => {
                 for (index, element) in elements.iter().enumerate() {
                     reader.element(Slot::Element(field, index), element);
                 }
             }
-            _ => reader.wrong(field, "must be a list"),
+            _ => reader.error(field, "must be a list"),
         });
     }
 
     fn element(&mut self, slot: Slot, element: &Json) {
         match element {
-            Json::String(text) => self.take(slot, text, Sink::Text, Scope::NoTokens),
-            Json::Array(_) | Json::Object(_) => self.wrong(slot.path(), "must be a string"),
+            Json::String(text) => self.add(slot, text, Sink::Text, Scope::NoTokens),
+            Json::Array(_) | Json::Object(_) => self.error(slot.path(), "must be a string"),
             _ => {}
         }
     }
 
     pub(super) fn members(&mut self, field: &'static str, sink: Sink) {
-        self.look(field, |reader, value| match value {
+        self.with_member(field, |reader, value| match value {
             Json::Null => {}
             Json::Object(members) => {
                 for (key, value) in members {
                     reader.member(Slot::Member(field, key.clone()), key, value, sink);
                 }
             }
-            _ => reader.wrong(field, "must be an object"),
+            _ => reader.error(field, "must be an object"),
         });
     }
 
     fn member(&mut self, slot: Slot, key: &str, value: &Json, sink: Sink) {
         if let Err(description) = check_entry_name(sink, key) {
-            self.wrong(slot.path(), description);
+            self.error(slot.path(), description);
         }
         match value {
-            Json::String(text) => self.take(slot, text, sink, Scope::Full),
-            _ if sink == Sink::Header => self.wrong(slot.path(), "must be a string"),
+            Json::String(text) => self.add(slot, text, sink, Scope::Full),
+            _ if sink == Sink::Header => self.error(slot.path(), "must be a string"),
             Json::Array(_) | Json::Object(_) if sink == Sink::Env => {
-                self.wrong(slot.path(), "must be a string");
+                self.error(slot.path(), "must be a string");
             }
             _ => {}
         }
     }
 
-    /// Turns an operator's key (`source: admin`) into the header that it stands for, and takes it away
-    /// from where it was, so that it is in the answer once and resolved.
+    /// Turns an operator's key (`source: admin`) into the header that LibreChat would send for it,
+    /// and removes it from `apiKey`, so that the response contains it only once, resolved.
     pub(super) fn api_key(&mut self) {
         let mut api_key = match self.object.get("apiKey").cloned() {
             None | Some(Json::Null) => return,
             Some(Json::Object(api_key)) => api_key,
-            Some(_) => return self.wrong("apiKey", "must be an object"),
+            Some(_) => return self.error("apiKey", "must be an object"),
         };
         if api_key.get("source").and_then(Json::as_str) != Some("admin") {
             return;
@@ -142,7 +143,7 @@ impl Reader {
                 self.object
                     .insert("apiKey".to_owned(), Json::Object(api_key));
             }
-            Some(_) => self.wrong("apiKey.key", "must be a string"),
+            Some(_) => self.error("apiKey.key", "must be a string"),
         }
     }
 
@@ -158,8 +159,9 @@ impl Reader {
     }
 }
 
+/// The name and value of the header for an operator's key.
 fn admin_header(api_key: &Map<String, Json>, key: &str) -> Result<(String, String), ShapeError> {
-    let wrong = |field: &str, description| {
+    let error = |field: &str, description| {
         Err(ShapeError {
             field: field.to_owned(),
             description,
@@ -175,9 +177,9 @@ fn admin_header(api_key: &Map<String, Json>, key: &str) -> Result<(String, Strin
                 Ok(("X-Api-Key".to_owned(), key.to_owned()))
             }
             Some(Json::String(name)) => Ok((name.clone(), key.to_owned())),
-            Some(_) => wrong("apiKey.custom_header", "must be a string"),
+            Some(_) => error("apiKey.custom_header", "must be a string"),
         },
-        _ => wrong(
+        _ => error(
             "apiKey.authorization_type",
             "must be bearer, basic or custom",
         ),

@@ -1,6 +1,6 @@
-//! Where the templates of an object stand, and what is wrong with its shape.
+//! Where the templates of an object are, and what is wrong with its shape.
 
-/// A field that has not the shape it should have.
+/// A field that has a wrong shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeError {
     /// The path in the object (`headers.X-Name`).
@@ -8,7 +8,7 @@ pub struct ShapeError {
     pub description: &'static str,
 }
 
-/// Where a value goes back.
+/// The place of a template in the object, to which its value is written.
 pub(super) enum Slot {
     Field(&'static str),
     Member(&'static str, String),

@@ -1,25 +1,26 @@
-//! A credential without its secret (`Bearer `) must not leave.
+//! Detects a credential without its secret (`Bearer `), which must not be returned.
 
 use crate::template::batch::Entry;
 use crate::template::vocabulary::Sink;
 
 const SCHEMES: [&str; 3] = ["bearer", "basic", "dpop"];
 
-/// How much of the text before a gap is remembered, in characters.
+/// How much of the text before a gap is kept, in characters: more than the name of a scheme.
 const TAIL: usize = 32;
 
-/// Watches an entry's text for a gap where a secret should stand.
+/// Follows an entry's text and detects a gap where a secret is missing.
 pub(super) struct Credential<'a> {
     is_header: bool,
     is_authorization: bool,
     tail: String,
-    /// A gap after a scheme's name, until something fills it.
+    /// A gap after a scheme's name, until text follows that may be the secret.
     pending: Option<&'a str>,
+    /// A gap that left a scheme without a secret.
     bare: Option<&'a str>,
 }
 
 impl<'a> Credential<'a> {
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(super) fn new(entry: &Entry) -> Self {
         let name = entry.name().rsplit('.').next().unwrap_or_default();
         Self {
             is_header: entry.sink() == Sink::Header,
@@ -30,7 +31,7 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Takes note of text that was written.
+    /// Follows text that was written.
     pub(super) fn text(&mut self, text: &str) {
         let Some(first) = text.chars().next() else {
             return;
@@ -44,11 +45,11 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Takes note of a placeholder that came out empty.
+    /// Follows a placeholder that became empty text.
     pub(super) fn gap(&mut self, source: &'a str, is_token: bool) {
         let mut word = self.tail.trim_end();
         if self.is_authorization {
-            // `Bearer:` is no scheme, but who writes it means one.
+            // `Bearer:` is not a scheme, but whoever writes it means `Bearer`.
             word = word.trim_end_matches(':').trim_end();
         }
         let last = word
@@ -66,7 +67,7 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// The gap that leaves a bare credential, if there is one.
+    /// The placeholder whose gap leaves a credential without its secret, if there is one.
     pub(super) fn bare(&self) -> Option<&'a str> {
         self.bare.or(self.pending)
     }
@@ -77,10 +78,10 @@ mod tests {
     use super::*;
     use crate::template::batch::Scope;
 
-    /// `§` is a gap, `¤` a token's gap.
+    /// `§` is an empty placeholder, `¤` an empty token.
     fn is_bare(name: &str, text: &str) -> bool {
         let mut credential =
-            Credential::of(&Entry::new(name.to_owned(), "", Sink::Header, Scope::Full));
+            Credential::new(&Entry::new(name.to_owned(), "", Sink::Header, Scope::Full));
         for piece in text.split_inclusive(['§', '¤']) {
             credential.text(piece.trim_end_matches(['§', '¤']));
             match piece.chars().last() {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authorization_header_knows_any_scheme() {
+    fn in_an_authorization_header_any_word_is_a_scheme() {
         for text in ["Token §", "§", "¤ ", "Bearer: §", "Bearer:¤", "Token: §"] {
             assert!(is_bare("headers.authorization", text), "{text}");
         }
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_all_token_is_bare_without_it() {
+    fn a_header_that_is_only_a_token_is_bare_without_it() {
         assert!(is_bare("X-Api-Key", "¤"));
         assert!(!is_bare("X-Api-Key", "v1-¤"));
     }

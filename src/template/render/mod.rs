@@ -1,59 +1,63 @@
-//! One pass from templates to values: what is inserted is never read again.
+//! Renders templates in one pass: inserted values are never parsed again.
 
-mod attempt;
 mod credential;
+mod entry;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use self::attempt::Attempt;
+use self::entry::EntryRenderer;
 use super::batch::Batch;
 use super::outcome::{RenderError, Rendered, ResolveOptions};
 use super::values::Values;
 
-/// The most that all values of one call may weigh, in bytes.
+/// The most bytes of all values of one call together, before and after encoding. Templates may
+/// repeat a long value thousands of times.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
 impl Batch {
-    /// Fills in every template.
-    ///
-    /// # Errors
-    /// `Unresolved` with all failing outcomes at once, or `OutputTooLarge`.
+    /// Renders every template. The error lists all failing placeholders of all entries at once.
     pub fn render(
         &self,
         values: &impl Values,
         options: ResolveOptions,
     ) -> Result<Rendered, RenderError> {
-        let mut rendered = Rendered {
+        let mut result = Rendered {
             values: Vec::new(),
             outcomes: Vec::new(),
             released: BTreeSet::new(),
         };
         let mut failed = Vec::new();
-        let (mut room_in, mut room_out) = (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES);
+        // The first stops the work early; the second counts what encoding adds.
+        let (mut raw_budget, mut output_budget) = (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES);
         for entry in &self.entries {
-            let mut attempt = Attempt::new(entry, options);
+            let mut renderer = EntryRenderer::new(entry, options);
             for segment in entry.template().segments() {
-                let written = attempt.write(segment, values);
-                spend(&mut room_in, written)?;
+                let written = renderer.write(segment, values);
+                spend(&mut raw_budget, written)?;
             }
-            let end = attempt.finish();
-            spend(&mut room_out, end.text.as_ref().map_or(0, String::len))?;
-            rendered.values.push(end.text);
-            rendered.released.extend(end.released);
-            failed.extend(end.failed);
-            rendered.outcomes.extend(end.outcomes);
+            let finished = renderer.finish();
+            spend(
+                &mut output_budget,
+                finished.text.as_ref().map_or(0, String::len),
+            )?;
+            result.values.push(finished.text);
+            result.released.extend(finished.released);
+            failed.extend(finished.failed);
+            result.outcomes.extend(finished.outcomes);
         }
         if failed.is_empty() {
-            Ok(rendered)
+            Ok(result)
         } else {
             Err(RenderError::Unresolved(failed))
         }
     }
 }
 
-fn spend(room: &mut usize, bytes: usize) -> Result<(), RenderError> {
-    *room = room.checked_sub(bytes).ok_or(RenderError::OutputTooLarge)?;
+fn spend(budget: &mut usize, bytes: usize) -> Result<(), RenderError> {
+    *budget = budget
+        .checked_sub(bytes)
+        .ok_or(RenderError::OutputTooLarge)?;
     Ok(())
 }

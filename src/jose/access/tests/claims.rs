@@ -1,4 +1,4 @@
-//! What the claims of an access token have to be.
+//! Which claims an access token must have.
 
 use super::*;
 

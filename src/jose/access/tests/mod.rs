@@ -44,7 +44,7 @@ fn verify(key: &SigningKey, token: &str) -> Result<AccessClaims, Rejected> {
     verify_at(key, token, NOW)
 }
 
-/// A token with one claim changed (or left out, where null stands for it) and a good signature.
+/// A token with one claim changed (or left out if there is no value) and a good signature.
 fn with(key: &SigningKey, name: &str, value: Option<Value>) -> String {
     let mut payload: Value = serde_json::from_slice(&claims().to_json()).expect("JSON");
     let members = payload.as_object_mut().expect("an object");

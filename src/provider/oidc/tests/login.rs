@@ -1,4 +1,4 @@
-//! The way in: authorization request, callback, code exchange and ID token.
+//! Login: authorization request, callback, code exchange and ID token.
 
 use serde_json::json;
 

@@ -32,7 +32,7 @@ pub(in crate::provider) fn provider_config(issuer: &str) -> OpenIdProvider {
     }
 }
 
-/// A client and its provider.
+/// A client and the provider that it talks to.
 struct Idp {
     provider: Provider,
     client: OpenIdClient,
@@ -73,7 +73,7 @@ impl Idp {
         })
     }
 
-    /// A login whose ID token has this change; a claim set to null is left out.
+    /// Logs in with changed claims in the ID token; a claim set to null is left out.
     async fn login_with(&self, change: impl FnOnce(&mut Value)) -> Result<(Grant, VerifiedClaims)> {
         let mut claims = self.claims();
         change(&mut claims);

@@ -1,4 +1,4 @@
-//! A provider on a local socket that answers whatever a test wants.
+//! A provider on a local socket whose responses a test sets.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -45,7 +45,7 @@ impl Provider {
         provider
     }
 
-    /// The discovery document, with this change.
+    /// Sets a valid discovery document with a change.
     pub(super) fn discovery(&self, change: impl FnOnce(&mut Value)) {
         let at = |path: &str| format!("{}/{path}", self.issuer);
         let mut document = json!({
@@ -76,7 +76,7 @@ impl Provider {
         self.with(|state| state.userinfo = answer);
     }
 
-    /// The requests to this path so far, whole.
+    /// The requests to this path so far, with their headers and bodies.
     pub(super) fn seen(&self, path: &str) -> Vec<String> {
         let is_for = |request: &&String| request.split(' ').nth(1) == Some(path);
         self.with(|state| state.seen.iter().filter(is_for).cloned().collect())

@@ -196,7 +196,7 @@ async fn a_refreshed_id_token_of_another_user_issuer_or_login_is_refused() {
 }
 
 #[tokio::test]
-async fn new_tokens_are_kept_when_only_the_keys_cannot_be_had() {
+async fn new_tokens_are_kept_if_only_the_keys_cannot_be_fetched() {
     let idp = Idp::start().await;
     idp.provider.keys(response(500, "text/plain", b""));
     idp.provider.token(answer_with(&signed(
@@ -252,7 +252,7 @@ async fn a_failed_refresh_says_whether_the_refresh_token_can_still_be_used() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_providers_session_is_offered_where_configured() {
+async fn the_end_session_url_is_offered_if_configured() {
     let idp = Idp::start().await;
     assert_eq!(idp.client.end_session_url(None).await, None);
     let mut config = provider_config(&idp.provider.issuer);

@@ -1,4 +1,4 @@
-//! What a template becomes, for each rule of the resolver.
+//! How templates are rendered, rule by rule.
 
 mod tokens;
 
@@ -13,7 +13,7 @@ use crate::template::vocabulary::{
     BodyField, OnUnresolved, OpenIdField, Placeholder, Sink, Status, UserField,
 };
 
-/// Ann, signed in with the access token `at-$&$1\1%s{0}` unless a status says otherwise.
+/// The values of Ann, who is signed in; `token` is her access token or why she has none.
 struct Ann {
     name: &'static str,
     token: Result<&'static str, Status>,
@@ -106,7 +106,7 @@ fn text(values: &Ann, template: &str) -> Result<Option<String>, Vec<Status>> {
 
 #[expect(
     clippy::unnecessary_wraps,
-    reason = "the shape that it is compared with"
+    reason = "compared with results of this type"
 )]
 fn some(text: &str) -> Result<Option<String>, Vec<Status>> {
     Ok(Some(text.to_owned()))
@@ -320,7 +320,7 @@ fn a_user_authored_template_resolves_custom_variables_only() {
 }
 
 #[test]
-fn the_values_of_a_call_weigh_4_mebibytes_at_most() {
+fn the_values_of_a_call_have_4_mebibytes_at_most() {
     let big: &'static str = "a".repeat(MAX_OUTPUT_BYTES / 2).leak();
     let values = Ann { name: big, ..ANN };
     assert!(text(&values, "{{NAME}}{{NAME}}").is_ok());

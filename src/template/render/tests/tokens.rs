@@ -1,9 +1,9 @@
-//! Where tokens may stand, and what happens without them.
+//! Where tokens are allowed, and what happens without them.
 
 use super::*;
 
 #[test]
-fn an_empty_bearer_never_leaves() {
+fn an_empty_bearer_is_never_returned() {
     let values = Ann {
         token: Ok(""),
         ..ANN
@@ -56,7 +56,7 @@ fn tokens_stay_out_where_they_do_not_belong() {
 }
 
 #[test]
-fn only_tokens_that_leave_are_released() {
+fn only_returned_tokens_count_as_released() {
     let entries = [
         ("A", "{{LIBRECHAT_OPENID_TOKEN}}", Sink::Header, Scope::Full),
         (

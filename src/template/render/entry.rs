@@ -1,4 +1,4 @@
-//! One entry under construction.
+//! Renders one entry.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,54 +11,63 @@ use crate::template::sink::Line;
 use crate::template::values::{Value, Values};
 use crate::template::vocabulary::{OnUnresolved, Placeholder, Sink, Status};
 
-/// What happens to the entry under construction.
+/// What becomes of the entry. The order counts: the worst that any of its placeholders causes
+/// applies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
-    Leaves,
-    Dropped,
-    Fails,
+enum Decision {
+    /// Its value is returned.
+    Return,
+    /// It is left out.
+    Omit,
+    /// The whole call fails.
+    Fail,
 }
 
+/// The outcome of one placeholder.
 struct Note<'a> {
     source: &'a str,
     status: Status,
     fails: bool,
 }
 
-/// One entry under construction.
-pub(super) struct Attempt<'a> {
+/// Renders one entry, segment by segment.
+pub(super) struct EntryRenderer<'a> {
     entry: &'a Entry,
     options: ResolveOptions,
     line: Box<dyn Line>,
-    fate: Fate,
+    decision: Decision,
     notes: Vec<Note<'a>>,
+    /// The index in `notes` by the placeholder as it was written.
     by_source: HashMap<&'a str, usize>,
+    /// The user's tokens that the value contains.
     released: BTreeSet<Placeholder>,
     credential: Credential<'a>,
 }
 
-pub(super) struct End {
+/// A rendered entry.
+pub(super) struct RenderedEntry {
+    /// `None` if the entry is left out or the call fails.
     pub(super) text: Option<String>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) failed: Vec<Outcome>,
     pub(super) released: BTreeSet<Placeholder>,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> EntryRenderer<'a> {
     pub(super) fn new(entry: &'a Entry, options: ResolveOptions) -> Self {
         Self {
             entry,
             options,
             line: lines::open(entry.sink(), options.user_authored),
-            fate: Fate::Leaves,
+            decision: Decision::Return,
             notes: Vec::new(),
             by_source: HashMap::new(),
             released: BTreeSet::new(),
-            credential: Credential::of(entry),
+            credential: Credential::new(entry),
         }
     }
 
-    /// Writes one piece and gives the bytes that it took.
+    /// Writes one segment and returns how many bytes it added, before any encoding.
     pub(super) fn write(&mut self, segment: &'a Segment, values: &impl Values) -> usize {
         match segment {
             Segment::Text(text) => self.operator(text),
@@ -68,12 +77,13 @@ impl<'a> Attempt<'a> {
             } => match self.entry.permit(placeholder, self.options.user_authored) {
                 Permit::Literal(status) => self.literal(source, status),
                 Permit::Refuse(status) => self.unresolved(source, placeholder, status),
-                Permit::Ask => self.answer(source, placeholder, values.value(placeholder)),
+                Permit::Resolve => self.resolve(source, placeholder, values.value(placeholder)),
             },
         }
     }
 
-    fn answer(&mut self, source: &'a str, placeholder: &Placeholder, value: Value<'_>) -> usize {
+    /// Writes a value, or treats the placeholder as unresolved if there is none.
+    fn resolve(&mut self, source: &'a str, placeholder: &Placeholder, value: Value<'_>) -> usize {
         let is_env = matches!(placeholder, Placeholder::Env(_));
         match value {
             Value::Unresolved(status @ Status::UnknownName)
@@ -128,14 +138,14 @@ impl<'a> Attempt<'a> {
 
     fn unresolved(&mut self, source: &'a str, placeholder: &Placeholder, status: Status) -> usize {
         let hidden = self.options.user_authored && placeholder.is_token();
-        let fate = match self.options.on_unresolved {
-            OnUnresolved::Fail => Fate::Fails,
-            OnUnresolved::Keep if !hidden => Fate::Leaves,
-            OnUnresolved::Empty => Fate::Leaves,
-            OnUnresolved::Keep | OnUnresolved::Omit => self.dropped(),
+        let decision = match self.options.on_unresolved {
+            OnUnresolved::Fail => Decision::Fail,
+            OnUnresolved::Keep if !hidden => Decision::Return,
+            OnUnresolved::Empty => Decision::Return,
+            OnUnresolved::Keep | OnUnresolved::Omit => self.omitted(),
         };
-        self.fate = self.fate.max(fate);
-        self.note(source, status, fate == Fate::Fails);
+        self.decision = self.decision.max(decision);
+        self.note(source, status, decision == Decision::Fail);
         if self.options.on_unresolved == OnUnresolved::Keep {
             return self.operator(source);
         }
@@ -143,16 +153,16 @@ impl<'a> Attempt<'a> {
         0
     }
 
-    /// What dropping means here: a URL cannot be left out.
-    fn dropped(&self) -> Fate {
+    /// What leaving the entry out means: a URL cannot be left out, so the call fails.
+    fn omitted(&self) -> Decision {
         match self.options.on_unresolved {
-            OnUnresolved::Fail => Fate::Fails,
-            _ if self.entry.sink() == Sink::Url => Fate::Fails,
-            _ => Fate::Dropped,
+            OnUnresolved::Fail => Decision::Fail,
+            _ if self.entry.sink() == Sink::Url => Decision::Fail,
+            _ => Decision::Omit,
         }
     }
 
-    /// Notes an outcome, one per placeholder: the first that is not `Resolved`.
+    /// Notes the outcome of a placeholder. Of several, the first that is not `Resolved` counts.
     fn note(&mut self, source: &'a str, status: Status, fails: bool) {
         let at = *self.by_source.entry(source).or_insert(self.notes.len());
         match self.notes.get_mut(at) {
@@ -170,35 +180,39 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn end(&mut self, source: &'a str, status: Status) {
-        let fate = self.dropped();
-        self.fate = self.fate.max(fate);
-        self.note(source, status, fate == Fate::Fails);
+    /// Withholds the finished value.
+    fn withhold(&mut self, source: &'a str, status: Status) {
+        let decision = self.omitted();
+        self.decision = self.decision.max(decision);
+        self.note(source, status, decision == Decision::Fail);
     }
 
-    pub(super) fn finish(mut self) -> End {
+    pub(super) fn finish(mut self) -> RenderedEntry {
         if let Some(source) = self
             .credential
             .bare()
             .filter(|_| self.entry.sink() != Sink::Url)
         {
-            self.end(source, Status::Missing);
+            self.withhold(source, Status::Missing);
         }
         let line = std::mem::replace(&mut self.line, lines::open(Sink::Text, false));
-        let text = match self.fate {
-            Fate::Leaves => line.finish().map_err(|status| self.end("", status)).ok(),
-            Fate::Dropped | Fate::Fails => None,
+        let text = match self.decision {
+            Decision::Return => line
+                .finish()
+                .map_err(|status| self.withhold("", status))
+                .ok(),
+            Decision::Omit | Decision::Fail => None,
         };
-        self.into_end(text)
+        self.into_rendered(text)
     }
 
-    fn into_end(self, text: Option<String>) -> End {
+    fn into_rendered(self, text: Option<String>) -> RenderedEntry {
         let outcome = |note: &Note<'_>| Outcome {
             entry: self.entry.name().to_owned(),
             placeholder: note.source.to_owned(),
             status: note.status,
         };
-        End {
+        RenderedEntry {
             outcomes: self.notes.iter().map(outcome).collect(),
             failed: self
                 .notes

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-/// Suffixes of names that are private by their form; so are names without a dot.
+/// Suffixes of names that are used only in private networks. Names without a dot are private too.
 const PRIVATE_SUFFIXES: [&str; 9] = [
     ".internal",
     ".local",
@@ -17,11 +17,12 @@ const PRIVATE_SUFFIXES: [&str; 9] = [
     ".svc",
     ".test",
 ];
-/// Metadata services outside the link-local ranges (Alibaba Cloud, AWS), which hand out credentials.
+/// Metadata services outside the link-local ranges (Alibaba Cloud, AWS). They give out credentials,
+/// so they are treated as link-local.
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
 
-/// What an address leads to.
+/// The network that an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// The Internet.
@@ -30,32 +31,33 @@ enum Kind {
     Private,
     /// This machine.
     Loopback,
-    /// The link, where metadata services live.
+    /// The local link, where clouds offer their metadata services.
     LinkLocal,
-    /// No host at all, or another address in disguise.
-    Never,
+    /// Reserved, documentation and multicast addresses, and IPv6 addresses that wrap an IPv4 one.
+    Forbidden,
 }
 
-/// How far a client reaches: the Internet, and what its issuer's own host is.
+/// Which addresses a client may connect to: public ones, and those of the kind that its issuer's
+/// host is.
 #[derive(Clone, Debug)]
-pub(super) struct Reach {
+pub(super) struct AddressPolicy {
     host: String,
     kind: Kind,
 }
 
-impl Reach {
-    pub(super) fn of_issuer(issuer: &Url) -> Self {
+impl AddressPolicy {
+    pub(super) fn for_issuer(issuer: &Url) -> Self {
         let host = issuer.host_str().unwrap_or_default().to_owned();
         Self {
             host,
-            kind: issuer.host().map_or(Kind::Never, kind_of_host),
+            kind: issuer.host().map_or(Kind::Forbidden, kind_of_host),
         }
     }
 
     pub(super) fn check(&self, url: &Url) -> Result<(), &'static str> {
         let host = url.host().ok_or("it has no host")?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("it holds credentials");
+            return Err("it contains credentials");
         }
         match url.scheme() {
             "https" => {}
@@ -70,12 +72,13 @@ impl Reach {
         if self.permits(url.host_str().unwrap_or_default(), address) {
             Ok(())
         } else {
-            Err("its address is out of reach")
+            Err("its address is not allowed")
         }
     }
 
-    /// The issuer's own name may lead into a private network: it is the operator's word, and TLS proves it. Names from its discovery
-    /// document may do so only where the issuer itself is plainly private.
+    /// The issuer's own name may resolve to a private address: the operator configured it, and TLS
+    /// authenticates the server. Other names, which come from the discovery document, may do so
+    /// only if the issuer's host is private by its name or address.
     fn permits(&self, host: &str, address: IpAddr) -> bool {
         match kind_of(address) {
             Kind::Public => true,
@@ -84,7 +87,7 @@ impl Reach {
             }
             Kind::Loopback => self.kind == Kind::Loopback,
             Kind::LinkLocal => self.kind == Kind::LinkLocal && self.host == host,
-            Kind::Never => false,
+            Kind::Forbidden => false,
         }
     }
 }
@@ -115,7 +118,7 @@ fn kind_of(address: IpAddr) -> Kind {
     }
 }
 
-/// The IANA special-purpose registry (RFC 6890).
+/// By the IANA special-purpose address registry (RFC 6890).
 fn kind_of_v4(address: Ipv4Addr) -> Kind {
     match address.octets() {
         [127, ..] => Kind::Loopback,
@@ -126,12 +129,13 @@ fn kind_of_v4(address: Ipv4Addr) -> Kind {
         | [192, 0, 0 | 2, _]
         | [198, 18 | 19, ..]
         | [198, 51, 100, _]
-        | [203, 0, 113, _] => Kind::Never,
+        | [203, 0, 113, _] => Kind::Forbidden,
         _ => Kind::Public,
     }
 }
 
-/// Only global unicast is public; addresses that wrap an IPv4 one are refused, but for NAT64's, which are judged by what they wrap.
+/// Only global unicast addresses are public. Addresses that wrap an IPv4 address are refused,
+/// except those of NAT64, which are treated as the address that they wrap.
 fn kind_of_v6(address: Ipv6Addr) -> Kind {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Loopback,
@@ -141,26 +145,27 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
         [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => {
             kind_of_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
         }
-        [0x2001, 0x0db8 | 0, ..] | [0x2002, ..] => Kind::Never,
+        [0x2001, 0x0db8 | 0, ..] | [0x2002, ..] => Kind::Forbidden,
         [0x2000..=0x3fff, ..] => Kind::Public,
-        _ => Kind::Never,
+        _ => Kind::Forbidden,
     }
 }
 
-/// The system's resolver, less the addresses out of reach; what it gives is what is connected to.
-pub(super) struct Resolver(pub(super) Reach);
+/// The system's resolver without the addresses that are not allowed. The client connects to the
+/// addresses that this returns, so a second DNS answer cannot replace a checked one.
+pub(super) struct Resolver(pub(super) AddressPolicy);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0.clone();
+        let policy = self.0.clone();
         Box::pin(async move {
             let host = name.as_str();
             let permitted = tokio::net::lookup_host((host, 0))
                 .await?
-                .filter(|address| reach.permits(host, address.ip()));
+                .filter(|address| policy.permits(host, address.ip()));
             let permitted: Vec<SocketAddr> = permitted.collect();
             if permitted.is_empty() {
-                return Err("the host has no address within reach".into());
+                return Err("the host has no address that may be connected to".into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })
@@ -171,15 +176,15 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
-    fn reach(issuer: &str) -> Reach {
-        Reach::of_issuer(&Url::parse(issuer).expect("a URL"))
+    fn policy(issuer: &str) -> AddressPolicy {
+        AddressPolicy::for_issuer(&Url::parse(issuer).expect("a URL"))
     }
 
     fn permits(issuer: &str, host: &str, address: &str) -> bool {
-        reach(issuer).permits(host, address.parse().expect("an address"))
+        policy(issuer).permits(host, address.parse().expect("an address"))
     }
 
-    const INSIDE: [&str; 15] = [
+    const INTERNAL: [&str; 15] = [
         "127.0.0.1",
         "10.0.0.1",
         "172.31.0.1",
@@ -198,8 +203,8 @@ mod tests {
     ];
 
     #[test]
-    fn a_public_issuer_leads_nowhere_inside() {
-        for address in INSIDE.into_iter().chain([
+    fn a_public_issuer_does_not_lead_to_internal_addresses() {
+        for address in INTERNAL.into_iter().chain([
             "::ffff:10.0.0.1",
             "::ffff:8.8.8.8",
             "::8.8.8.8",
@@ -286,10 +291,11 @@ mod tests {
 
     #[test]
     fn only_https_urls_and_http_ones_of_loopback_hosts_pass() {
-        let local = reach("http://127.0.0.1:9000");
-        let public = reach("https://idp.example");
-        let pass =
-            |reach: &Reach, url: &str| Url::parse(url).is_ok_and(|url| reach.check(&url).is_ok());
+        let local = policy("http://127.0.0.1:9000");
+        let public = policy("https://idp.example");
+        let pass = |policy: &AddressPolicy, url: &str| {
+            Url::parse(url).is_ok_and(|url| policy.check(&url).is_ok())
+        };
         for url in [
             "http://127.0.0.1:9000/x",
             "http://localhost/x",
