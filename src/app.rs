@@ -132,10 +132,7 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<()> {
-        let (store, moderation, clock) = (self.store.clone(), self.moderation, self.clock);
-        self.tasks.keep("cleaner", move || {
-            clean(store.clone(), moderation.clone(), clock.clone())
-        });
+        self.begin_background_tasks();
         let routes = grpc::routes(&self.api);
         let tasks = self.tasks.clone();
         let served = server::serve(
@@ -157,6 +154,17 @@ impl App {
             tracing::warn!("the store did not close in time");
         }
         served
+    }
+}
+
+impl App {
+    /// Each task clones what it needs, because it is made anew if it panics.
+    fn begin_background_tasks(&self) {
+        let (store, moderation, clock) = (&self.store, &self.moderation, &self.clock);
+        self.tasks.keep("cleaner", {
+            let (store, moderation, clock) = (store.clone(), moderation.clone(), clock.clone());
+            move || clean(store.clone(), moderation.clone(), clock.clone())
+        });
     }
 }
 

@@ -62,15 +62,22 @@ pub struct OpenIdProvider {
     pub display_name: String,
     /// OPENID_IMAGE_URL.
     pub icon_url: String,
-    /// OPENID_USERNAME_CLAIM.
-    pub username_claim: Option<String>,
-    /// OPENID_NAME_CLAIM.
-    pub name_claim: Option<String>,
-    /// OPENID_EMAIL_CLAIM.
-    pub email_claim: Option<String>,
+    /// Which claims describe the user.
+    pub claims: ClaimNames,
     /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether Logout returns the URL that ends the
     /// user's session at the provider.
     pub use_end_session_endpoint: bool,
+}
+
+/// Which claims describe the user; `None` means the standard ones.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimNames {
+    /// OPENID_USERNAME_CLAIM.
+    pub username: Option<String>,
+    /// OPENID_NAME_CLAIM.
+    pub name: Option<String>,
+    /// OPENID_EMAIL_CLAIM.
+    pub email: Option<String>,
 }
 
 /// How a client authenticates at the token endpoint (OpenID Connect Core section 9).
@@ -183,9 +190,11 @@ impl Prefix {
                 .text(&self.name("BUTTON_LABEL"))
                 .unwrap_or_else(|| "OpenID".to_owned()),
             icon_url: r.text(&self.name("IMAGE_URL")).unwrap_or_default(),
-            username_claim: r.text(&self.name("USERNAME_CLAIM")),
-            name_claim: r.text(&self.name("NAME_CLAIM")),
-            email_claim: r.text(&self.name("EMAIL_CLAIM")),
+            claims: ClaimNames {
+                username: r.text(&self.name("USERNAME_CLAIM")),
+                name: r.text(&self.name("NAME_CLAIM")),
+                email: r.text(&self.name("EMAIL_CLAIM")),
+            },
             use_end_session_endpoint: r.flag(&self.name("USE_END_SESSION_ENDPOINT"), false),
         };
         if !configured {

@@ -86,7 +86,16 @@ impl Answers<'_> {
                 Some(Source::Tokens { tokens, .. }) => &tokens.subject,
                 _ => "",
             },
-            _ => "",
+            // No account has these: the providers are not supported, and nobody accepts terms here.
+            UserField::GoogleId
+            | UserField::FacebookId
+            | UserField::SamlId
+            | UserField::LdapId
+            | UserField::GithubId
+            | UserField::DiscordId
+            | UserField::AppleId
+            | UserField::TermsAccepted
+            | UserField::TermsAcceptedAt => "",
         }
         .into()
     }

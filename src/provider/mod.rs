@@ -2,6 +2,7 @@
 
 mod authorization;
 mod cached;
+mod claims;
 mod fetch;
 mod grant;
 mod normalize;
@@ -18,8 +19,8 @@ use crate::secret::SecretString;
 use oidc::OpenIdClient;
 
 pub use authorization::Authorization;
+pub use claims::VerifiedClaims;
 pub use grant::{Grant, Owner, RefreshError};
-pub use oidc::VerifiedClaims;
 pub use profile::ClaimedProfile;
 
 /// A provider that signs users in. No request is sent to it before one is needed, so it may be down
@@ -166,7 +167,7 @@ impl Provider {
     /// The profile that verified claims describe.
     pub fn profile(&self, claims: &Map<String, Value>) -> ClaimedProfile {
         match self {
-            Self::OpenId(client) => profile::profile(claims, client.config()),
+            Self::OpenId(client) => profile::profile(claims, &client.config().claims),
         }
     }
 }

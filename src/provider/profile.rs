@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::providers::OpenIdProvider;
+use crate::config::providers::ClaimNames;
 
 const MAX_TEXT: usize = 255;
 /// The longest address that fits into a path of RFC 5321 section 4.5.3.1.3.
@@ -25,14 +25,14 @@ pub struct ClaimedProfile {
 }
 
 /// Reads the profile from verified claims.
-pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> ClaimedProfile {
-    let email = email(members, provider);
-    let username = username(members, provider).or_else(|| email.clone());
+pub fn profile(members: &Map<String, Value>, names: &ClaimNames) -> ClaimedProfile {
+    let email = email(members, names);
+    let username = username(members, names).or_else(|| email.clone());
     ClaimedProfile {
         email_verified: email.is_some()
             && email == address(members, "email")
             && is_true(members.get("email_verified")),
-        name: name(members, provider).or_else(|| username.clone()),
+        name: name(members, names).or_else(|| username.clone()),
         username,
         picture: picture(members),
         email,
@@ -40,23 +40,23 @@ pub fn profile(members: &Map<String, Value>, provider: &OpenIdProvider) -> Claim
 }
 
 /// Whether the claims lack an e-mail address, so that userinfo should be fetched.
-pub fn lacks_email(members: &Map<String, Value>, provider: &OpenIdProvider) -> bool {
-    email(members, provider).is_none()
+pub fn lacks_email(members: &Map<String, Value>, names: &ClaimNames) -> bool {
+    email(members, names).is_none()
 }
 
 /// The address in the configured claim, otherwise the one in `email`. `LibreChat` would also try
 /// `preferred_username` and `upn`, but a user name that looks like an address need not receive
 /// mail.
-fn email(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
-    provider
-        .email_claim
+fn email(members: &Map<String, Value>, names: &ClaimNames) -> Option<String> {
+    names
+        .email
         .as_deref()
         .and_then(|name| address(members, name))
         .or_else(|| address(members, "email"))
 }
 
-fn username(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
-    match &provider.username_claim {
+fn username(members: &Map<String, Value>, names: &ClaimNames) -> Option<String> {
+    match &names.username {
         Some(name) => text(members, name),
         None => text(members, "preferred_username").or_else(|| text(members, "username")),
     }
@@ -64,8 +64,8 @@ fn username(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<S
 
 /// The configured claim, or the given and family names. LibreChat ignores `name`; here it is used
 /// if both parts are missing.
-fn name(members: &Map<String, Value>, provider: &OpenIdProvider) -> Option<String> {
-    if let Some(name) = &provider.name_claim {
+fn name(members: &Map<String, Value>, names: &ClaimNames) -> Option<String> {
+    if let Some(name) = &names.name {
         return text(members, name);
     }
     match (text(members, "given_name"), text(members, "family_name")) {
@@ -119,18 +119,17 @@ fn bounded(text: &str) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::oidc::tests::provider_config;
     use super::*;
 
     fn of(members: &Value) -> ClaimedProfile {
         with(members, |_| {})
     }
 
-    fn with(members: &Value, change: impl FnOnce(&mut OpenIdProvider)) -> ClaimedProfile {
-        let mut provider = provider_config("https://idp.example");
-        change(&mut provider);
+    fn with(members: &Value, change: impl FnOnce(&mut ClaimNames)) -> ClaimedProfile {
+        let mut names = ClaimNames::default();
+        change(&mut names);
         let members = members.as_object().expect("an object").clone();
-        profile(&members, &provider)
+        profile(&members, &names)
     }
 
     #[test]
@@ -147,7 +146,7 @@ mod tests {
         );
         let own = |members| {
             with(&members, |provider| {
-                provider.email_claim = Some("mail".into());
+                provider.email = Some("mail".into());
             })
             .email
         };
@@ -156,7 +155,7 @@ mod tests {
             Some("m@x")
         );
         let upn = with(&json!({"upn": "c@x", "email": "a@x"}), |provider| {
-            provider.email_claim = Some("upn".into());
+            provider.email = Some("upn".into());
         });
         assert_eq!(upn.email.as_deref(), Some("c@x"));
         assert_eq!(
@@ -194,12 +193,12 @@ mod tests {
         }
         assert!(!of(&json!({"email": "a@x"})).email_verified);
         let upn = with(&json!({"upn": "c@x", "email_verified": true}), |p| {
-            p.email_claim = Some("upn".into());
+            p.email = Some("upn".into());
         });
         assert!(upn.email.is_some() && !upn.email_verified);
         let own = with(
             &json!({"mail": "victim@x", "email": "a@x", "email_verified": true}),
-            |p| p.email_claim = Some("mail".into()),
+            |p| p.email = Some("mail".into()),
         );
         assert!(!own.email_verified);
     }
@@ -226,7 +225,7 @@ mod tests {
             Some("a@x")
         );
         assert_eq!(
-            with(&json!({"roles": ["a", "b"]}), |p| p.username_claim =
+            with(&json!({"roles": ["a", "b"]}), |p| p.username =
                 Some("roles".into()))
             .username
             .as_deref(),

@@ -55,6 +55,19 @@ pub(super) enum Conn {
     Postgres(PoolConnection<Postgres>),
 }
 
+/// All migrations, in the order of their numbers.
+fn migrations() -> Vec<Migration> {
+    let sources = [(
+        "accounts, sessions, bans, provider tokens",
+        include_str!("migrations/0001_accounts_sessions_bans_provider_tokens.sql"),
+    )];
+    let migration = |(number, (holds, sql)): (i64, (&'static str, &'static str))| {
+        let kind = MigrationType::Simple;
+        Migration::new(number, holds.into(), kind, sql.into_sql_str(), false)
+    };
+    (1..).zip(sources).map(migration).collect()
+}
+
 impl Pools {
     pub(super) async fn conn(&self) -> Result<Conn, StoreError> {
         Ok(match self {
@@ -109,15 +122,7 @@ impl Pools {
     /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL sqlx takes a lock itself; on
     /// SQLite the write transaction is the lock.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let migrations = vec![Migration::new(
-            1,
-            "accounts, sessions, bans, provider tokens".into(),
-            MigrationType::Simple,
-            include_str!("migrations/0001_accounts_sessions_bans_provider_tokens.sql")
-                .into_sql_str(),
-            false,
-        )];
-        let migrator = Migrator::with_migrations(migrations);
+        let migrator = Migrator::with_migrations(migrations());
         match self {
             Self::Sqlite { write, .. } => {
                 let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
@@ -262,3 +267,15 @@ macro_rules! statements {
 }
 
 pub(super) use {in_tx, on_conn, reading, retrying, statements, writing};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_is_registered() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
+        let files = std::fs::read_dir(folder).expect("the migrations");
+        assert_eq!(files.count(), migrations().len());
+    }
+}

@@ -17,6 +17,7 @@ use url::Url;
 
 use super::authorization::Authorization;
 use super::cached::Cached;
+use super::claims::VerifiedClaims;
 use super::grant::{self, Grant, Owner, RefreshError};
 use super::token_endpoint::{Answer, OauthClient, Registration};
 use super::{fetch, profile, token_endpoint};
@@ -28,8 +29,6 @@ use crate::jose;
 use crate::secret::{ExposeSecret as _, SecretString, random_token};
 use discovery::Metadata;
 use verify::{Expected, NonceRule};
-
-pub use verify::VerifiedClaims;
 
 /// How long the discovery document is used before it is fetched again.
 const METADATA_FRESH: Duration = Duration::from_hours(1);
@@ -145,7 +144,7 @@ impl OpenIdClient {
             .ok_or(Error::IdTokenInvalid("the provider sent no ID token"))?;
         let expected = self.expected(&metadata, &answer, NonceRule::Required(nonce), None);
         let mut claims = self.verify(id_token, &metadata, &expected, now).await?;
-        if profile::lacks_email(claims.members(), &self.config) {
+        if profile::lacks_email(claims.members(), &self.config.claims) {
             self.add_userinfo(&mut claims, &metadata, &answer.access_token)
                 .await;
         }
@@ -232,7 +231,7 @@ impl OpenIdClient {
             return;
         };
         match userinfo::fetch_claims(&self.http, url, access_token, claims.subject()).await {
-            Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config),
+            Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config.claims),
             Err(error) => {
                 tracing::warn!(provider = self.config.id, %error, "userinfo could not be used; sign-in goes on without it");
             }
@@ -359,4 +358,4 @@ impl fmt::Debug for OpenIdClient {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

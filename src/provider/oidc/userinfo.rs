@@ -4,11 +4,11 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::super::fetch;
-use super::verify::VerifiedClaims;
-use crate::config::providers::OpenIdProvider;
+use crate::config::providers::ClaimNames;
 use crate::error::Cause;
 use crate::http::Client;
 use crate::jose;
+use crate::provider::claims::VerifiedClaims;
 use crate::secret::SecretString;
 
 /// The claims taken from userinfo, besides those that the configuration names.
@@ -43,16 +43,12 @@ pub(super) async fn fetch_claims(
 pub(super) fn fill_gaps(
     claims: &mut VerifiedClaims,
     mut userinfo: Map<String, Value>,
-    provider: &OpenIdProvider,
+    names: &ClaimNames,
 ) {
-    let members = claims.members_mut();
+    let members = &mut claims.members;
     // The ID token has no address, so its `email_verified` must not count for userinfo's address.
     members.remove("email_verified");
-    let configured = [
-        &provider.email_claim,
-        &provider.name_claim,
-        &provider.username_claim,
-    ];
+    let configured = [&names.email, &names.name, &names.username];
     for name in USERINFO_CLAIMS
         .into_iter()
         .chain(configured.into_iter().flatten().map(String::as_str))

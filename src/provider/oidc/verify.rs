@@ -1,7 +1,6 @@
 //! Full verification of an ID token (OpenID Connect Core section 3.1.3.7): first our strict parser,
 //! then the checks and the signature by `openidconnect`, then the checks that it does not make.
 
-use std::fmt;
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
@@ -17,54 +16,13 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::config::providers::SigningAlg;
 use crate::jose;
+use crate::provider::claims::VerifiedClaims;
 use crate::secret::equal;
 
 /// How old `iat` may be. We receive a token as soon as it is issued, but Entra dates it five
 /// minutes back.
 const ISSUED_WITHIN: Duration = Duration::from_hours(1);
 const BAD_SIGNATURE: &str = "its signature is invalid";
-
-/// The claims of an ID token that passed every check.
-#[derive(Clone, PartialEq)]
-pub struct VerifiedClaims {
-    issuer: String,
-    subject: String,
-    expire_time: Timestamp,
-    members: Map<String, Value>,
-}
-
-impl VerifiedClaims {
-    /// `iss`, which is the pinned issuer.
-    pub fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    /// `sub`.
-    pub fn subject(&self) -> &str {
-        &self.subject
-    }
-
-    /// `exp` of the ID token.
-    pub fn expire_time(&self) -> Timestamp {
-        self.expire_time
-    }
-
-    /// All claims.
-    pub fn members(&self) -> &Map<String, Value> {
-        &self.members
-    }
-
-    pub(super) fn members_mut(&mut self) -> &mut Map<String, Value> {
-        &mut self.members
-    }
-}
-
-/// Claims are personal data, so they must not appear in logs.
-impl fmt::Debug for VerifiedClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedClaims").finish_non_exhaustive()
-    }
-}
 
 /// What an ID token must contain.
 pub(super) struct Expected<'a> {

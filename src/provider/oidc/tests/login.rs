@@ -310,7 +310,7 @@ async fn userinfo_fills_a_missing_address_and_is_discarded_when_it_is_anothers()
         &json!({"sub": "ann-1", "email": "ann@x.example", "name": "Mallory", "roles": ["admin"]}),
     ));
     let (_, claims) = idp.login_with(without_email).await.expect("a login");
-    let profile = profile::profile(claims.members(), idp.client.config());
+    let profile = profile::profile(claims.members(), &idp.client.config().claims);
     assert_eq!(profile.email.as_deref(), Some("ann@x.example"));
     assert!(
         !profile.email_verified,
@@ -327,7 +327,7 @@ async fn userinfo_fills_a_missing_address_and_is_discarded_when_it_is_anothers()
         idp.provider.userinfo(answer);
         let (_, claims) = idp.login_with(without_email).await.expect("a login");
         assert_eq!(
-            profile::profile(claims.members(), idp.client.config()).email,
+            profile::profile(claims.members(), &idp.client.config().claims).email,
             None
         );
     }

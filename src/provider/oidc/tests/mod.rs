@@ -5,12 +5,12 @@ mod upkeep;
 use serde_json::json;
 
 use super::*;
-use crate::config::providers::{ClientAuth, SigningAlg};
+use crate::config::providers::{ClaimNames, ClientAuth, SigningAlg};
 use provider::{Provider, ok, signed};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-pub(in crate::provider) fn provider_config(issuer: &str) -> OpenIdProvider {
+fn provider_config(issuer: &str) -> OpenIdProvider {
     OpenIdProvider {
         id: "openid".into(),
         client_id: "chat".into(),
@@ -25,9 +25,7 @@ pub(in crate::provider) fn provider_config(issuer: &str) -> OpenIdProvider {
         allow_registration: true,
         display_name: "Login".into(),
         icon_url: String::new(),
-        username_claim: None,
-        name_claim: None,
-        email_claim: None,
+        claims: ClaimNames::default(),
         use_end_session_endpoint: false,
     }
 }
