@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use zeroize::Zeroizing;
 
-use super::access::AccessClaims;
+use super::claims::AccessClaims;
 use super::encode;
 use crate::secret::sha256;
 

@@ -2,6 +2,7 @@
 //! and a module with the rules for each kind of token.
 
 mod access;
+mod claims;
 mod id_token;
 mod json;
 mod jwks;
@@ -10,7 +11,8 @@ mod key;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-pub use access::{AccessClaims, Expected, MAX_LIFETIME, Rejected, verify_access};
+pub use access::{Expected, MAX_LIFETIME, Rejected, verify_access};
+pub use claims::AccessClaims;
 pub use id_token::{UnverifiedIdToken, parse_id_token};
 pub use json::object;
 pub use jwks::provider_keys;

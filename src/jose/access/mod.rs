@@ -3,9 +3,11 @@
 use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Compact, VerifyKey};
+use super::Compact;
+use super::claims::AccessClaims;
+use super::key::VerifyKey;
 use crate::clock::Timestamp;
 
 /// The longest lifetime of an access token; a token with a longer one is refused.
@@ -15,82 +17,6 @@ pub const MAX_LIFETIME: Duration = Duration::from_hours(24);
 const MAX_LEN: usize = 8 * 1024;
 /// How far the clock of the replica that signed a token may be ahead of ours.
 const LEEWAY: Duration = Duration::from_secs(30);
-
-/// The claims of an access token. A token must have exactly these, each once.
-///
-/// A token with an unknown claim is refused, because the claim may restrict the token (`scope`,
-/// `act`, `cnf`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccessClaims {
-    /// The issuer: this service.
-    pub iss: String,
-    /// The user.
-    pub sub: String,
-    /// The audience: always one, as text.
-    pub aud: String,
-    /// The session.
-    pub sid: String,
-    /// The token's id.
-    pub jti: String,
-    /// When it was signed; whole seconds.
-    #[serde(with = "numeric_date")]
-    pub iat: Timestamp,
-    /// When it expires; whole seconds.
-    #[serde(with = "numeric_date")]
-    pub exp: Timestamp,
-    /// When the user authenticated; whole seconds.
-    #[serde(with = "numeric_date")]
-    pub auth_time: Timestamp,
-    /// How the user authenticated (RFC 8176).
-    pub amr: Vec<String>,
-    /// The caller that the session belongs to.
-    pub client_id: String,
-}
-
-impl AccessClaims {
-    #[expect(clippy::expect_used, reason = "text and numbers always become JSON")]
-    pub(super) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("claims become JSON")
-    }
-
-    fn is_valid(&self, expected: &Expected<'_>, now: Timestamp) -> bool {
-        self.iss == expected.issuer
-            && expected
-                .audience
-                .is_none_or(|audience| self.aud == audience)
-            && [&self.sub, &self.aud, &self.sid, &self.jti, &self.client_id]
-                .iter()
-                .all(|text| (1..=255).contains(&text.len()))
-            && self.iat <= now.plus(LEEWAY)
-            && self.iat < self.exp
-            && self.exp <= self.iat.plus(MAX_LIFETIME)
-    }
-}
-
-/// Whole seconds since the epoch, never a fraction or text (RFC 7519 section 2).
-mod numeric_date {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::clock::Timestamp;
-
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    pub(super) fn serialize<S: Serializer>(
-        time: &Timestamp,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(time.secs())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Timestamp, D::Error> {
-        i64::deserialize(deserializer).map(Timestamp::from_secs)
-    }
-}
 
 /// What an access token must contain.
 #[derive(Clone, Copy, Debug)]
@@ -132,13 +58,32 @@ pub fn verify_access<K: Borrow<VerifyKey>>(
     now: Timestamp,
 ) -> Result<AccessClaims, Rejected> {
     let claims = signed_claims(token, keys)
-        .filter(|claims| claims.is_valid(expected, now))
+        .filter(|claims| is_valid(claims, expected, now))
         .ok_or(Rejected::Invalid)?;
     if now < claims.exp {
         Ok(claims)
     } else {
         Err(Rejected::Expired(Box::new(claims)))
     }
+}
+
+fn is_valid(claims: &AccessClaims, expected: &Expected<'_>, now: Timestamp) -> bool {
+    claims.iss == expected.issuer
+        && expected
+            .audience
+            .is_none_or(|audience| claims.aud == audience)
+        && [
+            &claims.sub,
+            &claims.aud,
+            &claims.sid,
+            &claims.jti,
+            &claims.client_id,
+        ]
+        .iter()
+        .all(|text| (1..=255).contains(&text.len()))
+        && claims.iat <= now.plus(LEEWAY)
+        && claims.iat < claims.exp
+        && claims.exp <= claims.iat.plus(MAX_LIFETIME)
 }
 
 fn signed_claims<K: Borrow<VerifyKey>>(
