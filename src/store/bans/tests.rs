@@ -76,6 +76,12 @@ async fn a_network_is_banned_from_its_first_to_its_last_address() {
     .await;
 }
 
+#[test]
+fn no_network_of_one_family_reaches_into_the_other() {
+    let comparable = |address: &str| comparable(address.parse().expect("an address"));
+    assert!(comparable("::") > comparable("255.255.255.255"));
+}
+
 #[tokio::test]
 async fn of_several_bans_the_longest_is_found() {
     on_each_engine(async |store| {
