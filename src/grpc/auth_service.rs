@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::api::{Api, Incoming, answer};
 use super::convert::{provider, signed_in, time, user};
-use super::field_errors::FieldErrors;
+use super::field_errors::{FieldErrors, in_field};
 use super::parse;
 use super::proto::auth_service_server::AuthService;
 use super::proto::{self, complete_federated_login_response, get_user_request, login_response};
@@ -28,8 +28,11 @@ impl AuthService for Api {
         let auth = self.auth.clone();
         self.run_to_end(async move {
             let new = new_account(message, auth.min_password_length())?;
+            let registered = auth.register(new, now).await;
             Ok(proto::RegisterResponse {
-                user: Some(user(auth.register(new, now).await?)),
+                user: Some(user(
+                    registered.map_err(|error| in_field("password", error))?,
+                )),
             })
         })
         .await

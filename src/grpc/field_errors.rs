@@ -2,6 +2,17 @@
 
 use crate::error::{Error, FieldError, Result};
 
+/// Names the field of a request whose value a command was refused for; other errors stay as they are.
+pub(super) fn in_field(field: &str, error: Error) -> Error {
+    let description = match error {
+        Error::PasswordGuessable => "is too common, or too close to the account's own names",
+        Error::RequestIdTaken => "has been used for another user",
+        Error::OutputTooLarge => "resolves to more than 4 MiB",
+        _ => return error,
+    };
+    FieldErrors::one(field, description)
+}
+
 /// Collects what is wrong with the fields of a request.
 #[derive(Debug, Default)]
 pub(super) struct FieldErrors(Vec<FieldError>);

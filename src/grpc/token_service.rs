@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::api::{Api, Incoming, answer};
 use super::convert::{session, time, tokens, user};
-use super::field_errors::FieldErrors;
+use super::field_errors::{FieldErrors, in_field};
 use super::page::read_size;
 use super::parse;
 use super::proto::token_service_server::TokenService;
@@ -38,7 +38,8 @@ impl TokenService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let minted = auth.mint(mint(message)?, caller.name(), now).await?;
+            let minted = auth.mint(mint(message)?, caller.name(), now).await;
+            let minted = minted.map_err(|error| in_field("request_id", error))?;
             Ok(proto::MintSessionResponse {
                 user: Some(user(minted.user)),
                 tokens: Some(tokens(minted.tokens)),

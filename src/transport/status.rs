@@ -114,19 +114,13 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
             details.set_retry_info(Some(UNAVAILABLE_RETRY));
         }
         Error::Invalid(fields) => add_fields(fields, details),
-        Error::PasswordGuessable => add_field(
-            "password",
-            "is too common, or too close to the account's own names",
-            details,
-        ),
-        Error::RequestIdTaken => {
-            add_field("request_id", "has been used for another user", details);
-        }
-        Error::OutputTooLarge => add_field("entries", "resolve to more than 4 MiB", details),
         Error::Unresolved(failing) => add_unresolved(failing, details),
         Error::CallerUnknown
         | Error::MethodUnknown
         | Error::CredentialsWrong
+        | Error::PasswordGuessable
+        | Error::RequestIdTaken
+        | Error::OutputTooLarge
         | Error::AccessTokenInvalid
         | Error::RefreshTokenInvalid
         | Error::RefreshTokenExpired
@@ -153,10 +147,6 @@ fn note(details: &mut ErrorDetails, name: &str, value: &str) {
         let metadata = HashMap::from([(name.to_owned(), value.to_owned())]);
         details.set_error_info(reason, domain, metadata);
     }
-}
-
-fn add_field(field: &str, description: &str, details: &mut ErrorDetails) {
-    details.set_bad_request(vec![FieldViolation::new(field, description)]);
 }
 
 fn add_fields(fields: &[FieldError], details: &mut ErrorDetails) {

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use self::convert::{outcomes, text, texts, token_status};
 use super::api::{Api, Incoming, answer};
 use super::convert::{json_object, proto_struct};
-use super::field_errors::FieldErrors;
+use super::field_errors::{FieldErrors, in_field};
 use super::parse;
 use super::proto::federation_service_server::FederationService;
 use super::proto::{self, resolve_endpoint_request, resolve_mcp_server_request};
@@ -27,6 +27,8 @@ use crate::template::vocabulary::{OnUnresolved, Sink};
 
 /// What the three Resolve requests share.
 struct ResolveFields {
+    /// The name of the field with the templates.
+    templates: &'static str,
     subject: Option<proto::Subject>,
     body: HashMap<String, String>,
     custom_vars: HashMap<String, String>,
@@ -37,8 +39,9 @@ struct ResolveFields {
 }
 
 macro_rules! resolve_fields {
-    ($message:expr) => {
+    ($templates:literal, $message:expr) => {
         ResolveFields {
+            templates: $templates,
             subject: $message.subject,
             body: $message.body,
             custom_vars: $message.custom_vars,
@@ -66,7 +69,13 @@ impl FederationService for Api {
             let sink = errors.check("sink", sink(message.sink));
             let read = sink.map(|sink| entries(sink, message.entries, &mut errors));
             let (names, rendered) = self
-                .resolve(&caller, read, resolve_fields!(message), errors, now)
+                .resolve(
+                    &caller,
+                    read,
+                    resolve_fields!("entries", message),
+                    errors,
+                    now,
+                )
                 .await?;
             let values = names
                 .into_iter()
@@ -106,7 +115,13 @@ impl FederationService for Api {
                     ..
                 },
             ) = self
-                .resolve(&caller, read, resolve_fields!(message), errors, now)
+                .resolve(
+                    &caller,
+                    read,
+                    resolve_fields!("endpoint", message),
+                    errors,
+                    now,
+                )
                 .await?;
             let mut object = target.fill(values);
             Ok(proto::ResolveEndpointResponse {
@@ -145,7 +160,13 @@ impl FederationService for Api {
                     ..
                 },
             ) = self
-                .resolve(&caller, read, resolve_fields!(message), errors, now)
+                .resolve(
+                    &caller,
+                    read,
+                    resolve_fields!("server", message),
+                    errors,
+                    now,
+                )
                 .await?;
             Ok(proto::ResolveMcpServerResponse {
                 server: Some(proto_struct(target.fill(values))),
@@ -238,7 +259,7 @@ impl Api {
     ) -> Result<(T, Rendered)> {
         caller.require(Permission::FederationInline)?;
         let read = read.and_then(|(object, entries)| {
-            let batch = errors.check("entries", Batch::new(entries).map_err(limit))?;
+            let batch = errors.check(fields.templates, Batch::new(entries).map_err(limit))?;
             Some((object, batch))
         });
         let needs_env = |batch: &Batch| batch.needs_env(fields.user_authored);
@@ -249,7 +270,9 @@ impl Api {
         let subject = self.subject(fields.subject, caller, act_as, &mut errors)?;
         let min_ttl = errors.check("min_ttl", parse::duration(fields.min_ttl));
         let on_unresolved = errors.check("on_unresolved", on_unresolved(fields.on_unresolved));
-        for name in fields.custom_vars.keys() {
+        let mut names: Vec<_> = fields.custom_vars.keys().collect();
+        names.sort();
+        for name in names {
             errors.check(&format!("custom_vars[{name:?}]"), check_custom_name(name));
         }
         let ((object, batch), subject, on_unresolved) =
@@ -265,7 +288,8 @@ impl Api {
                 user_authored: fields.user_authored,
             },
         };
-        let rendered = self.federation.resolve(&batch, &context, now).await?;
+        let rendered = self.federation.resolve(&batch, &context, now).await;
+        let rendered = rendered.map_err(|error| in_field(fields.templates, error))?;
         Ok((object, rendered))
     }
 }
@@ -312,10 +336,10 @@ fn on_unresolved(value: i32) -> Result<OnUnresolved, &'static str> {
 
 fn limit(error: LimitError) -> &'static str {
     match error {
-        LimitError::Entries => "are more than 1,000",
-        LimitError::TemplateBytes => "are more than 1 MiB",
-        LimitError::Placeholders => "hold more than 10,000 placeholders",
-        LimitError::EntryName => "have a name of more than 1,024 bytes",
+        LimitError::Entries => "has more than 1,000 templates",
+        LimitError::TemplateBytes => "has templates of more than 1 MiB",
+        LimitError::Placeholders => "has more than 10,000 placeholders",
+        LimitError::EntryName => "has a name of more than 1,024 bytes",
     }
 }
 
