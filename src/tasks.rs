@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 
-/// The pause before a background task that panicked is started again; it doubles with each panic in a row.
+/// The pause before a background task that ended is started again. It doubles each time, so that a task that cannot run does not
+/// fill the log; a task that ran for [`LONGEST_PAUSE`] begins with [`FIRST_PAUSE`] again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -45,8 +46,8 @@ impl Tasks {
         self.tracker.spawn(work)
     }
 
-    /// Runs a background task until the stop. If it panics, it is started again after a pause.
-    pub fn keep<F>(&self, name: &'static str, task: impl Fn() -> F + Send + 'static)
+    /// Runs a background task until the stop. If it panics or returns, it is started again after a pause.
+    pub fn keep<F>(&self, name: &'static str, task: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -54,6 +55,7 @@ impl Tasks {
         self.tracker.spawn(async move {
             let stopped = tasks.stopping();
             tokio::select! {
+                biased;
                 () = stopped => {}
                 () = tasks.restarting(name, task) => {}
             }
@@ -65,16 +67,16 @@ impl Tasks {
         loop {
             let started = self.clock.elapsed();
             // A panic's text may quote a user's, so only the place is logged, by the panic hook.
-            if AssertUnwindSafe(task()).catch_unwind().await.is_ok() {
-                return;
-            }
+            let run = AssertUnwindSafe(async { task().await }).catch_unwind();
+            let panicked = run.await.is_err();
             if self.clock.elapsed().saturating_sub(started) > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
             tracing::error!(
                 task = name,
+                panicked,
                 ?pause,
-                "a background task panicked and is started again"
+                "a background task ended and is started again"
             );
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

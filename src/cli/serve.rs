@@ -1,6 +1,7 @@
 //! `countersign serve`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,9 @@ use crate::clock::Clock;
 use crate::config::Database;
 use crate::config::env::Env;
 use crate::telemetry;
+
+/// How long the end of the process waits for its threads once everything is drained.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -37,10 +41,13 @@ fn start() -> Result<(), Failure> {
     telemetry::install(&settings.config.log);
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
-        .block_on(serve(settings))
+        .build()?;
+    let served = runtime.block_on(serve(settings));
+    // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    served
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {

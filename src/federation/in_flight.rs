@@ -1,6 +1,7 @@
 //! Renewals in flight: concurrent calls that need the same renewal share it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,13 +71,13 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        // Locked until the work is listed, so that two calls cannot both start it.
-        let mut results = lock(&self.results);
-        if let Some(result) = results.get(&key) {
-            return result.clone();
-        }
         let (announce, result) = watch::channel(None);
-        results.insert(key.clone(), result.clone());
+        // One lock finds and lists the work, so that two calls cannot both start it. It ends before the work begins: a work that
+        // panics at once, or a runtime that no longer takes tasks, drops the guard here, which needs the lock.
+        match lock(&self.results).entry(key.clone()) {
+            Entry::Occupied(in_flight) => return in_flight.get().clone(),
+            Entry::Vacant(free) => free.insert(result.clone()),
+        };
         let guard = InFlightGuard {
             results: Arc::clone(&self.results),
             key,

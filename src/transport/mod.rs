@@ -10,7 +10,6 @@ mod status;
 
 pub use call::caller;
 pub use connection::connections;
-pub use drain::end_when;
 pub use frame::CallService;
 pub use routes::{MAX_REQUEST, Route, Routes};
 pub use status::status;
