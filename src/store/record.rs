@@ -118,9 +118,10 @@ where
 #[derive(Clone, Copy)]
 pub(super) struct ColumnRef {
     pub table: &'static str,
-    /// The name of the column in the row.
     pub name: &'static str,
-    /// The column that identifies the row.
+    /// What the SELECT list calls it; a join has a prefix here.
+    pub selected_as: &'static str,
+    /// What the SELECT list calls the column that identifies the row.
     pub key: &'static str,
 }
 
@@ -136,7 +137,7 @@ where
     T::Sql: Decode<'r, R::Database> + Type<R::Database>,
     String: Decode<'r, R::Database> + Type<R::Database>,
 {
-    T::from_sql(row.try_get(column.name)?).ok_or_else(|| {
+    T::from_sql(row.try_get(column.selected_as)?).ok_or_else(|| {
         let key: String = row.try_get(column.key).unwrap_or_default();
         sqlx::Error::Decode(Box::new(StoreError::corrupt(
             column.table,
@@ -211,6 +212,7 @@ macro_rules! record {
                     $($field: $crate::store::record::read(row, $crate::store::record::ColumnRef {
                         table: $table,
                         name: stringify!($field),
+                        selected_as: stringify!($field),
                         key: stringify!($key),
                     })?,)*
                 })
@@ -243,7 +245,8 @@ macro_rules! record {
                 Ok(Self {
                     $($field: $crate::store::record::read(row, $crate::store::record::ColumnRef {
                         table: $table,
-                        name: concat!($prefix, stringify!($field)),
+                        name: stringify!($field),
+                        selected_as: concat!($prefix, stringify!($field)),
                         key: concat!($prefix, stringify!($key)),
                     })?,)*
                 })
