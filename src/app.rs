@@ -41,6 +41,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct App {
     store: Store,
+    tokens: Tokens,
     moderation: Moderation,
     clock: Clock,
     tasks: Tasks,
@@ -108,13 +109,14 @@ impl App {
             clock: clock.clone(),
             tasks: tasks.clone(),
             auth,
-            tokens,
+            tokens: tokens.clone(),
             moderation: moderation.clone(),
             federation,
         };
         Ok(Self {
             api: Api::new(parts, &keyring),
             store,
+            tokens,
             moderation,
             clock,
             tasks,
@@ -160,16 +162,21 @@ impl App {
 impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
-        let (store, moderation, clock) = (&self.store, &self.moderation, &self.clock);
-        self.tasks.keep("cleaner", {
-            let (store, moderation, clock) = (store.clone(), moderation.clone(), clock.clone());
-            move || clean(store.clone(), moderation.clone(), clock.clone())
+        let (store, tokens) = (self.store.clone(), self.tokens.clone());
+        let (moderation, clock) = (self.moderation.clone(), self.clock.clone());
+        self.tasks.keep("cleaner", move || {
+            clean(
+                store.clone(),
+                tokens.clone(),
+                moderation.clone(),
+                clock.clone(),
+            )
         });
     }
 }
 
 /// Deletes expired rows at each tick. A failure is logged and tried again at the next one.
-async fn clean(store: Store, moderation: Moderation, clock: Clock) {
+async fn clean(store: Store, tokens: Tokens, moderation: Moderation, clock: Clock) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -177,7 +184,7 @@ async fn clean(store: Store, moderation: Moderation, clock: Clock) {
         let now = clock.now();
         let cleaned = async {
             store.delete_expired_federated_logins(now).await?;
-            store.delete_expired_sessions(now).await?;
+            tokens.delete_expired(now).await?;
             moderation.delete_expired(now).await
         };
         if let Err(error) = cleaned.await {

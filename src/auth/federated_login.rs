@@ -7,9 +7,11 @@ use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{IdentityId, UserId};
-use crate::model::account::Profile;
+use crate::model::account::{Profile, User};
 use crate::model::email::Email;
-use crate::model::identity::{Committed, ConfirmedLogin, FederatedLogin, Identity, NewIdentity};
+use crate::model::identity::{
+    Committed, ConfirmedAccount, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,
+};
 use crate::model::ip_address::IpAddress;
 use crate::model::provider_tokens::{NewTokens, TokensKey};
 use crate::model::return_path::ReturnPath;
@@ -25,6 +27,8 @@ const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How often a login is tried after a concurrent login changed the identity. A second round is normally enough, because it finds
 /// the identity that the other login stored.
 const ROUNDS: usize = 3;
+/// How long a caller should wait if every round lost: by then the other logins have been stored.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// How many characters of a provider's error description are logged.
 const MAX_DESCRIPTION: usize = 256;
 
@@ -209,7 +213,7 @@ impl Auth {
             }
         }
         Err(Error::Busy {
-            retry_after: Duration::from_secs(1),
+            retry_after: BUSY_RETRY,
         })
     }
 
@@ -232,7 +236,7 @@ impl Auth {
             request_id: None,
         };
         let session = self.0.tokens.new_session(open, now);
-        let pair = self.0.tokens.first_pair(&session, now);
+        let pair = self.0.tokens.pair(&session, now);
         let tokens = NewTokens {
             key: TokensKey {
                 session_id: session.id.clone(),
@@ -248,14 +252,22 @@ impl Auth {
             ),
             update_time: now,
         };
-        let new_identity = new_user.then(|| NewIdentity {
-            id: identity.id,
-            issuer: login.issuer.clone(),
-            subject: login.claims.subject().to_owned(),
-        });
+        let account = if new_user {
+            let user = User::new(identity.user_id, provider.to_owned(), login.profile(), now);
+            let (issuer, subject) = (login.issuer.clone(), login.claims.subject().to_owned());
+            ConfirmedAccount::New {
+                user,
+                identity: NewIdentity {
+                    id: identity.id,
+                    issuer,
+                    subject,
+                },
+            }
+        } else {
+            ConfirmedAccount::Known(login.profile())
+        };
         let confirmed = ConfirmedLogin {
-            profile: login.profile(),
-            new_identity,
+            account,
             session,
             tokens,
         };

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
-use crate::model::session::SessionState;
+use crate::model::session::{NotLive, SessionState};
 use crate::token::{Inactive, Verdict};
 
 /// How a caller names the user that a call is about.
@@ -106,12 +106,10 @@ impl Auth {
             .session(id, now)
             .await?
             .ok_or(Error::SessionNotFound)?;
-        if let Some(ban) = state.ban_in_force(now) {
-            return Err(Error::Banned { until: ban.until });
+        match state.check_live(now) {
+            Ok(()) => Ok(state),
+            Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
+            Err(NotLive::Revoked | NotLive::Expired) => Err(Error::SessionNotFound),
         }
-        if state.session.revoke_time.is_some() || now >= state.session.expire_time {
-            return Err(Error::SessionNotFound);
-        }
-        Ok(state)
     }
 }

@@ -39,12 +39,18 @@ pub struct FederatedLogin {
 /// A sign-in that the provider has confirmed, ready to be committed.
 #[derive(Debug)]
 pub struct ConfirmedLogin {
-    /// What the provider says of the user.
-    pub profile: Profile,
-    /// If the identity is new and new accounts are accepted; then its user is made too.
-    pub new_identity: Option<NewIdentity>,
+    pub account: ConfirmedAccount,
     pub session: Session,
     pub tokens: NewTokens,
+}
+
+/// The account that a confirmed sign-in is for.
+#[derive(Debug)]
+pub enum ConfirmedAccount {
+    /// One to be made, with its identity.
+    New { user: User, identity: NewIdentity },
+    /// The account of a known identity, and what the provider says of the user now.
+    Known(Profile),
 }
 
 /// What became of a confirmed sign-in.

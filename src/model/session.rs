@@ -97,10 +97,32 @@ impl Session {
     }
 }
 
+/// Why nobody may act in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLive {
+    /// Its user is banned.
+    Banned(UserBan),
+    /// It was ended.
+    Revoked,
+    Expired,
+}
+
 impl SessionState {
-    /// The user's ban, if it is still in force.
-    pub fn ban_in_force(&self, now: Timestamp) -> Option<UserBan> {
-        self.ban.filter(|ban| ban.in_force(now))
+    /// Checks that the user is not banned and that the session has not ended. The ban comes first, because it ends the user's
+    /// sessions too and is the better answer.
+    ///
+    /// # Errors
+    /// The first of the reasons why not, in the order of [`NotLive`].
+    pub fn check_live(&self, now: Timestamp) -> Result<(), NotLive> {
+        if let Some(ban) = self.ban.filter(|ban| ban.in_force(now)) {
+            Err(NotLive::Banned(ban))
+        } else if self.session.revoke_time.is_some() {
+            Err(NotLive::Revoked)
+        } else if now >= self.session.expire_time {
+            Err(NotLive::Expired)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -36,14 +36,13 @@ impl NewViolation<'_> {
 }
 
 /// What a score does to its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Penalty {
     Nothing,
     /// Ends a user's sessions and bans nobody.
     EndSessions,
-    Ban {
-        until: Timestamp,
-    },
+    /// Bans the target, which ends a user's sessions too.
+    Ban(Ban),
 }
 
 /// The answer to a violation.

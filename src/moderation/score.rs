@@ -1,8 +1,9 @@
 //! What a violation adds, and what a score leads to.
 
-use crate::clock::Timestamp;
 use crate::config::moderation as config;
-use crate::model::violation::Penalty;
+use crate::id::BanId;
+use crate::model::ban::{Ban, BanTarget};
+use crate::model::violation::{NewViolation, Penalty};
 
 /// What a violation adds if no score is configured for its type.
 const DEFAULT_SCORE: u32 = 1;
@@ -12,21 +13,26 @@ pub(super) fn of(kind: &str, config: &config::Moderation) -> u32 {
     config.scores.get(kind).copied().unwrap_or(DEFAULT_SCORE)
 }
 
-/// What happens when a score goes from `previous` to `score`.
+/// What happens to a target when a violation brings its score from the first of `scores` to the second.
 pub(super) fn penalty(
-    previous: i64,
-    score: i64,
+    violation: &NewViolation<'_>,
+    target: &BanTarget,
+    (previous, score): (i64, i64),
     config: &config::Moderation,
-    now: Timestamp,
 ) -> Penalty {
+    let now = violation.create_time;
     if !config.ban_violations || !crosses(previous, score, config.ban_interval) {
         Penalty::Nothing
     } else if config.ban_duration.is_zero() {
         Penalty::EndSessions
     } else {
-        Penalty::Ban {
-            until: now.plus(config.ban_duration),
-        }
+        Penalty::Ban(Ban {
+            id: BanId::new(now),
+            target: target.clone(),
+            reason: violation.kind.to_owned(),
+            create_time: now,
+            expire_time: Some(now.plus(config.ban_duration)),
+        })
     }
 }
 
@@ -41,6 +47,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::moderation::testing::config;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -58,38 +65,34 @@ mod tests {
 
     #[test]
     fn the_switch_and_the_duration_say_what_a_crossing_does() {
-        let on = config();
-        assert_eq!(
-            penalty(19, 20, &on, NOW),
-            Penalty::Ban {
-                until: NOW.plus(on.ban_duration)
-            }
-        );
-        assert_eq!(penalty(20, 21, &on, NOW), Penalty::Nothing);
-        assert_eq!(
-            penalty(
-                19,
-                20,
-                &config::Moderation {
-                    ban_duration: Duration::ZERO,
-                    ..config()
-                },
-                NOW
-            ),
-            Penalty::EndSessions
-        );
-        assert_eq!(
-            penalty(
-                19,
-                20,
-                &config::Moderation {
-                    ban_violations: false,
-                    ..config()
-                },
-                NOW
-            ),
-            Penalty::Nothing
-        );
+        let target = BanTarget::Network("192.0.2.1".parse().expect("a network"));
+        let violation = NewViolation {
+            caller: "chat",
+            request_id: None,
+            kind: "non_browser",
+            user: None,
+            address: None,
+            added: 1,
+            create_time: NOW,
+            score_expire_time: None,
+        };
+        let penalty = |scores, config| penalty(&violation, &target, scores, &config);
+        let Penalty::Ban(ban) = penalty((19, 20), config()) else {
+            panic!("no ban")
+        };
+        assert_eq!((&ban.target, &*ban.reason), (&target, "non_browser"));
+        assert_eq!(ban.expire_time, Some(NOW.plus(config().ban_duration)));
+        assert_eq!(penalty((20, 21), config()), Penalty::Nothing);
+        let soft = config::Moderation {
+            ban_duration: Duration::ZERO,
+            ..config()
+        };
+        assert_eq!(penalty((19, 20), soft), Penalty::EndSessions);
+        let off = config::Moderation {
+            ban_violations: false,
+            ..config()
+        };
+        assert_eq!(penalty((19, 20), off), Penalty::Nothing);
     }
 
     #[test]

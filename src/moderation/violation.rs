@@ -46,8 +46,8 @@ impl Moderation {
         };
         let recorded = self
             .store
-            .record_violation(&new, |previous, score| {
-                score::penalty(previous, score, &self.config, now)
+            .record_violation(&new, |target, scores| {
+                score::penalty(&new, target, scores, &self.config)
             })
             .await?;
         Ok(recorded)

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::jose::{self, AccessClaims, Expected, Rejected};
-use crate::model::session::{Session, SessionState};
+use crate::model::session::{NotLive, Session, SessionState};
 use crate::secret;
 
 /// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a session.
@@ -101,7 +101,7 @@ impl Tokens {
     }
 
     /// The token pair of a session at its current generation, with a new access token.
-    pub(super) fn pair(&self, session: &Session, now: Timestamp) -> TokenPair {
+    pub fn pair(&self, session: &Session, now: Timestamp) -> TokenPair {
         let access_expire_time = now
             .plus(self.0.settings.access_ttl)
             .min(session.expire_time);
@@ -169,15 +169,15 @@ fn judge(
     let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
         return Verdict::Inactive(Inactive::SessionRevoked);
     };
-    // Before the session is checked, because a ban ends the user's sessions too and the ban is the better answer.
-    if let Some(ban) = state.ban_in_force(now) {
-        return Verdict::Inactive(Inactive::Banned { until: ban.until });
-    }
-    if state.session.revoke_time.is_some() {
-        return Verdict::Inactive(Inactive::SessionRevoked);
+    if let Err(reason) = state.check_live(now) {
+        return Verdict::Inactive(match reason {
+            NotLive::Banned(ban) => Inactive::Banned { until: ban.until },
+            NotLive::Revoked => Inactive::SessionRevoked,
+            NotLive::Expired => Inactive::Expired,
+        });
     }
     let expire_time = token.claims.exp;
-    if now >= expire_time || now >= state.session.expire_time {
+    if now >= expire_time {
         return Verdict::Inactive(Inactive::Expired);
     }
     Verdict::Active(LiveToken {

@@ -10,13 +10,15 @@ use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
 use crate::model::request_id::RequestId;
-use crate::model::session::{Device, Opening, Refresh, Refreshed, Session, SessionState};
+use crate::model::session::{Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState};
 use crate::secret;
 
 /// How often a refresh reads the session again after another refresh moved it. Each round is lost only to yet another refresh,
 /// so few rounds are enough.
 const ROUNDS: usize = 4;
 const SALT_LEN: usize = 16;
+/// How long an expired session is kept, so that its refresh tokens are still told apart from forged ones.
+const RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// A session to be opened for a user who has authenticated.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub struct OpenSession {
 }
 
 impl Tokens {
-    /// A new session, not yet stored. Once it is, [`Tokens::first_pair`] makes its first tokens.
+    /// A new session, not yet stored. Once it is, [`Tokens::pair`] makes its first tokens.
     pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
         let longest = self.0.settings.session_ttl;
         let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
@@ -61,9 +63,10 @@ impl Tokens {
         }
     }
 
-    /// The first pair of a new session.
-    pub fn first_pair(&self, session: &Session, now: Timestamp) -> TokenPair {
-        self.pair(session, now)
+    /// Deletes the provider tokens of expired sessions, and the sessions that nobody needs any more.
+    pub async fn delete_expired(&self, now: Timestamp) -> Result<()> {
+        let kept_from = now.minus(RETENTION);
+        Ok(self.0.store.delete_expired_sessions(now, kept_from).await?)
     }
 
     /// Opens a session. A repeated request id gets the current token pair of the session that it opened.
@@ -74,7 +77,7 @@ impl Tokens {
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
-            Opening::Opened => Ok(self.first_pair(&session, now)),
+            Opening::Opened => Ok(self.pair(&session, now)),
             Opening::Banned(ban) => Err(Error::Banned { until: ban.until }),
             Opening::Repeated => self.open_again(&session, now).await,
         }
@@ -264,19 +267,13 @@ impl Tokens {
     }
 }
 
-/// Checks that the user is not banned and that the session is live. The ban comes first, because it ends the user's sessions too
-/// and is the better answer.
+/// Checks that the session is live, for a caller who presented its refresh token.
 fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
-    if let Some(ban) = state.ban_in_force(now) {
-        return Err(Error::Banned { until: ban.until });
-    }
-    if state.session.revoke_time.is_some() {
-        return Err(Error::SessionRevoked);
-    }
-    if now >= state.session.expire_time {
-        return Err(Error::RefreshTokenExpired);
-    }
-    Ok(())
+    state.check_live(now).map_err(|reason| match reason {
+        NotLive::Banned(ban) => Error::Banned { until: ban.until },
+        NotLive::Revoked => Error::SessionRevoked,
+        NotLive::Expired => Error::RefreshTokenExpired,
+    })
 }
 
 /// The device as the caller describes it now; what the caller left out is taken from `known`.

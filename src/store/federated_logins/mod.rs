@@ -10,8 +10,11 @@ use super::error::StoreError;
 use super::record::{Bind as _, Record as _, record};
 use super::{federated_tokens, sessions, users};
 use crate::clock::Timestamp;
-use crate::model::account::{AdminClaim, User};
-use crate::model::identity::{Committed, ConfirmedLogin, FederatedLogin, Identity, NewIdentity};
+use crate::id::UserId;
+use crate::model::account::{AdminClaim, Profile, User};
+use crate::model::identity::{
+    Committed, ConfirmedAccount, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,
+};
 use crate::model::session::Opening;
 
 record!(FederatedLogin, "federated_logins", key provider, {
@@ -85,32 +88,23 @@ impl Store {
     ) -> Result<Committed, StoreError> {
         let now = login.session.create_time;
         let mut tx = self.begin().await?;
-        let mut changed = false;
-        let user_id = &login.session.user_id;
-        let user = if let Some(identity) = &login.new_identity {
-            let provider = login.session.provider.clone();
-            let user = User::new(user_id.clone(), provider, login.profile, now);
-            match insert_user(&mut tx, user, identity).await? {
-                Ok(user) => user,
-                Err(committed) => return Ok(committed),
+        let (admitted, changed) = match login.account {
+            ConfirmedAccount::New { user, identity } => {
+                (insert_user(&mut tx, user, &identity).await?, false)
             }
-        } else {
-            changed = match users::update_profile(&mut tx, user_id, &login.profile, now).await {
-                // A concurrent registration took the address after the statement had checked it.
-                Err(StoreError::Database(sqlx::Error::Database(error)))
-                    if error.is_unique_violation() =>
-                {
-                    return Ok(Committed::Changed);
-                }
-                updated => updated?,
-            };
-            let Some(user) = users::find(&mut tx, user_id).await? else {
-                return Ok(Committed::Changed);
-            };
-            user
+            ConfirmedAccount::Known(profile) => {
+                update_user(&mut tx, &login.session.user_id, &profile, now).await?
+            }
         };
-        if let Opening::Banned(ban) = sessions::opening::insert(&mut tx, &login.session).await? {
-            return Ok(Committed::Banned(ban));
+        let user = match admitted {
+            Ok(user) => user,
+            Err(committed) => return Ok(committed),
+        };
+        match sessions::opening::insert(&mut tx, &login.session).await? {
+            Opening::Opened => {}
+            Opening::Banned(ban) => return Ok(Committed::Banned(ban)),
+            // A sign-in at a provider has no request id that could repeat.
+            Opening::Repeated => return Ok(Committed::Changed),
         }
         federated_tokens::insert(&mut tx, &login.tokens).await?;
         tx.commit().await?;
@@ -119,6 +113,24 @@ impl Store {
         }
         Ok(Committed::SignedIn(Box::new(user)))
     }
+}
+
+/// Brings a known user up to date, and says whether that changed them; or returns what prevents it.
+async fn update_user(
+    tx: &mut Tx,
+    id: &UserId,
+    profile: &Profile,
+    now: Timestamp,
+) -> Result<(Result<User, Committed>, bool), StoreError> {
+    let changed = match users::update_profile(tx, id, profile, now).await {
+        // A concurrent registration took the address after the statement had checked it.
+        Err(StoreError::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => {
+            return Ok((Err(Committed::Changed), false));
+        }
+        updated => updated?,
+    };
+    let user = users::find(tx, id).await?;
+    Ok((user.ok_or(Committed::Changed), changed))
 }
 
 /// Inserts a user with their identity, or returns what prevents it.

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::id::{IdentityId, UserId};
-use crate::model::account::Profile;
+use crate::id::IdentityId;
 use crate::model::email::Email;
 use crate::model::provider_tokens::{NewTokens, SealedTokens, TokensKey};
 use crate::store::testing::{new_session, on_each_engine, profile};
@@ -27,13 +26,19 @@ pub(in crate::store) fn login(
         claims: vec![1],
         scopes: String::new(),
     };
+    let account = match subject {
+        Some(subject) => ConfirmedAccount::New {
+            user: User::new(user.clone(), "openid".to_owned(), profile, NOW),
+            identity: NewIdentity {
+                id: identity.clone(),
+                issuer: "https://idp.example".to_owned(),
+                subject: subject.to_owned(),
+            },
+        },
+        None => ConfirmedAccount::Known(profile),
+    };
     ConfirmedLogin {
-        profile,
-        new_identity: subject.map(|subject| NewIdentity {
-            id: identity.clone(),
-            issuer: "https://idp.example".to_owned(),
-            subject: subject.to_owned(),
-        }),
+        account,
         tokens: NewTokens {
             key: TokensKey {
                 session_id: session.id.clone(),

@@ -1,7 +1,5 @@
 //! Ending sessions: one, or all of a user, with their provider tokens.
 
-use std::time::Duration;
-
 use sqlx::query;
 
 use super::opening::lock_user;
@@ -11,9 +9,6 @@ use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, retrying, statements, writing};
 use crate::store::changes::Change;
 use crate::store::error::StoreError;
-
-/// How long an expired session is kept, so that its refresh tokens are still told apart from forged ones.
-const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
 
 statements! {
     REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
@@ -83,12 +78,15 @@ impl Store {
         Ok(revoked)
     }
 
-    /// Deletes the provider tokens of expired sessions, and sessions that expired more than 30 days ago.
-    pub async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// Deletes the provider tokens of expired sessions, and the sessions that expired before `kept_from`.
+    pub async fn delete_expired_sessions(
+        &self,
+        now: Timestamp,
+        kept_from: Timestamp,
+    ) -> Result<(), StoreError> {
         self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now)
             .await?;
-        self.delete_in_batches(DELETE_EXPIRED, now.minus(KEPT_AFTER_END))
-            .await
+        self.delete_in_batches(DELETE_EXPIRED, kept_from).await
     }
 
     /// Repeats a statement until it deletes nothing. Each batch is small, because SQLite has one writer and other calls wait for it.
@@ -136,12 +134,15 @@ pub(in crate::store) async fn revoke_all(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sqlx::{query_scalar, raw_sql};
 
     use super::*;
     use crate::store::backend::{Pools, reading};
     use crate::store::testing::{on_each_engine, signed_in};
 
+    const KEPT: Duration = Duration::from_hours(30 * 24);
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const IDENTITY: &str = "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ('i', $1, 'openid', 'iss', 'sub', 0)";
     const TOKENS: &str = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, claims, scopes, state, version, update_time)
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_expired_session_loses_its_provider_tokens_at_once_and_its_row_after_thirty_days() {
+    async fn an_expired_session_loses_its_provider_tokens_at_once_and_its_row_later() {
         on_each_engine(async |store| {
             let (user, session) = signed_in(&store, START).await;
             writing!(store, |db| query(IDENTITY)
@@ -169,8 +170,12 @@ mod tests {
                 .map(drop))
             .expect("stored");
             let end = START.plus(Duration::from_hours(24));
-            let left = async |now| {
-                store.delete_expired_sessions(now).await.expect("deleted");
+            let left = async |now: Timestamp| {
+                let kept_from = now.minus(KEPT);
+                store
+                    .delete_expired_sessions(now, kept_from)
+                    .await
+                    .expect("deleted");
                 (
                     count(&store, "SELECT COUNT(*) FROM federated_tokens").await,
                     count(&store, "SELECT COUNT(*) FROM sessions").await,
@@ -178,9 +183,9 @@ mod tests {
             };
             assert_eq!(left(end.minus(Duration::from_millis(1))).await, (1, 1));
             assert_eq!(left(end).await, (0, 1));
-            assert_eq!(left(end.plus(KEPT_AFTER_END)).await, (0, 1));
+            assert_eq!(left(end.plus(KEPT)).await, (0, 1));
             assert_eq!(
-                left(end.plus(KEPT_AFTER_END + Duration::from_millis(1))).await,
+                left(end.plus(KEPT + Duration::from_millis(1))).await,
                 (0, 0)
             );
         })

@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::record::record;
 use super::{bans, sessions};
 use crate::clock::Timestamp;
-use crate::id::{BanId, UserId, ViolationId};
+use crate::id::{UserId, ViolationId};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::violation::{NewViolation, Penalty, Recorded};
 
@@ -37,12 +37,12 @@ struct Answer {
 record!(Answer, "violations", key id, { id, previous_score, score });
 
 impl Store {
-    /// Records a violation, and carries out what `penalty` returns for each target's previous score and score. A repeated request
-    /// id adds nothing and gets the first answer.
+    /// Records a violation, and carries out what `penalty` returns for each target and its scores before and after. A repeated
+    /// request id adds nothing and gets the first answer.
     pub async fn record_violation(
         &self,
         violation: &NewViolation<'_>,
-        penalty: impl Fn(i64, i64) -> Penalty + Send,
+        penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send,
     ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
         let id = ViolationId::new(violation.create_time);
@@ -54,11 +54,11 @@ impl Store {
             let score = add_score(&mut tx, violation, &target).await?;
             let previous = score - violation.added;
             answer.get_or_insert((previous, score));
-            let penalty = penalty(previous, score);
+            let penalty = penalty(&target, (previous, score));
             if penalty != Penalty::Nothing && matches!(target, BanTarget::User(_)) {
                 changed = violation.user;
             }
-            bans.extend(punish(&mut tx, violation, &id, target, penalty).await?);
+            bans.extend(punish(&mut tx, &id, target, penalty, violation.create_time).await?);
         }
         let (previous_score, score) = answer.unwrap_or_default();
         in_tx!(tx, |db| query(ANSWER)
@@ -159,28 +159,19 @@ async fn add_score(
 /// Carries out a penalty and returns the ban that it made, if any. An address has no sessions to end.
 async fn punish(
     tx: &mut Tx,
-    violation: &NewViolation<'_>,
-    id: &ViolationId,
+    violation: &ViolationId,
     target: BanTarget,
     penalty: Penalty,
+    now: Timestamp,
 ) -> Result<Option<Ban>, StoreError> {
-    let now = violation.create_time;
     match (penalty, target) {
         (Penalty::Nothing, _) | (Penalty::EndSessions, BanTarget::Network(_)) => Ok(None),
         (Penalty::EndSessions, BanTarget::User(user)) => {
             sessions::ending::revoke_all(tx, &user, None, bans::REVOKE_REASON, now).await?;
             Ok(None)
         }
-        (Penalty::Ban { until }, target) => {
-            let reason = violation.kind.to_owned();
-            let ban = Ban {
-                id: BanId::new(now),
-                target,
-                reason,
-                create_time: now,
-                expire_time: Some(until),
-            };
-            bans::insert(tx, &ban, Some(id)).await?;
+        (Penalty::Ban(ban), _) => {
+            bans::insert(tx, &ban, Some(violation)).await?;
             Ok(Some(ban))
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::id::BanId;
 use crate::model::page::PageRequest;
 use crate::store::testing::{on_each_engine, signed_in};
 
@@ -31,19 +32,25 @@ fn violation<'a>(
     }
 }
 
-fn ban_at_20(previous: i64, score: i64) -> Penalty {
+fn ban_at_20(target: &BanTarget, (previous, score): (i64, i64)) -> Penalty {
     if previous < 20 && score >= 20 {
-        Penalty::Ban { until: UNTIL }
+        Penalty::Ban(Ban {
+            id: BanId::new(NOW),
+            target: target.clone(),
+            reason: "message_limit".to_owned(),
+            create_time: NOW,
+            expire_time: Some(UNTIL),
+        })
     } else {
         Penalty::Nothing
     }
 }
 
-fn end_sessions(_: i64, _: i64) -> Penalty {
+fn end_sessions(_: &BanTarget, _: (i64, i64)) -> Penalty {
     Penalty::EndSessions
 }
 
-fn nothing(_: i64, _: i64) -> Penalty {
+fn nothing(_: &BanTarget, _: (i64, i64)) -> Penalty {
     Penalty::Nothing
 }
 
