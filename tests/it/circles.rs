@@ -7,6 +7,15 @@ use crate::support::sources::{Source, assert_none, is_test, sources};
 /// The modules of the crate, each as the path of its names, and the file that it is in.
 type Modules = BTreeMap<Vec<String>, String>;
 
+/// The names that modules re-export, each as its path there, and the path of what it names.
+type Exports = BTreeMap<Vec<String>, Vec<String>>;
+
+/// Where the names of the crate are.
+struct Crate {
+    modules: Modules,
+    exports: Exports,
+}
+
 /// The path of the module that a file is: `["auth", "login"]` for `auth/login.rs`, `["auth"]` for `auth/mod.rs`.
 fn module_of(path: &str) -> Vec<String> {
     let path = path.trim_end_matches(".rs");
@@ -14,9 +23,7 @@ fn module_of(path: &str) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// The statements of a file without re-exports, each with the number of its first line.
-///
-/// A re-export gives a name another place; it needs nothing of what it names.
+/// The statements of a file, each with the number of its first line.
 fn statements(source: &Source) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut open = false;
@@ -40,18 +47,37 @@ fn statements(source: &Source) -> Vec<(usize, String)> {
         open =
             imports.iter().any(|start| statement.starts_with(start)) && !statement.ends_with(';');
     }
-    found.retain(|(_, statement)| !statement.starts_with("pub") || !statement.contains(" use "));
     found
 }
 
-/// The paths that a statement names, a tree of imports taken apart.
-fn paths(statement: &str) -> Vec<Vec<String>> {
-    let Some(tree) = statement
-        .strip_prefix("use ")
+/// The tree of an import that begins with one of `starts`.
+fn tree<'a>(statement: &'a str, starts: &[&str]) -> Option<&'a str> {
+    starts
+        .iter()
+        .find_map(|start| statement.strip_prefix(start))
         .and_then(|rest| rest.strip_suffix(';'))
-    else {
-        return inline_paths(statement);
-    };
+}
+
+/// The paths that a re-export names, or nothing if the statement is not one.
+///
+/// A re-export gives a name another place; it needs nothing of what it names.
+fn exported(statement: &str) -> Option<Vec<Vec<String>>> {
+    tree(
+        statement,
+        &["pub use ", "pub(super) use ", "pub(crate) use "],
+    )
+    .map(leaves)
+}
+
+/// The paths that a statement needs, a tree of imports taken apart.
+fn paths(statement: &str) -> Vec<Vec<String>> {
+    if exported(statement).is_some() {
+        return Vec::new();
+    }
+    tree(statement, &["use "]).map_or_else(|| inline_paths(statement), leaves)
+}
+
+fn leaves(tree: &str) -> Vec<Vec<String>> {
     let mut leaves = Vec::new();
     expand(&mut Vec::new(), tree, &mut leaves);
     leaves
@@ -100,59 +126,98 @@ fn inline_paths(statement: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The file that a path leads to from a module: that of the last module on the path.
-fn target<'a>(modules: &'a Modules, from: &[String], path: &[String]) -> Option<&'a String> {
-    let mut at = from.to_vec();
-    let mut rest = path;
-    match path.first()?.as_str() {
-        "crate" => {
-            at.clear();
-            rest = &path[1..];
-        }
-        "self" => rest = &path[1..],
-        "super" => {
-            let ups = path.iter().take_while(|part| *part == "super").count();
-            at.truncate(at.len().checked_sub(ups)?);
-            rest = &path[ups..];
-        }
-        child => {
-            at.push(child.to_owned());
-            modules.get(&at)?;
-            at.pop();
-        }
-    }
-    for part in rest {
-        at.push(part.clone());
-        if !modules.contains_key(&at) {
-            at.pop();
-            break;
-        }
-    }
-    modules.get(&at)
-}
-
-fn graph(sources: &[Source]) -> BTreeMap<String, BTreeMap<String, usize>> {
-    let modules: Modules = sources
-        .iter()
-        .map(|source| (module_of(&source.path), source.path.clone()))
-        .collect();
-    let edges = |source: &Source| {
-        let from = module_of(&source.path);
-        let mut edges = BTreeMap::new();
-        for (number, statement) in statements(source) {
-            for path in paths(&statement) {
-                if let Some(target) =
-                    target(&modules, &from, &path).filter(|file| **file != source.path)
-                {
-                    edges.entry(target.clone()).or_insert(number);
+impl Crate {
+    fn of(sources: &[Source]) -> Self {
+        let modules: Modules = sources
+            .iter()
+            .map(|source| (module_of(&source.path), source.path.clone()))
+            .collect();
+        let mut found = Self {
+            modules,
+            exports: Exports::new(),
+        };
+        for source in sources {
+            let from = module_of(&source.path);
+            for path in statements(source)
+                .iter()
+                .filter_map(|(_, statement)| exported(statement))
+                .flatten()
+            {
+                if let (Some(to), Some(name)) = (found.absolute(&from, &path), path.last()) {
+                    let at = from.iter().chain([name]).cloned().collect();
+                    found.exports.insert(at, to);
                 }
             }
         }
-        edges
-    };
+        found
+    }
+
+    /// A path as it is seen from the root of the crate, or `None` if it leads out of the crate.
+    fn absolute(&self, from: &[String], path: &[String]) -> Option<Vec<String>> {
+        let (base, rest) = match path.first()?.as_str() {
+            "crate" => (&[][..], &path[1..]),
+            "self" => (from, &path[1..]),
+            "super" => {
+                let ups = path.iter().take_while(|part| *part == "super").count();
+                (&from[..from.len().checked_sub(ups)?], &path[ups..])
+            }
+            child => {
+                let at: Vec<_> = from.iter().cloned().chain([child.to_owned()]).collect();
+                if !self.modules.contains_key(&at) && !self.exports.contains_key(&at) {
+                    return None;
+                }
+                (from, path)
+            }
+        };
+        Some(base.iter().chain(rest).cloned().collect())
+    }
+
+    /// The file that an absolute path leads to, through re-exports: that of the last module on the path.
+    fn file(&self, path: &[String]) -> Option<&String> {
+        let (mut at, mut rest): (Vec<String>, _) = (Vec::new(), path.to_vec());
+        // A name that is re-exported in a circle does not compile.
+        while !rest.is_empty() {
+            at.push(rest.remove(0));
+            let is_module = self.modules.contains_key(&at);
+            // A module and a function that it exports may share a name.
+            let exported = self
+                .exports
+                .get(&at)
+                .filter(|_| !is_module || rest.is_empty());
+            if let Some(to) = exported {
+                rest = to.iter().cloned().chain(rest).collect();
+                at.clear();
+            } else if !is_module {
+                at.pop();
+                break;
+            }
+        }
+        self.modules.get(&at)
+    }
+
+    /// The files that a file needs, each with the line that needs it first.
+    fn needs(&self, source: &Source) -> BTreeMap<String, usize> {
+        let from = module_of(&source.path);
+        let mut needs = BTreeMap::new();
+        for (number, statement) in statements(source) {
+            for path in paths(&statement) {
+                let file = self
+                    .absolute(&from, &path)
+                    .and_then(|path| self.file(&path));
+                if let Some(file) = file.filter(|file| **file != source.path) {
+                    needs.entry(file.clone()).or_insert(number);
+                }
+            }
+        }
+        needs
+    }
+}
+
+fn graph(sources: &[Source]) -> BTreeMap<String, BTreeMap<String, usize>> {
+    let names = Crate::of(sources);
     sources
         .iter()
-        .map(|source| (source.path.clone(), edges(source)))
+        .map(|source| (source.path.clone(), names.needs(source)))
         .collect()
 }
 
@@ -190,17 +255,17 @@ fn no_two_files_need_each_other() {
     assert_none("circles of files", &found);
 }
 
+fn source(path: &str, text: &str) -> Source {
+    let lines = text.lines().enumerate();
+    Source {
+        path: path.to_owned(),
+        lines: lines.map(|(at, line)| (at + 1, line.to_owned())).collect(),
+        length: 0,
+    }
+}
+
 #[test]
 fn the_graph_sees_imports_and_paths() {
-    let source = |path: &str, text: &str| Source {
-        path: path.to_owned(),
-        lines: text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| (at + 1, line.to_owned()))
-            .collect(),
-        length: 0,
-    };
     let graph = graph(&[
         source(
             "a/mod.rs",
@@ -215,4 +280,19 @@ fn the_graph_sees_imports_and_paths() {
     assert_eq!(edges("a/b.rs"), ["a/c.rs", "a/mod.rs"]);
     assert_eq!(edges("a/c.rs"), ["d.rs"]);
     assert!(reaches(&graph, "d.rs", "a/c.rs") && reaches(&graph, "a/c.rs", "a/b.rs"));
+}
+
+#[test]
+fn the_graph_sees_through_re_exports() {
+    let graph = graph(&[
+        source("a/mod.rs", "mod b;\nmod c;\npub use b::B;\npub use c::C;"),
+        source("a/b.rs", "use super::C;"),
+        source("a/c.rs", "use crate::e::B;"),
+        source("e.rs", "pub use crate::a::B;\nfn f(_: B::D) {}"),
+    ]);
+    let edges = |file: &str| graph[file].keys().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(edges("a/mod.rs"), [""; 0]);
+    assert_eq!(edges("a/b.rs"), ["a/c.rs"]);
+    assert_eq!(edges("a/c.rs"), ["a/b.rs"]);
+    assert_eq!(edges("e.rs"), ["a/b.rs"]);
 }
