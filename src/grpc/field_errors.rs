@@ -2,7 +2,8 @@
 
 use crate::error::{Error, FieldError, Result};
 
-/// Names the field of a request whose value a command was refused for; other errors stay as they are.
+/// Names the field of a request whose value a command was refused for; other errors stay as they
+/// are.
 pub(super) fn in_field(field: &str, error: Error) -> Error {
     let description = match error {
         Error::PasswordGuessable => "is too common, or too close to the account's own names",
@@ -59,5 +60,28 @@ impl FieldErrors {
     /// The error that names them all.
     pub(super) fn into_error(self) -> Error {
         Error::Invalid(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_about_a_field_name_it() {
+        for about in [
+            Error::PasswordGuessable,
+            Error::RequestIdTaken,
+            Error::OutputTooLarge,
+        ] {
+            let Error::Invalid(fields) = in_field("server", about) else {
+                panic!("not about a field")
+            };
+            assert_eq!(fields[0].field, "server");
+        }
+        assert!(matches!(
+            in_field("server", Error::EmailInUse),
+            Error::EmailInUse
+        ));
     }
 }
