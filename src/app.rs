@@ -21,8 +21,8 @@ use crate::token::Tokens;
 
 /// How often rows that no rule reads any more are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
-/// How long to wait, once the server has ended, for work that outlives its call: commits, and renewals of provider tokens, whose
-/// refresh tokens may be good for one use only.
+/// How long to wait, once the server has ended, for work that outlives its call: commits, and
+/// renewals of provider tokens, whose refresh tokens may be good for one use only.
 const FINISHING: Duration = Duration::from_secs(10);
 /// A database that does not answer must not hold up the end.
 const CLOSING: Duration = Duration::from_secs(5);

@@ -1,4 +1,5 @@
-//! The one error of the service. Variants are named after facts; the table of reasons says what callers are told of each.
+//! The one error of the service. Variants are named after facts; the table of reasons says what
+//! callers are told of each.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ pub enum Kind {
 
 macro_rules! reasons {
     ($($variant:ident = $name:literal $kind:ident,)*) => {
-        /// Why a call failed, as `google.rpc.ErrorInfo.reason` says it: `ErrorReason` without its prefix.
+        /// Why a call failed, as `google.rpc.ErrorInfo.reason` says it: `ErrorReason` without its
+        /// prefix.
         ///
         /// `error_reason.proto` says what each one means; a test compares the two lists.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,18 +19,20 @@ use crate::transport::{CallService, MAX_REQUEST, Route, Routes, connections};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
-/// Concurrent streams of one connection. HTTP/2 has no default limit, and recommends at least 100 (RFC 9113 section 6.5.2).
+/// Concurrent streams of one connection. HTTP/2 has no default limit, and recommends at least 100
+/// (RFC 9113 section 6.5.2).
 const MAX_STREAMS: u32 = 128;
 /// The headers of one request, in bytes.
 const MAX_HEADERS: u32 = 16 * 1024;
-/// Streams that were reset before they were accepted; more end the connection ("rapid reset", CVE-2023-44487).
+/// Streams that were reset before they were accepted; more end the connection ("rapid reset",
+/// CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// HTTP/2 pings end connections whose peer is gone without having closed them.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves the routes until `shutdown`. Then health reports NOT_SERVING, `tasks` are told to stop, connections get a GOAWAY, and
-/// calls in flight have 20 seconds to end.
+/// Serves the routes until `shutdown`. Then health reports NOT_SERVING, `tasks` are told to stop,
+/// connections get a GOAWAY, and calls in flight have 20 seconds to end.
 ///
 /// # Errors
 /// [`Error::Internal`] if tonic fails to serve or reflection cannot read the descriptors.
@@ -70,7 +72,8 @@ pub async fn serve(
     }
 }
 
-/// A server with limits. It sets no connection age, because with a grace period tonic 0.14.9 cuts calls off without a GOAWAY.
+/// A server with limits. It sets no connection age, because with a grace period tonic 0.14.9 cuts
+/// calls off without a GOAWAY.
 fn limited() -> Server {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -99,7 +102,8 @@ fn standard(health: HealthReporter, reflection: bool) -> Result<tonic::service::
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 
-/// The descriptors of our services and of the standard error details, which tools could not show otherwise.
+/// The descriptors of our services and of the standard error details, which tools could not show
+/// otherwise.
 fn descriptors() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

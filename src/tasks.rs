@@ -1,7 +1,8 @@
 //! One lifecycle for everything that has to end in order.
 //!
-//! A stop has three steps: [`Tasks::stop`] tells streams and background tasks, which end at once; the server drains the calls
-//! in flight; [`Tasks::finished`] waits for the work that outlives its call, such as commits and renewals of provider tokens.
+//! A stop has three steps: [`Tasks::stop`] tells streams and background tasks, which end at once;
+//! the server drains the calls in flight; [`Tasks::finished`] waits for the work that outlives its
+//! call, such as commits and renewals of provider tokens.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 
-/// The pause before a background task that ended is started again. It doubles each time, so that a task that cannot run does not
-/// fill the log; a task that ran for [`LONGEST_PAUSE`] begins with [`FIRST_PAUSE`] again.
+/// The pause before a background task that ended is started again. It doubles each time, so that a
+/// task that cannot run does not fill the log; a task that ran for [`LONGEST_PAUSE`] begins with
+/// [`FIRST_PAUSE`] again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -46,7 +48,8 @@ impl Tasks {
         self.tracker.spawn(work)
     }
 
-    /// Runs a background task until the stop. If it panics or returns, it is started again after a pause.
+    /// Runs a background task until the stop. If it panics or returns, it is started again after a
+    /// pause.
     pub fn keep<F>(&self, name: &'static str, task: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -6,8 +6,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
-/// Crates that see credentials on the wire and would write them to the log in detail. No configured filter shows their lines
-/// below `info`.
+/// Crates that see credentials on the wire and would write them to the log in detail. No configured
+/// filter shows their lines below `info`.
 const WIRE: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "reqwest=info"];
 
 /// Starts logging as configured; if a logger is installed already, it stays.

@@ -1,4 +1,5 @@
-//! Unary calls over plain HTTP/2. Requests are encoded beforehand, so that the client needs little CPU time.
+//! Unary calls over plain HTTP/2. Requests are encoded beforehand, so that the client needs little
+//! CPU time.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

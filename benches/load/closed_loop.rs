@@ -1,4 +1,5 @@
-//! A closed loop: a number of workers, each of which sends its next request as soon as it has its answer.
+//! A closed loop: a number of workers, each of which sends its next request as soon as it has its
+//! answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! `cargo bench`: compares the service's speed with a plain tonic echo and with the plain database statement, in one run.
+//! `cargo bench`: compares the service's speed with a plain tonic echo and with the plain database
+//! statement, in one run.
 
 mod calls;
 mod closed_loop;

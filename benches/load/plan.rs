@@ -48,7 +48,8 @@ pub struct Calls {
     pid: u32,
     address: SocketAddr,
     path: &'static str,
-    /// What the callers send first. They connect only for their first round, because the service closes connections without calls.
+    /// What the callers send first. They connect only for their first round, because the service
+    /// closes connections without calls.
     scripts: Vec<Script>,
     callers: Vec<Caller>,
     /// Requests that are sent only once, `FRESH` per round.

@@ -1,4 +1,5 @@
-//! A small OpenID provider on loopback. It accepts every code, and uses the code as the nonce of the ID token.
+//! A small OpenID provider on loopback. It accepts every code, and uses the code as the nonce of
+//! the ID token.
 
 use std::net::SocketAddr;
 

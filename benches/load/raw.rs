@@ -1,4 +1,5 @@
-//! The plain statement: a session's guarded UPDATE in a transaction of its own, with the pools of `store/backend.rs`.
+//! The plain statement: a session's guarded UPDATE in a transaction of its own, with the pools of
+//! `store/backend.rs`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
@@ -50,7 +51,8 @@ impl Raw {
     }
 }
 
-/// The role of the child process: it reads lines with a number of milliseconds and answers each with a line of figures.
+/// The role of the child process: it reads lines with a number of milliseconds and answers each
+/// with a line of figures.
 pub fn serve(url: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let mut workers = runtime.block_on(workers(url))?;
     for line in std::io::stdin().lines() {

@@ -1,4 +1,5 @@
-//! The service as its users run it: the release binary with one configured caller. Also prepares what the benchmark needs.
+//! The service as its users run it: the release binary with one configured caller. Also prepares
+//! what the benchmark needs.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -125,7 +126,8 @@ impl Service {
             .await
     }
 
-    /// A number of access tokens of one new session: within its grace time a used refresh token gives a new one each time.
+    /// A number of access tokens of one new session: within its grace time a used refresh token
+    /// gives a new one each time.
     pub async fn access_tokens(&self, user_id: &str, count: usize) -> Result<Vec<String>> {
         let spent = self.mint(user_id, "", 1).await?.remove(0).refresh_token;
         self.refresh(&spent).await?;

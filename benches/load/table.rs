@@ -12,7 +12,8 @@ pub struct Row {
     pub rounds: Vec<Figures>,
 }
 
-/// All rows. Each figure is the median over the rounds, and the ratio is the median of the ratios of the rounds.
+/// All rows. Each figure is the median over the rounds, and the ratio is the median of the ratios
+/// of the rounds.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table = String::from(
         "| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n",

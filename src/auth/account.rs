@@ -32,8 +32,9 @@ impl Auth {
     /// Makes a local account; the first one becomes administrator.
     ///
     /// # Errors
-    /// [`Error::Banned`], [`Error::LimitExceeded`], [`Error::RegistrationClosed`], [`Error::PasswordGuessable`],
-    /// [`Error::EmailInUse`], [`Error::Busy`], and the store's errors.
+    /// [`Error::Banned`], [`Error::LimitExceeded`], [`Error::RegistrationClosed`],
+    /// [`Error::PasswordGuessable`], [`Error::EmailInUse`], [`Error::Busy`], and the store's
+    /// errors.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let (moderation, address) = (&self.0.moderation, new.address);
         moderation.refuse_banned(None, Some(address), now).await?;
@@ -74,8 +75,8 @@ impl Auth {
         Ok(self.0.store.list_users(page).await?)
     }
 
-    /// If a bootstrap token is configured, only whoever presents it becomes administrator, even if others registered before. It
-    /// also opens a closed registration, for that one account.
+    /// If a bootstrap token is configured, only whoever presents it becomes administrator, even if
+    /// others registered before. It also opens a closed registration, for that one account.
     fn admin_claim(&self, given: &SecretString) -> Result<AdminClaim> {
         let matches = |token: &SecretString| {
             secret::equal(

@@ -1,4 +1,5 @@
-//! Sign-in at an identity provider: begun with a state and a binding token, completed with what the callback received.
+//! Sign-in at an identity provider: begun with a state and a binding token, completed with what the
+//! callback received.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::token::{OpenSession, TokenPair};
 
 /// How long a login may take from its beginning to its callback.
 const LOGIN_TTL: Duration = Duration::from_mins(10);
-/// How often a login is tried after a concurrent login changed the identity. A second round is normally enough, because it finds
-/// the identity that the other login stored.
+/// How often a login is tried after a concurrent login changed the identity. A second round is
+/// normally enough, because it finds the identity that the other login stored.
 const ROUNDS: usize = 3;
 /// How long a caller should wait if every round lost: by then the other logins have been stored.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
@@ -82,8 +83,8 @@ impl Auth {
     /// Begins a login at a provider.
     ///
     /// # Errors
-    /// [`Error::LoginClosed`], [`Error::ProviderNotFound`], [`Error::LimitExceeded`], [`Error::Banned`],
-    /// [`Error::ProviderUnavailable`], and the store's errors.
+    /// [`Error::LoginClosed`], [`Error::ProviderNotFound`], [`Error::LimitExceeded`],
+    /// [`Error::Banned`], [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn begin_federated_login(
         &self,
         begin: BeginLogin,
@@ -122,8 +123,9 @@ impl Auth {
     /// Completes a login. Its state works once, even if the login then fails.
     ///
     /// # Errors
-    /// [`Error::StateInvalid`], [`Error::BindingMismatch`], [`Error::ProviderRefused`], [`Error::IdTokenInvalid`],
-    /// [`Error::RegistrationClosed`], [`Error::EmailInUse`], [`Error::Banned`], [`Error::ProviderUnavailable`], and the store's errors.
+    /// [`Error::StateInvalid`], [`Error::BindingMismatch`], [`Error::ProviderRefused`],
+    /// [`Error::IdTokenInvalid`], [`Error::RegistrationClosed`], [`Error::EmailInUse`],
+    /// [`Error::Banned`], [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn complete_federated_login(
         &self,
         callback: Callback,
@@ -185,7 +187,8 @@ impl Auth {
         Provider::find(self.0.federation.providers(), provider)
     }
 
-    /// Finds or makes the user of a verified login, and opens their session with the provider's tokens.
+    /// Finds or makes the user of a verified login, and opens their session with the provider's
+    /// tokens.
     async fn admit(&self, login: &VerifiedLogin<'_>, now: Timestamp) -> Result<(SignedIn, bool)> {
         let store = &self.0.store;
         for _ in 0..ROUNDS {
@@ -341,8 +344,8 @@ fn check_login(
     }
 }
 
-/// The error for a login that the provider refused. The provider's `error` is a short code (RFC 6749 section 4.1.2.1) and is
-/// passed on; its description is only logged.
+/// The error for a login that the provider refused. The provider's `error` is a short code (RFC
+/// 6749 section 4.1.2.1) and is passed on; its description is only logged.
 fn refused(provider: &str, error: &str, description: &str) -> Error {
     let code: String = error
         .chars()

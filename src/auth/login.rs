@@ -20,11 +20,12 @@ pub struct Credentials {
 }
 
 impl Auth {
-    /// Signs a user in. An unknown account and a wrong password get the same refusal after the same time.
+    /// Signs a user in. An unknown account and a wrong password get the same refusal after the same
+    /// time.
     ///
     /// # Errors
-    /// [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`], [`Error::Banned`], [`Error::Busy`], and
-    /// the store's errors.
+    /// [`Error::LoginClosed`], [`Error::LimitExceeded`], [`Error::CredentialsWrong`],
+    /// [`Error::Banned`], [`Error::Busy`], and the store's errors.
     pub async fn login(
         &self,
         credentials: Credentials,
@@ -50,7 +51,8 @@ impl Auth {
         moderation.limit(Limiter::Login, address, now).await?;
         let found = self.0.store.find_user_with_password(&credentials.email);
         let (user, hash) = found.await?.unzip();
-        // For an unknown account, `verify` checks a dummy hash, so that the refusal takes as long as for a known one.
+        // For an unknown account, `verify` checks a dummy hash, so that the refusal takes as long
+        // as for a known one.
         let verified = self
             .0
             .passwords

@@ -1,4 +1,5 @@
-//! Estimates how guessable passwords are and hashes them (argon2id), as many at once as there are cores.
+//! Estimates how guessable passwords are and hashes them (argon2id), as many at once as there are
+//! cores.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -25,10 +26,12 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// The highest parameters of a stored hash. A hash with higher ones was not written here, and could exhaust the memory.
+/// The highest parameters of a stored hash. A hash with higher ones was not written here, and could
+/// exhaust the memory.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 const MAX_PASSES: u32 = 16;
-/// A hash that no password matches, with the same parameters, so that unknown accounts take as long as known ones.
+/// A hash that no password matches, with the same parameters, so that unknown accounts take as long
+/// as known ones.
 const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A bounded pool for estimating and hashing passwords.
@@ -50,8 +53,8 @@ impl Passwords {
     /// The hash of an account's new password, in PHC text form.
     ///
     /// # Errors
-    /// [`Error::PasswordGuessable`] if the password is too easily guessed for an account with these names, [`Error::Busy`] if too
-    /// many calls wait or the wait is too long.
+    /// [`Error::PasswordGuessable`] if the password is too easily guessed for an account with these
+    /// names, [`Error::Busy`] if too many calls wait or the wait is too long.
     pub(super) async fn hash(&self, password: Password, account: &User) -> Result<String> {
         let email = account.email.as_ref().map_or("", Email::as_str).to_owned();
         let names = [email, account.name.clone(), account.username.clone()];
@@ -68,7 +71,8 @@ impl Passwords {
         .await?
     }
 
-    /// Whether the password matches the hash. Without a usable hash it does not, and the answer takes as long.
+    /// Whether the password matches the hash. Without a usable hash it does not, and the answer
+    /// takes as long.
     ///
     /// # Errors
     /// [`Error::Busy`] if too many calls wait or the wait is too long.
@@ -89,7 +93,8 @@ impl Passwords {
         let permit = self.permit().await.ok_or(Error::Busy {
             retry_after: MAX_WAIT,
         })?;
-        // The permit moves into the task: hashing goes on if the call is cancelled, and still occupies its core.
+        // The permit moves into the task: hashing goes on if the call is cancelled, and still
+        // occupies its core.
         let work = move || {
             let result = work();
             drop(permit);
@@ -118,7 +123,8 @@ fn hasher() -> Result<Argon2<'static>> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// Parses a stored hash; `None` if it is malformed or its parameters are too high. No password matches such a hash.
+/// Parses a stored hash; `None` if it is malformed or its parameters are too high. No password
+/// matches such a hash.
 fn usable(text: &str) -> Option<PasswordHash> {
     let affordable =
         |params: &Params| params.m_cost() <= MAX_MEMORY_KIB && params.t_cost() <= MAX_PASSES;
@@ -133,7 +139,8 @@ fn usable(text: &str) -> Option<PasswordHash> {
     hash
 }
 
-/// The password in Unicode normalization form C, so that the same text typed on different keyboards is the same password.
+/// The password in Unicode normalization form C, so that the same text typed on different keyboards
+/// is the same password.
 fn normalized(password: &Password) -> Zeroizing<String> {
     Zeroizing::new(password.secret().expose_secret().nfc().collect())
 }

@@ -26,8 +26,9 @@ impl Auth {
     /// Opens a session for a user at the caller's request, after the same checks as a login.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdTaken`], [`Error::SessionRevoked`] if the session that the
-    /// request id opened has ended, and the store's errors.
+    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdTaken`],
+    /// [`Error::SessionRevoked`] if the session that the request id opened has ended, and the
+    /// store's errors.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
         let user = self
             .0
@@ -53,7 +54,8 @@ impl Auth {
         Ok(SignedIn { user, tokens })
     }
 
-    /// Exchanges a refresh token for the next token pair. If an address is given, it must not be banned.
+    /// Exchanges a refresh token for the next token pair. If an address is given, it must not be
+    /// banned.
     ///
     /// # Errors
     /// [`Error::Banned`] and those of [`crate::token::Tokens::refresh`].
@@ -70,7 +72,8 @@ impl Auth {
         Ok(SignedIn { user, tokens })
     }
 
-    /// Ends the session of a refresh token of any generation, and returns the URL at which the provider's own session can be ended.
+    /// Ends the session of a refresh token of any generation, and returns the URL at which the
+    /// provider's own session can be ended.
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], and the store's errors.

@@ -48,7 +48,8 @@ impl Auth {
     /// The user of a subject. A user who is named by token or session must be allowed to act now.
     ///
     /// # Errors
-    /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`], [`Error::Banned`], and the store's errors.
+    /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`],
+    /// [`Error::Banned`], and the store's errors.
     pub async fn resolve(&self, subject: &Subject, now: Timestamp) -> Result<ResolvedSubject> {
         match subject {
             Subject::AccessToken(token) => self
@@ -69,7 +70,8 @@ impl Auth {
         }
     }
 
-    /// The live session that a subject acts in. For a user's id it is the session whose provider tokens were renewed last.
+    /// The live session that a subject acts in. For a user's id it is the session whose provider
+    /// tokens were renewed last.
     ///
     /// # Errors
     /// As [`Auth::resolve`], and [`Error::SessionNotFound`] if the user has no live session.

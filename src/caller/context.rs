@@ -43,7 +43,8 @@ impl CallerContext {
         self.permissions.contains(permission)
     }
 
-    /// Fails without the permission, for what an RPC allows beyond its own, such as the `.any` forms.
+    /// Fails without the permission, for what an RPC allows beyond its own, such as the `.any`
+    /// forms.
     ///
     /// # Errors
     /// [`Error::CallerNotAllowed`]

@@ -5,7 +5,8 @@ use crate::secret::{SecretString, random_token};
 /// How every caller's token begins.
 pub const TOKEN_PREFIX: &str = "csc_";
 
-/// A fresh caller's token: `csc_`, 256 random bits in base64url, and the CRC-32 of all before it in hex.
+/// A fresh caller's token: `csc_`, 256 random bits in base64url, and the CRC-32 of all before it in
+/// hex.
 ///
 /// Prefix and checksum let secret scanners tell a real token from text that only looks like one.
 #[must_use]

@@ -46,11 +46,12 @@ impl Gate {
         Self(Known::Listed(known))
     }
 
-    /// The caller, if it may make this call; `None` for health and reflection, which need no caller.
+    /// The caller, if it may make this call; `None` for health and reflection, which need no
+    /// caller.
     ///
     /// # Errors
-    /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is looked at; then
-    /// [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
+    /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is
+    /// looked at; then [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
     pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>> {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) {

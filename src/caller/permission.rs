@@ -20,7 +20,8 @@ macro_rules! permissions {
                 }
             }
 
-            /// Whether it has to be granted by its own name: a group such as `token.*` does not cover it.
+            /// Whether it has to be granted by its own name: a group such as `token.*` does not
+            /// cover it.
             #[must_use]
             pub const fn is_sensitive(self) -> bool {
                 match self {
@@ -53,7 +54,8 @@ permissions! {
 }
 
 impl Permission {
-    /// What an entry of the callers' file grants: one permission by its name, or a group such as `token.*`.
+    /// What an entry of the callers' file grants: one permission by its name, or a group such as
+    /// `token.*`.
     #[must_use]
     pub fn covered_by(entry: &str) -> Option<Vec<Self>> {
         let all = Self::ALL.iter().copied();

@@ -14,9 +14,11 @@ pub struct ResolveContext {
     pub state: Arc<SessionState>,
     /// LibreChat's body fields; empty if the call does not belong to a chat request.
     pub body: HashMap<String, String>,
-    /// The user's own variables. Their names were checked when the request was parsed, to report all mistakes at once.
+    /// The user's own variables. Their names were checked when the request was parsed, to report
+    /// all mistakes at once.
     pub custom_vars: HashMap<String, String>,
-    /// The provider that placeholders without `@provider` refer to; may be empty if the user has only one.
+    /// The provider that placeholders without `@provider` refer to; may be empty if the user has
+    /// only one.
     pub provider: String,
     /// How long tokens have to last at least.
     pub min_ttl: Duration,

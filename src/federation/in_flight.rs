@@ -22,8 +22,8 @@ pub(super) enum Renewal {
     Unavailable,
 }
 
-/// The row and the version that a renewal starts from. The version is part of it, because a call that has seen version 2 must not
-/// join the renewal of version 1: its result is version 2.
+/// The row and the version that a renewal starts from. The version is part of it, because a call
+/// that has seen version 2 must not join the renewal of version 1: its result is version 2.
 pub(super) type Start = (TokensKey, i64);
 
 type Results<K, T> = HashMap<K, watch::Receiver<Option<T>>>;
@@ -53,8 +53,9 @@ where
         }
     }
 
-    /// The result of the work for `key`, which is started unless it is in flight; `None` if it panicked. The work runs in a task that
-    /// goes on if the call is cancelled or the service stops.
+    /// The result of the work for `key`, which is started unless it is in flight; `None` if it
+    /// panicked. The work runs in a task that goes on if the call is cancelled or the service
+    /// stops.
     pub(super) async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -72,8 +73,9 @@ where
         F: Future<Output = T> + Send + 'static,
     {
         let (announce, result) = watch::channel(None);
-        // One lock finds and lists the work, so that two calls cannot both start it. It ends before the work begins: a work that
-        // panics at once, or a runtime that no longer takes tasks, drops the guard here, which needs the lock.
+        // One lock finds and lists the work, so that two calls cannot both start it. It ends before
+        // the work begins: a work that panics at once, or a runtime that no longer takes tasks,
+        // drops the guard here, which needs the lock.
         match lock(&self.results).entry(key.clone()) {
             Entry::Occupied(in_flight) => return in_flight.get().clone(),
             Entry::Vacant(free) => free.insert(result.clone()),
@@ -85,7 +87,8 @@ where
         let work = work();
         self.tasks.spawn(async move {
             let done = work.await;
-            // Removed before the result is announced: a call that comes later needs new work, not this result.
+            // Removed before the result is announced: a call that comes later needs new work, not
+            // this result.
             drop(guard);
             announce.send_replace(Some(done));
         });

@@ -1,4 +1,5 @@
-//! The tokens that users' identity providers issued: keeps them, renews them and resolves placeholders to them.
+//! The tokens that users' identity providers issued: keeps them, renews them and resolves
+//! placeholders to them.
 
 mod answers;
 mod context;
@@ -100,10 +101,11 @@ impl Federation {
         &self.0.vault
     }
 
-    /// The ID token that tells the provider whose session to end (`id_token_hint`); `None` if the provider's logout needs none. It
-    /// has to be read before the tokens are deleted.
+    /// The ID token that tells the provider whose session to end (`id_token_hint`); `None` if the
+    /// provider's logout needs none. It has to be read before the tokens are deleted.
     ///
-    /// If the tokens cannot be read, there is no hint and no error, because the session has to end all the same.
+    /// If the tokens cannot be read, there is no hint and no error, because the session has to end
+    /// all the same.
     pub async fn logout_hint(&self, session: &SessionId, provider: &str) -> Option<SecretString> {
         Provider::find(self.providers(), provider)
             .ok()
@@ -120,8 +122,8 @@ impl Federation {
             .map(|token| token.text.clone())
     }
 
-    /// The URL at which the browser can end the provider's own session, if that is configured and the provider has one. To find it,
-    /// the provider may be contacted.
+    /// The URL at which the browser can end the provider's own session, if that is configured and
+    /// the provider has one. To find it, the provider may be contacted.
     pub async fn end_session_url(
         &self,
         provider: &str,

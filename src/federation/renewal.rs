@@ -1,7 +1,9 @@
-//! Renews provider tokens: once for all calls that need it, in a task that goes on if a call is cancelled.
+//! Renews provider tokens: once for all calls that need it, in a task that goes on if a call is
+//! cancelled.
 //!
-//! A provider may rotate its refresh tokens, so one must not be sent twice: the attempt is committed before the request, and an
-//! attempt whose outcome is unknown is repeated only if the provider does not rotate.
+//! A provider may rotate its refresh tokens, so one must not be sent twice: the attempt is
+//! committed before the request, and an attempt whose outcome is unknown is repeated only if the
+//! provider does not rotate.
 
 use std::time::Duration;
 
@@ -18,12 +20,14 @@ use crate::template::vocabulary::Status;
 const LEASE: Duration = Duration::from_secs(30);
 /// After a failure the provider is not asked again for this long.
 const BACKOFF: Duration = Duration::from_secs(30);
-/// The pause between reads of the row while another process renews it, and the number of reads: 8 seconds in all.
+/// The pause between reads of the row while another process renews it, and the number of reads: 8
+/// seconds in all.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const POLLS: usize = 80;
 /// The pause before storing an outcome is retried.
 const STORE_RETRY: Duration = Duration::from_millis(250);
-/// How long storing is retried; together with the request before it, this is no longer than the lease.
+/// How long storing is retried; together with the request before it, this is no longer than the
+/// lease.
 const STORE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The result of one step of a renewal.
@@ -87,7 +91,8 @@ impl Federation {
         })
     }
 
-    /// Whether the provider may have invalidated a refresh token that was sent; assumed if the provider is no longer configured.
+    /// Whether the provider may have invalidated a refresh token that was sent; assumed if the
+    /// provider is no longer configured.
     fn rotates(&self, tokens: &ProviderTokens) -> bool {
         Provider::find(self.providers(), &tokens.provider).map_or(true, Provider::rotates)
     }
@@ -151,7 +156,8 @@ impl Federation {
     }
 }
 
-/// Stores the outcome. If no row matched, the attempt has an outcome already or the row has another version: read it again.
+/// Stores the outcome. If no row matched, the attempt has an outcome already or the row has another
+/// version: read it again.
 async fn confirmed<F>(keep: impl Fn() -> F, renewal: Renewal) -> Result<Progress>
 where
     F: Future<Output = Result<bool, StoreError>>,

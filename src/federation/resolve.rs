@@ -18,16 +18,16 @@ use crate::template::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status
 
 /// A token that expires within this time counts as expired.
 const MIN_LIFE: Duration = Duration::from_secs(30);
-/// A token that was renewed less than this ago is handed out even if it expires soon, so that short-lived tokens are not renewed
-/// at each call.
+/// A token that was renewed less than this ago is handed out even if it expires soon, so that
+/// short-lived tokens are not renewed at each call.
 const JUST_RENEWED: Duration = Duration::from_secs(10);
 
 impl Federation {
     /// Replaces the placeholders by the user's values.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing placeholders,
-    /// [`Error::ProviderUnavailable`], and the store's errors.
+    /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing
+    /// placeholders, [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn resolve(
         &self,
         batch: &Batch,
@@ -151,7 +151,8 @@ impl Federation {
                 access: Status::Resolved,
                 id_token: Status::Resolved,
             },
-            // The tokens of the session's own provider were deleted, or there are several providers and none was named.
+            // The tokens of the session's own provider were deleted, or there are several providers
+            // and none was named.
             None if named.is_none_or(|named| named == context.state.session.provider)
                 && Provider::find(self.providers(), &context.state.session.provider).is_ok() =>
             {
@@ -162,7 +163,8 @@ impl Federation {
     }
 }
 
-/// Logs the release of each token, but only the first since the tokens were read: about one line a second for a session in use.
+/// Logs the release of each token, but only the first since the tokens were read: about one line a
+/// second for a session in use.
 fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
     for placeholder in &rendered.released {
         let Placeholder::OpenId { field, provider } = placeholder else {
@@ -182,8 +184,9 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
     }
 }
 
-/// Whether a renewal may bring an access token that lasts `min_ttl`. If the last one did not, half of its lifetime has to pass
-/// first, because renewing at each call would only rotate the refresh token.
+/// Whether a renewal may bring an access token that lasts `min_ttl`. If the last one did not, half
+/// of its lifetime has to pass first, because renewing at each call would only rotate the refresh
+/// token.
 fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> bool {
     tokens.renewed().is_none_or(|renewed| {
         let life = renewed.until(tokens.access_expire_time);
@@ -191,8 +194,8 @@ fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) 
     })
 }
 
-/// Whether a renewal may bring an ID token that lasts; not if the last one brought none, or one that expired too soon even when
-/// it was new.
+/// Whether a renewal may bring an ID token that lasts; not if the last one brought none, or one
+/// that expired too soon even when it was new.
 fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration) -> bool {
     let lasted = |renewed: Timestamp| {
         tokens

@@ -59,7 +59,8 @@ impl Federation {
             .await?)
     }
 
-    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if `provider` is empty.
+    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if
+    /// `provider` is empty.
     ///
     /// # Errors
     /// [`crate::error::Error::ProviderNotFound`], and the store's errors.

@@ -23,7 +23,8 @@ pub(super) struct ProviderTokens {
     pub access_expire_time: Timestamp,
     pub id_token: Option<IdToken>,
     pub refresh_token: Option<SecretString>,
-    /// The claims of an ID token that was verified in full. They are stored, so the ID token is not parsed again.
+    /// The claims of an ID token that was verified in full. They are stored, so the ID token is not
+    /// parsed again.
     pub claims: Map<String, Json>,
     pub scopes: String,
     pub state: TokenState,

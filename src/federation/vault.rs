@@ -19,8 +19,9 @@ pub struct Vault {
     keyring: Keyring,
 }
 
-/// What a sealed value is bound to: its row, and whose account at which provider it belongs to. Whoever can write to the database
-/// must not be able to give tokens to another account or another provider.
+/// What a sealed value is bound to: its row, and whose account at which provider it belongs to.
+/// Whoever can write to the database must not be able to give tokens to another account or another
+/// provider.
 #[derive(Clone, Copy)]
 struct Binding<'a> {
     session: &'a SessionId,
@@ -40,8 +41,9 @@ struct Contents<'a> {
     scopes: String,
 }
 
-/// The claims about an ID token itself. All others are about the user, except `nonce`: it is kept, because a later ID token that
-/// has a nonce must repeat the login's (OpenID Connect Core section 12.2).
+/// The claims about an ID token itself. All others are about the user, except `nonce`: it is
+/// kept, because a later ID token that has a nonce must repeat the login's (OpenID Connect Core
+/// section 12.2).
 const TOKEN_CLAIMS: [&str; 13] = [
     "iss",
     "sub",
@@ -58,8 +60,8 @@ const TOKEN_CLAIMS: [&str; 13] = [
     "amr",
 ];
 
-/// The claims of a new ID token. Claims about the user that it leaves out are kept, because at the login userinfo may have
-/// supplied them.
+/// The claims of a new ID token. Claims about the user that it leaves out are kept, because at the
+/// login userinfo may have supplied them.
 fn renewed_claims<'a>(
     known: &'a Map<String, Json>,
     new: Option<&'a Map<String, Json>>,
@@ -291,7 +293,8 @@ mod tests {
     #[test]
     fn a_renewal_keeps_what_the_new_id_token_does_not_say_of_the_user() {
         let tokens = json!({"sub": "a", "nonce": "n", "auth_time": 1, "email": "a@x", "email_verified": true, "name": "Ann", "roles": ["x"]});
-        // The login's nonce is kept too, because the next token may repeat it and must have no other.
+        // The login's nonce is kept too, because the next token may repeat it and must have no
+        // other.
         let kept = json!({"sub": "a", "exp": 2, "nonce": "n", "email": "a@x", "email_verified": true, "name": "Lee", "roles": ["x"]});
         assert_eq!(
             renewed(&tokens, &json!({"sub": "a", "exp": 2, "name": "Lee"})),

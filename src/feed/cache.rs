@@ -1,7 +1,7 @@
 //! Caches what the store said about a session until it changes.
 //!
-//! The users of an entry own it. The index holds weak references only, to find the entry of a session that changed. A value
-//! is cached only if no change arrived while it was read.
+//! The users of an entry own it. The index holds weak references only, to find the entry of a
+//! session that changed. A value is cached only if no change arrived while it was read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,8 @@ use crate::store::changes::{Change, Changes};
 /// After this time a value is read again, because another process may have changed it.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Values by session. Changes by this process take effect at once, changes by other processes within a second.
+/// Values by session. Changes by this process take effect at once, changes by other processes
+/// within a second.
 pub struct Cache<V> {
     clock: Clock,
     index: Arc<Index<V>>,
@@ -62,7 +63,8 @@ pub enum Affects<'a> {
 }
 
 impl<V: Send + Sync + 'static> Cache<V> {
-    /// An empty cache that follows the store's changes; `affects` says which values each change invalidates.
+    /// An empty cache that follows the store's changes; `affects` says which values each change
+    /// invalidates.
     pub fn new(clock: Clock, changes: &Changes, affects: fn(&Change) -> Affects<'_>) -> Self {
         let index = Arc::new(Index {
             entries: Mutex::default(),
@@ -153,7 +155,8 @@ impl<V> Index<V> {
                 self.all_changes.fetch_add(1, Ordering::SeqCst);
             }
             Affects::Session(session) => {
-                // The index is unlocked again before the entry is used: dropping an entry's last reference locks the index.
+                // The index is unlocked again before the entry is used: dropping an entry's last
+                // reference locks the index.
                 let entry = lock(&self.entries).get(session).and_then(Weak::upgrade);
                 if let Some(entry) = entry {
                     let mut known = entry.known.write().unwrap_or_else(PoisonError::into_inner);

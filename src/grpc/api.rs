@@ -70,13 +70,14 @@ impl Api {
         })
     }
 
-    /// Answers with the outcome of the work. The work runs to its end even if the caller goes away, because what follows a commit
-    /// must not be cut off.
+    /// Answers with the outcome of the work. The work runs to its end even if the caller goes away,
+    /// because what follows a commit must not be cut off.
     pub(super) async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        // The text of a JoinError quotes the panic, which may quote what a user sent; so it is dropped.
+        // The text of a JoinError quotes the panic, which may quote what a user sent; so it is
+        // dropped.
         let done = self
             .tasks
             .spawn(work)

@@ -1,4 +1,5 @@
-//! The gRPC services: requests parsed into typed commands, answers written. Nothing is decided here.
+//! The gRPC services: requests parsed into typed commands, answers written. Nothing is decided
+//! here.
 
 mod api;
 mod auth_service;
@@ -33,7 +34,8 @@ macro_rules! route {
     };
 }
 
-/// The four services with their limits. Tests give a probe instead of [`Api`], hence the type parameter.
+/// The four services with their limits. Tests give a probe instead of [`Api`], hence the type
+/// parameter.
 #[must_use]
 pub fn routes<S>(api: &S) -> Vec<Route>
 where

@@ -1,4 +1,5 @@
-//! Page tokens (AIP-158): a position in a list, bound to the list by a MAC, so that it cannot be made up or used elsewhere.
+//! Page tokens (AIP-158): a position in a list, bound to the list by a MAC, so that it cannot be
+//! made up or used elsewhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -11,8 +11,8 @@ use crate::id::{SessionId, UserId};
 impl Api {
     /// The user that a call is about; `None` if an error was added.
     ///
-    /// A caller that names the user by id or session needs the permission `any`. A caller that presents the user's token must be
-    /// allowed to use tokens of that audience.
+    /// A caller that names the user by id or session needs the permission `any`. A caller that
+    /// presents the user's token must be allowed to use tokens of that audience.
     pub(super) fn subject(
         &self,
         subject: Option<proto::Subject>,

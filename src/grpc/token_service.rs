@@ -203,7 +203,8 @@ impl TokenService for Api {
 }
 
 impl Api {
-    /// The audience that a verification asks for. If it names none, that is the audience of our own tokens.
+    /// The audience that a verification asks for. If it names none, that is the audience of our own
+    /// tokens.
     fn audience<'a>(&'a self, named: &'a str) -> &'a str {
         if named.is_empty() {
             self.tokens.audience()
@@ -227,7 +228,8 @@ impl Api {
         })
     }
 
-    /// The session to be revoked, and the subject that it must belong to. Without a subject the session may be anybody's.
+    /// The session to be revoked, and the subject that it must belong to. Without a subject the
+    /// session may be anybody's.
     fn session_and_owner(
         &self,
         message: proto::RevokeSessionRequest,

@@ -114,7 +114,8 @@ impl DisplayName {
     }
 }
 
-/// A handle, lower case: empty, or 2 to 80 characters without spaces at the ends and control characters.
+/// A handle, lower case: empty, or 2 to 80 characters without spaces at the ends and control
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Username(String);
 

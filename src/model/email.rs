@@ -3,7 +3,8 @@
 /// RFC 5321 section 4.5.3.1.
 const MAX_ADDRESS: usize = 254;
 const MAX_LOCAL: usize = 64;
-/// No longer text has a canonical form that fits; the conversion of a domain takes time that grows with the square of its length.
+/// No longer text has a canonical form that fits; the conversion of a domain takes time that grows
+/// with the square of its length.
 const MAX_GIVEN: usize = 4 * MAX_ADDRESS;
 
 /// An e-mail address in its canonical form: lower case, the domain in ASCII (UTS #46).
@@ -11,8 +12,8 @@ const MAX_GIVEN: usize = 4 * MAX_ADDRESS;
 pub struct Email(String);
 
 impl Email {
-    /// Reads an address. Only a dot-atom local part of ASCII is accepted (RFC 5322 section 3.2.3), and a domain of at least
-    /// two labels.
+    /// Reads an address. Only a dot-atom local part of ASCII is accepted (RFC 5322 section 3.2.3),
+    /// and a domain of at least two labels.
     ///
     /// # Errors
     /// What is expected instead.

@@ -11,7 +11,8 @@ const MAPPED_PREFIX: u8 = 96;
 const CIDR_EXPECTED: &str =
     "a range in CIDR form without host bits is expected, such as 192.0.2.0/24";
 
-/// Addresses of one family with a common prefix; shown in CIDR form (RFC 4632), a single IPv4 address bare.
+/// Addresses of one family with a common prefix; shown in CIDR form (RFC 4632), a single IPv4
+/// address bare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpNet);
 
@@ -21,7 +22,8 @@ impl Network {
         Self(net.trunc())
     }
 
-    /// Reads a range in CIDR form. Bits beyond the prefix are refused, because with them it is unclear which range is meant.
+    /// Reads a range in CIDR form. Bits beyond the prefix are refused, because with them it is
+    /// unclear which range is meant.
     ///
     /// # Errors
     /// What is expected instead.

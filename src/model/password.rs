@@ -27,8 +27,8 @@ impl Password {
         }
     }
 
-    /// Reads a password to be set, by the rules that cost nothing to check. Whether it is too easily guessed is found out
-    /// when it is hashed, because that takes long.
+    /// Reads a password to be set, by the rules that cost nothing to check. Whether it is too
+    /// easily guessed is found out when it is hashed, because that takes long.
     ///
     /// # Errors
     /// What is expected instead.

@@ -2,8 +2,9 @@
 
 const MAX_LEN: usize = 128;
 
-/// A name that a caller gives its request, so that a repeated one is answered as the first was: 1 to 128 visible ASCII
-/// characters. (The id that `x-request-id` carries is another thing: it names a call in the log.)
+/// A name that a caller gives its request, so that a repeated one is answered as the first was: 1
+/// to 128 visible ASCII characters. (The id that `x-request-id` carries is another thing: it names
+/// a call in the log.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(String);
 

@@ -108,8 +108,8 @@ pub enum NotLive {
 }
 
 impl SessionState {
-    /// Checks that the user is not banned and that the session has not ended. The ban comes first, because it ends the user's
-    /// sessions too and is the better answer.
+    /// Checks that the user is not banned and that the session has not ended. The ban comes first,
+    /// because it ends the user's sessions too and is the better answer.
     ///
     /// # Errors
     /// The first of the reasons why not, in the order of [`NotLive`].

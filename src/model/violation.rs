@@ -26,8 +26,8 @@ pub struct NewViolation<'a> {
 }
 
 impl NewViolation<'_> {
-    /// Who is scored: the user, then the network. The order is always the same, so that parallel violations lock rows in the
-    /// same order and cannot deadlock.
+    /// Who is scored: the user, then the network. The order is always the same, so that parallel
+    /// violations lock rows in the same order and cannot deadlock.
     pub fn targets(&self) -> impl Iterator<Item = BanTarget> {
         let user = self.user.cloned().map(BanTarget::User);
         user.into_iter()

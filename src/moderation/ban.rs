@@ -45,7 +45,8 @@ impl Moderation {
         }
     }
 
-    /// Bans a target for `duration`, or until the ban is lifted. A user's ban ends their sessions and deletes their provider tokens.
+    /// Bans a target for `duration`, or until the ban is lifted. A user's ban ends their sessions
+    /// and deletes their provider tokens.
     pub async fn ban(
         &self,
         target: BanTarget,

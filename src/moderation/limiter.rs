@@ -44,8 +44,8 @@ impl Limiter {
 }
 
 impl Moderation {
-    /// Counts an attempt, whether or not it succeeds later. An attempt beyond the limit is recorded as a violation by the address,
-    /// never by the account.
+    /// Counts an attempt, whether or not it succeeds later. An attempt beyond the limit is recorded
+    /// as a violation by the address, never by the account.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::StoreUnavailable`].

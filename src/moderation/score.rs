@@ -13,7 +13,8 @@ pub(super) fn of(kind: &str, config: &config::Moderation) -> u32 {
     config.scores.get(kind).copied().unwrap_or(DEFAULT_SCORE)
 }
 
-/// What happens to a target when a violation brings its score from the first of `scores` to the second.
+/// What happens to a target when a violation brings its score from the first of `scores` to the
+/// second.
 pub(super) fn penalty(
     violation: &NewViolation<'_>,
     target: &BanTarget,
@@ -36,7 +37,8 @@ pub(super) fn penalty(
     }
 }
 
-/// Whether the score reached or passed a multiple of `interval` on its way from `previous` to `score`.
+/// Whether the score reached or passed a multiple of `interval` on its way from `previous` to
+/// `score`.
 fn crosses(previous: i64, score: i64, interval: u32) -> bool {
     let interval = i64::from(interval.max(1));
     previous.div_euclid(interval) < score.div_euclid(interval)

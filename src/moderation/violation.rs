@@ -21,8 +21,8 @@ pub struct Violation {
 }
 
 impl Moderation {
-    /// Records a violation, and bans each target whose score reaches a multiple of the ban interval. A repeated request id adds
-    /// nothing and gets the first answer.
+    /// Records a violation, and bans each target whose score reaches a multiple of the ban
+    /// interval. A repeated request id adds nothing and gets the first answer.
     pub async fn record(
         &self,
         caller: &str,

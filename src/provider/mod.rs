@@ -117,7 +117,8 @@ impl Provider {
     /// before the rest of the callback is used (RFC 9207 section 2.4).
     ///
     /// # Errors
-    /// [`Error::IdTokenInvalid`] if `iss` is wrong, or missing although the provider always sends it.
+    /// [`Error::IdTokenInvalid`] if `iss` is wrong, or missing although the provider always sends
+    /// it.
     pub async fn check_callback_iss(&self, iss: Option<&str>) -> Result<()> {
         match self {
             Self::OpenId(client) => client.check_callback_iss(iss).await,

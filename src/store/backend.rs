@@ -16,16 +16,18 @@ use super::error::StoreError;
 
 /// How long a call waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A PostgreSQL connection that was idle for longer is pinged before it is used, because the server may have closed it.
+/// A PostgreSQL connection that was idle for longer is pinged before it is used, because the server
+/// may have closed it.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-/// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts longer: it would hold locks that
-/// other calls wait for.
+/// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts
+/// longer: it would hold locks that other calls wait for.
 const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
 /// SQLite's result code for a database that another connection has locked.
 const SQLITE_BUSY: &str = "5";
-/// How often opening a database file is tried while another process has it locked, and the pause between tries.
+/// How often opening a database file is tried while another process has it locked, and the pause
+/// between tries.
 const SQLITE_OPENINGS: usize = 50;
 const SQLITE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried if the engine aborts it because of a conflict with another one.
@@ -48,8 +50,8 @@ pub(super) enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// One connection for several statements that are not a transaction. It saves a round trip per statement, because the pool pings
-/// a PostgreSQL connection whenever it is returned.
+/// One connection for several statements that are not a transaction. It saves a round trip per
+/// statement, because the pool pings a PostgreSQL connection whenever it is returned.
 pub(super) enum Conn {
     Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PoolConnection<Postgres>),
@@ -102,7 +104,8 @@ impl Pools {
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            // Set by a statement, because poolers in front of PostgreSQL refuse these as startup parameters.
+            // Set by a statement, because poolers in front of PostgreSQL refuse these as startup
+            // parameters.
             .after_connect(|connection, _| {
                 Box::pin(
                     async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) },
@@ -119,8 +122,8 @@ impl Pools {
         Ok(Self::Postgres(pool.connect_with(options).await?))
     }
 
-    /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL sqlx takes a lock itself; on
-    /// SQLite the write transaction is the lock.
+    /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL
+    /// sqlx takes a lock itself; on SQLite the write transaction is the lock.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = Migrator::with_migrations(migrations());
         match self {
@@ -130,7 +133,8 @@ impl Pools {
                 tx.commit().await?;
             }
             Self::Postgres(pool) => {
-                // A connection without the pool's time limits, because a migration may take longer than a call.
+                // A connection without the pool's time limits, because a migration may take longer
+                // than a call.
                 let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
                 migrator.run(&mut connection).await?;
                 connection.close().await?;
@@ -139,11 +143,12 @@ impl Pools {
         Ok(())
     }
 
-    /// Begins a transaction. On SQLite it takes the write lock at once: a transaction that reads first cannot write any more if
-    /// another process has written since.
+    /// Begins a transaction. On SQLite it takes the write lock at once: a transaction that reads
+    /// first cannot write any more if another process has written since.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            // The database is a local file, so a wait for its one write connection is a wait for other writers.
+            // The database is a local file, so a wait for its one write connection is a wait for
+            // other writers.
             Self::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
                 Err(sqlx::Error::PoolTimedOut) => return Err(StoreError::Overloaded),
                 tx => Tx::Sqlite(tx?),
@@ -164,8 +169,8 @@ impl Pools {
     }
 }
 
-/// Opens a pool, and tries again while the file is locked: while one process switches a new file to write-ahead logging, others
-/// get SQLITE_BUSY at once, whatever the busy timeout.
+/// Opens a pool, and tries again while the file is locked: while one process switches a new file to
+/// write-ahead logging, others get SQLITE_BUSY at once, whatever the busy timeout.
 async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
     for _ in 0..SQLITE_OPENINGS {
         let pool = SqlitePoolOptions::new()
@@ -191,7 +196,8 @@ impl Tx {
     }
 }
 
-/// Runs a reading statement on either engine: `reading!(store, |db| query(SQL).fetch_one(db).await)`.
+/// Runs a reading statement on either engine: `reading!(store, |db|
+/// query(SQL).fetch_one(db).await)`.
 macro_rules! reading {
     ($store:expr, |$db:ident| $body:expr) => {
         match &$store.pools {
@@ -211,7 +217,8 @@ macro_rules! writing {
     };
 }
 
-/// Runs a reading or a writing statement on a [`Conn`]: `on_conn!(conn.read, |db| query(SQL).fetch_one(db).await)`.
+/// Runs a reading or a writing statement on a [`Conn`]: `on_conn!(conn.read, |db|
+/// query(SQL).fetch_one(db).await)`.
 macro_rules! on_conn {
     ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
         match &mut $conn {
@@ -243,7 +250,8 @@ macro_rules! in_tx {
     };
 }
 
-/// Runs a transaction from its beginning to its commit, and again if the engine aborted it because of a conflict with another.
+/// Runs a transaction from its beginning to its commit, and again if the engine aborted it because
+/// of a conflict with another.
 macro_rules! retrying {
     ($transaction:block) => {{
         let mut round = 1;
@@ -257,7 +265,8 @@ macro_rules! retrying {
     }};
 }
 
-/// Declares a file's statements as constants, and lists them so that a test can prepare each on both engines.
+/// Declares a file's statements as constants, and lists them so that a test can prepare each on
+/// both engines.
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$meta])* const $name: &str = $sql;)*

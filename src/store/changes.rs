@@ -1,4 +1,5 @@
-//! Tells the rest of this process what a commit changed, before the call that committed is answered.
+//! Tells the rest of this process what a commit changed, before the call that committed is
+//! answered.
 
 use std::fmt;
 use std::sync::{Arc, RwLock};
@@ -23,8 +24,8 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 pub struct Changes(Arc<RwLock<Vec<Listener>>>);
 
 impl Changes {
-    /// Calls `listener` at every change from now on. It runs within the call that committed, so it has to be quick and must not
-    /// call the store.
+    /// Calls `listener` at every change from now on. It runs within the call that committed, so it
+    /// has to be quick and must not call the store.
     pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
         self.0
             .write()

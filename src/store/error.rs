@@ -8,7 +8,8 @@ use crate::error::Error;
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    // The text contains the cause, which therefore is not a source: a log that follows sources would print it twice.
+    // The text contains the cause, which therefore is not a source: a log that follows sources
+    // would print it twice.
     #[error("the database failed or does not answer: {0}")]
     Database(sqlx::Error),
     #[error("the database could not be migrated: {0}")]
@@ -37,8 +38,8 @@ impl StoreError {
         }
     }
 
-    /// Whether the engine aborted the transaction because of a conflict with another one, so that it may be retried:
-    /// `serialization_failure` or `deadlock_detected`.
+    /// Whether the engine aborted the transaction because of a conflict with another one, so that
+    /// it may be retried: `serialization_failure` or `deadlock_detected`.
     pub(super) fn is_conflict(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
@@ -48,7 +49,8 @@ impl StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// Code that reads a row can return only sqlx's errors, so [`StoreError::Corrupt`] comes inside one.
+    /// Code that reads a row can return only sqlx's errors, so [`StoreError::Corrupt`] comes inside
+    /// one.
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Decode(cause) => match cause.downcast() {
@@ -79,8 +81,8 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Whether the error is a fault of this program: a wrong statement, or a violated constraint that the code should have checked.
-/// Any other error means that the database is unavailable.
+/// Whether the error is a fault of this program: a wrong statement, or a violated constraint that
+/// the code should have checked. Any other error means that the database is unavailable.
 fn is_our_fault(error: &sqlx::Error) -> bool {
     use sqlx::error::ErrorKind;
     match error {

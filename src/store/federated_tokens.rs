@@ -20,7 +20,8 @@ statements! {
     LIST = "SELECT t.session_id, t.identity_id, i.user_id, i.issuer, i.subject, t.provider, t.access_token, t.access_expire_time, t.id_token,
             t.id_expire_time, t.refresh_token, t.claims, t.scopes, t.state, t.version, t.attempt_expire_time, t.retry_time, t.update_time
         FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id";
-    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only if `$6` says so.
+    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only
+    /// if `$6` says so.
     BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
         WHERE session_id = $1 AND identity_id = $2 AND version = $3
             AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
@@ -111,8 +112,9 @@ impl Store {
         rows.into_iter().map(StoredTokens::try_from).collect()
     }
 
-    /// Claims the refresh of a version until `lease`; `false` if another attempt holds the claim or the row has another version.
-    /// With `again`, an attempt whose outcome is unknown may be repeated.
+    /// Claims the refresh of a version until `lease`; `false` if another attempt holds the claim or
+    /// the row has another version. With `again`, an attempt whose outcome is unknown may be
+    /// repeated.
     pub async fn begin_token_refresh(
         &self,
         key: &TokensKey,
@@ -134,7 +136,8 @@ impl Store {
         Ok(begun == 1)
     }
 
-    /// Stores the tokens of a refresh; `false` if the session has ended or the attempt's outcome is stored already.
+    /// Stores the tokens of a refresh; `false` if the session has ended or the attempt's outcome is
+    /// stored already.
     pub async fn complete_token_refresh(
         &self,
         key: &TokensKey,
@@ -161,7 +164,8 @@ impl Store {
         Ok(completed == 1)
     }
 
-    /// Stores that a refresh failed; `false` if the session has ended or the attempt's outcome is stored already.
+    /// Stores that a refresh failed; `false` if the session has ended or the attempt's outcome is
+    /// stored already.
     pub async fn fail_token_refresh(
         &self,
         key: &TokensKey,
@@ -201,7 +205,8 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if `provider` is empty.
+    /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if
+    /// `provider` is empty.
     pub async fn delete_user_tokens(
         &self,
         user: &UserId,

@@ -14,8 +14,8 @@ use crate::model::violation::Attempt;
 record!(Attempt, "limits", key target, { count, reset_time });
 
 statements! {
-    /// A window begins with its first attempt. If the clock was set back or the window made shorter, it ends no later than a new
-    /// one would.
+    /// A window begins with its first attempt. If the clock was set back or the window made
+    /// shorter, it ends no later than a new one would.
     COUNT = "INSERT INTO limits (name, target, attempts, reset_time) VALUES ($1, $2, 1, $4)
         ON CONFLICT (name, target) DO UPDATE SET
             attempts = CASE WHEN limits.reset_time <= $3 THEN 1 ELSE limits.attempts + 1 END,
@@ -33,7 +33,8 @@ impl Store {
         window: Duration,
         now: Timestamp,
     ) -> Result<Attempt, StoreError> {
-        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
+        // sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
             .bind(name)

@@ -32,7 +32,8 @@ impl Marker {
     }
 }
 
-/// Sets the marker; `false` if it was set before. Another transaction that tries to set it waits until this one ends.
+/// Sets the marker; `false` if it was set before. Another transaction that tries to set it waits
+/// until this one ends.
 pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
     let claimed = in_tx!(*tx, |db| query(CLAIM)
         .bind(marker.name())

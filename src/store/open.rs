@@ -1,4 +1,5 @@
-//! Opening the store: first the key is read, then a canary proves that it fits, then the tables are migrated.
+//! Opening the store: first the key is read, then a canary proves that it fits, then the tables are
+//! migrated.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -56,8 +57,8 @@ pub enum OpenStoreError {
 }
 
 impl Store {
-    /// Opens the store and checks that the keys fit it. A new store gets its tables, and on SQLite a key file if no keys are
-    /// configured.
+    /// Opens the store and checks that the keys fit it. A new store gets its tables, and on SQLite
+    /// a key file if no keys are configured.
     ///
     /// # Errors
     /// [`OpenStoreError`]. If the key is missing or wrong, the data is unchanged.
@@ -84,13 +85,15 @@ impl Store {
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
         store.write_canaries(&keyring).await?;
-        // Checked again, because another process may meanwhile have written the canaries of other keys to a new store.
+        // Checked again, because another process may meanwhile have written the canaries of other
+        // keys to a new store.
         store.prove_keys(&keyring).await?;
         store.ensure_epoch().await?;
         Ok((store, keyring))
     }
 
-    /// At least one key has to open its canary, and no key may fail to open its own. A new store has no canaries.
+    /// At least one key has to open its canary, and no key may fail to open its own. A new store
+    /// has no canaries.
     async fn prove_keys(&self, keyring: &Keyring) -> Result<(), OpenStoreError> {
         let canaries = self.list_canaries().await?;
         let mut opened = canaries.is_empty();
@@ -173,7 +176,8 @@ fn parse_key(text: &str) -> Option<Keyring> {
     RootKey::new("file", bytes).map(|key| Keyring::new(key, Vec::new()))
 }
 
-/// Creates the key file. If several processes start at once, one of them creates it and all read it.
+/// Creates the key file. If several processes start at once, one of them creates it and all read
+/// it.
 fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreError> {
     if fs::metadata(database).is_ok_and(|metadata| metadata.len() > 0) {
         return Err(OpenStoreError::KeyFileMissing {
@@ -207,7 +211,8 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Creates a new database file that only its owner can read; SQLite gives its side files the same mode.
+/// Creates a new database file that only its owner can read; SQLite gives its side files the same
+/// mode.
 fn create_private(path: &Path) -> Result<(), OpenStoreError> {
     match OpenOptions::new()
         .write(true)

@@ -1,4 +1,5 @@
-//! Derives a record's SELECT lists and INSERT, and the code that reads and binds it on both engines, from one list of columns.
+//! Derives a record's SELECT lists and INSERT, and the code that reads and binds it on both
+//! engines, from one list of columns.
 
 use sqlx::query::Query;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Postgres, Row, Sqlite, Type};
@@ -179,7 +180,8 @@ pub(super) trait Bind<DB: Database> {
 
 /// A record that is also read from joins.
 pub(super) trait JoinedRecord {
-    /// The SELECT list for a join that names the table by its alias; each column's name gets the record's prefix.
+    /// The SELECT list for a join that names the table by its alias; each column's name gets the
+    /// record's prefix.
     const JOINED: &str;
 }
 
@@ -188,8 +190,8 @@ pub(super) trait ReadJoined<R>: Sized {
     fn read_joined(row: &R) -> sqlx::Result<Self>;
 }
 
-/// Makes a struct a [`Record`]: `record!(User, "users", key id, as "u" "user_", { id, email, … })`. `as` gives the alias and
-/// the prefix of a [`JoinedRecord`].
+/// Makes a struct a [`Record`]: `record!(User, "users", key id, as "u" "user_", { id, email, … })`.
+/// `as` gives the alias and the prefix of a [`JoinedRecord`].
 macro_rules! record {
     ($record:ident, $table:literal, key $key:ident, $(as $alias:literal $prefix:literal,)? { $($field:ident),* $(,)? }) => {
         $crate::store::record::record!(@list $record, { $($field),* });

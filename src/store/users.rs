@@ -27,8 +27,8 @@ statements! {
         "SELECT ", User::COLUMNS, ", (SELECT p.hash FROM passwords p WHERE p.user_id = users.id) AS hash
         FROM users WHERE email = $1"
     );
-    /// Takes over a provider's claims at a login. What the provider leaves out is kept, and so is the e-mail address if another
-    /// account holds the new one.
+    /// Takes over a provider's claims at a login. What the provider leaves out is kept, and so is
+    /// the e-mail address if another account holds the new one.
     UPDATE_PROFILE = "UPDATE users SET name = COALESCE(NULLIF($2, ''), name), username = COALESCE(NULLIF($3, ''), username),
             avatar_url = COALESCE(NULLIF($4, ''), avatar_url),
             email = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
@@ -116,13 +116,15 @@ impl Store {
     }
 }
 
-/// Inserts an account, as administrator if its claim succeeds; `None` if another account holds the e-mail address.
+/// Inserts an account, as administrator if its claim succeeds; `None` if another account holds the
+/// e-mail address.
 pub(super) async fn insert(
     tx: &mut Tx,
     mut user: User,
     claim: AdminClaim,
 ) -> Result<Option<User>, StoreError> {
-    // Every account claims this marker, so that only the very first can get it, even if that one does not want to be administrator.
+    // Every account claims this marker, so that only the very first can get it, even if that one
+    // does not want to be administrator.
     let first = markers::claim(tx, Marker::FirstAccount, user.id.as_str()).await?;
     let may_claim = match claim {
         AdminClaim::None => false,

@@ -12,7 +12,8 @@ use crate::jose::{self, AccessClaims, Expected, Rejected};
 use crate::model::session::{NotLive, Session, SessionState};
 use crate::secret;
 
-/// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a session.
+/// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a
+/// session.
 const CACHEABLE: Duration = Duration::from_secs(5);
 
 /// The result of verifying a token.
@@ -82,7 +83,8 @@ impl Tokens {
             Err(inactive) => return Ok(Verdict::Inactive(inactive)),
         };
         let entry = cache.entry(&session);
-        // A token of an unknown session is not cached. The store was set back to an earlier state, or the session's row was deleted.
+        // A token of an unknown session is not cached. The store was set back to an earlier state,
+        // or the session's row was deleted.
         let Some(state) = cache.state(&entry, now).await? else {
             return Ok(Verdict::Inactive(Inactive::SessionRevoked));
         };
@@ -142,7 +144,8 @@ impl Inner {
         audience: &str,
         now: Timestamp,
     ) -> Result<(AccessClaims, SessionId), Inactive> {
-        // `judge` checks the audience at each call, because a cached token may be verified for different audiences.
+        // `judge` checks the audience at each call, because a cached token may be verified for
+        // different audiences.
         let expected = Expected {
             issuer: &self.settings.issuer,
             audience: None,

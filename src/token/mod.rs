@@ -71,7 +71,8 @@ impl Tokens {
         })))
     }
 
-    /// The audience of the tokens that are issued here; a request with an empty `audience` means this one.
+    /// The audience of the tokens that are issued here; a request with an empty `audience` means
+    /// this one.
     pub fn audience(&self) -> &str {
         &self.0.settings.audience
     }

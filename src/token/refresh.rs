@@ -1,4 +1,5 @@
-//! Refresh tokens. They are not stored: each carries a MAC over its session, its generation and the session's salt.
+//! Refresh tokens. They are not stored: each carries a MAC over its session, its generation and the
+//! session's salt.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ const PREFIX: &str = "csr_";
 const BODY: usize = 16 + 8 + 4 + 32;
 /// A CRC-32, so that a damaged token is refused without reading the store.
 const CHECKSUM: usize = 4;
-/// For this long after a rotation the previous token gets the same successor again, because the answer may have been lost.
+/// For this long after a rotation the previous token gets the same successor again, because the
+/// answer may have been lost.
 const GRACE: Duration = Duration::from_secs(10);
 /// How much the clocks of replicas may differ.
 const SKEW: Duration = Duration::from_secs(5);
@@ -47,7 +49,8 @@ pub(super) enum Step {
 /// Why a session stays at its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stay {
-    /// The token is the one before the current one, within the grace time: its holder gets the same successor again.
+    /// The token is the one before the current one, within the grace time: its holder gets the same
+    /// successor again.
     Repeat,
     /// The token was used before: somebody holds a copy.
     Reused,
@@ -111,7 +114,8 @@ impl Presented {
     }
 }
 
-/// What a genuine token of generation `presented` means for a session that has been at generation `current` since `rotated`.
+/// What a genuine token of generation `presented` means for a session that has been at generation
+/// `current` since `rotated`.
 pub(super) fn decide(presented: i64, current: i64, rotated: Timestamp, now: Timestamp) -> Step {
     let in_grace = rotated.minus(SKEW) <= now && now <= rotated.plus(GRACE);
     match current.saturating_sub(presented) {

@@ -13,11 +13,12 @@ use crate::model::request_id::RequestId;
 use crate::model::session::{Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState};
 use crate::secret;
 
-/// How often a refresh reads the session again after another refresh moved it. Each round is lost only to yet another refresh,
-/// so few rounds are enough.
+/// How often a refresh reads the session again after another refresh moved it. Each round is lost
+/// only to yet another refresh, so few rounds are enough.
 const ROUNDS: usize = 4;
 const SALT_LEN: usize = 16;
-/// How long an expired session is kept, so that its refresh tokens are still told apart from forged ones.
+/// How long an expired session is kept, so that its refresh tokens are still told apart from forged
+/// ones.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// A session to be opened for a user who has authenticated.
@@ -57,23 +58,26 @@ impl Tokens {
             auth_time: now,
             create_time: now,
             refresh_time: now,
-            // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly with the session.
+            // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly
+            // with the session.
             expire_time: Timestamp::from_secs(now.plus(ttl).secs()),
             revoke_time: None,
         }
     }
 
-    /// Deletes the provider tokens of expired sessions, and the sessions that nobody needs any more.
+    /// Deletes the provider tokens of expired sessions, and the sessions that nobody needs any
+    /// more.
     pub async fn delete_expired(&self, now: Timestamp) -> Result<()> {
         let kept_from = now.minus(RETENTION);
         Ok(self.0.store.delete_expired_sessions(now, kept_from).await?)
     }
 
-    /// Opens a session. A repeated request id gets the current token pair of the session that it opened.
+    /// Opens a session. A repeated request id gets the current token pair of the session that it
+    /// opened.
     ///
     /// # Errors
-    /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that the request id opened is
-    /// over, and the store's errors.
+    /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that
+    /// the request id opened is over, and the store's errors.
     pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
@@ -111,8 +115,9 @@ impl Tokens {
     /// Exchanges a refresh token for the next pair.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenExpired`], [`Error::RefreshTokenReused`], [`Error::SessionRevoked`],
-    /// [`Error::StoreRolledBack`], [`Error::Banned`], and the store's errors.
+    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenExpired`],
+    /// [`Error::RefreshTokenReused`], [`Error::SessionRevoked`], [`Error::StoreRolledBack`],
+    /// [`Error::Banned`], and the store's errors.
     pub async fn refresh(
         &self,
         token: &str,
@@ -139,7 +144,8 @@ impl Tokens {
                     return Ok((self.pair(&state.session, now), state.user));
                 }
                 Refreshed::Left(state, stay) => {
-                    // Boxed, because the rare path would make the future of every refresh five times as large.
+                    // Boxed, because the rare path would make the future of every refresh five
+                    // times as large.
                     return Box::pin(self.stay(state, stay?, now)).await;
                 }
                 Refreshed::Lost => {}
@@ -219,8 +225,8 @@ impl Tokens {
         Ok(self.0.store.list_sessions(user, page, now).await?)
     }
 
-    /// Checks that the token is genuine, that the session belongs to the caller and that it is live; then decides what the token
-    /// means for it.
+    /// Checks that the token is genuine, that the session belongs to the caller and that it is
+    /// live; then decides what the token means for it.
     fn step(
         &self,
         presented: &Presented,
@@ -255,8 +261,8 @@ impl Tokens {
         }
     }
 
-    /// Ends the session of a refresh token that was used again. Two parties hold the token, and it is unknown which of them is the
-    /// user (RFC 9700 section 4.14.2).
+    /// Ends the session of a refresh token that was used again. Two parties hold the token, and it
+    /// is unknown which of them is the user (RFC 9700 section 4.14.2).
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
         tracing::warn!(session = %state.session.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
         self.0

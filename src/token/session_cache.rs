@@ -1,4 +1,5 @@
-//! Caches verified tokens with their sessions' entries, so that verifying a token again takes one look-up and checks no signature.
+//! Caches verified tokens with their sessions' entries, so that verifying a token again takes one
+//! look-up and checks no signature.
 
 use std::fmt;
 use std::sync::Arc;

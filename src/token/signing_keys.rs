@@ -17,8 +17,8 @@ pub(super) struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads the keys, and creates the first one in a new store. If several processes start at once, all of them use the key that
-    /// was stored first.
+    /// Reads the keys, and creates the first one in a new store. If several processes start at
+    /// once, all of them use the key that was stored first.
     pub(super) async fn load(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<Self> {
         let mut stored = store.list_signing_keys().await?;
         if !stored.iter().any(is_active) {
@@ -48,8 +48,8 @@ impl SigningKeys {
     }
 }
 
-/// Opens a stored key. The public key is derived from the sealed private key, because whoever can write to the database must
-/// not be able to add a public key of their own.
+/// Opens a stored key. The public key is derived from the sealed private key, because whoever can
+/// write to the database must not be able to add a public key of their own.
 fn open(keyring: &Keyring, stored: &SealedSigningKey) -> Result<SigningKey> {
     let pkcs8 = keyring
         .open(

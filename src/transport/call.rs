@@ -1,4 +1,5 @@
-//! One call from its first header to its last trailer: its id, its failure, and its line in the log.
+//! One call from its first header to its last trailer: its id, its failure, and its line in the
+//! log.
 
 use std::error::Error as _;
 use std::pin::Pin;
@@ -32,8 +33,8 @@ impl CallId {
             (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         });
         let mut id = given.cloned().unwrap_or_else(generated_id);
-        // A sensitive header stays out of HPACK's dynamic table (RFC 7541 section 7.1.3), from which an id, which occurs only once,
-        // would evict headers that recur.
+        // A sensitive header stays out of HPACK's dynamic table (RFC 7541 section 7.1.3), from
+        // which an id, which occurs only once, would evict headers that recur.
         id.set_sensitive(true);
         Self(id)
     }
@@ -45,7 +46,8 @@ impl CallId {
     }
 }
 
-/// A unique id. It consists of 64 random bits for the process and a counter, because drawing randomness for each call is slower.
+/// A unique id. It consists of 64 random bits for the process and a counter, because drawing
+/// randomness for each call is slower.
 fn generated_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from_ne_bytes(random()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -105,7 +107,8 @@ impl Call {
 
     /// The answer. If it did not fail at once, its trailers get the id.
     pub(super) fn answer(self, mut response: Response<Body>) -> Response<CallBody> {
-        // A status in the extensions still has its source; tonic's generated code for unknown methods writes only headers.
+        // A status in the extensions still has its source; tonic's generated code for unknown
+        // methods writes only headers.
         let failure = response
             .extensions_mut()
             .remove::<Status>()

@@ -64,7 +64,8 @@ where
             Ok(caller) => call.admit(caller, &mut request),
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
         }
-        // Started here and not inside the future: tonic then starts its own timer for the caller's limit, and ours must expire first.
+        // Started here and not inside the future: tonic then starts its own timer for the caller's
+        // limit, and ours must expire first.
         let limit = time_limit(request.headers());
         let answer = timeout(
             limit,

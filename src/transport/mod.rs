@@ -1,5 +1,5 @@
-//! What every call passes, whatever the service: connections, the layer around a call, routes, statuses, and the end of streams
-//! when the service stops.
+//! What every call passes, whatever the service: connections, the layer around a call, routes,
+//! statuses, and the end of streams when the service stops.
 
 mod call;
 mod connection;

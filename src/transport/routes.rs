@@ -1,4 +1,5 @@
-//! Routes a path to its service, without the allocations of a general router, which show at VerifyToken's rate.
+//! Routes a path to its service, without the allocations of a general router, which show at
+//! VerifyToken's rate.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -100,7 +101,8 @@ impl fmt::Debug for Route {
     }
 }
 
-/// All services of the listener: our own, and the standard ones, whose streams end when the service stops.
+/// All services of the listener: our own, and the standard ones, whose streams end when the service
+/// stops.
 #[derive(Clone, Debug)]
 pub struct Routes {
     ours: Arc<[Route]>,

@@ -16,12 +16,13 @@ const DOMAIN: &str = "countersign.v1";
 /// How long a caller should wait before it tries again after UNAVAILABLE.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// The limit on the listed violations in bytes, and on a message in characters: status and details travel in the trailers, which
-/// many clients limit to 8 KiB.
+/// The limit on the listed violations in bytes, and on a message in characters: status and details
+/// travel in the trailers, which many clients limit to 8 KiB.
 const MAX_LISTED: usize = 3 * 1024;
 const MAX_MESSAGE: usize = 512;
 
-/// The status of an error, with its reason and details; the error itself stays its source, which is logged and never sent.
+/// The status of an error, with its reason and details; the error itself stays its source, which is
+/// logged and never sent.
 #[must_use]
 pub fn status(error: Error) -> Status {
     let mut details = ErrorDetails::new();
@@ -39,7 +40,8 @@ impl From<Error> for Status {
     }
 }
 
-/// The status as it is sent: with the request's id, and with a reason if tonic or [`super::CallService`] made it.
+/// The status as it is sent: with the request's id, and with a reason if tonic or
+/// [`super::CallService`] made it.
 pub fn complete(status: &Status, request_id: &str) -> Status {
     let mut details = status.get_error_details();
     let mut code = status.code();
@@ -57,7 +59,8 @@ pub fn complete(status: &Status, request_id: &str) -> Status {
     Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
-/// Code and reason for a status without details. Handlers return only statuses with details, so these come from tonic or from
+/// Code and reason for a status without details. Handlers return only statuses with details, so
+/// these come from tonic or from
 /// [`super::CallService`].
 fn reason_of(code: Code) -> (Code, Reason) {
     match code {
@@ -95,7 +98,8 @@ fn code(kind: Kind) -> Code {
     }
 }
 
-/// Adds what programs need to know beyond the reason. Every error is listed, so that a new one cannot be forgotten here.
+/// Adds what programs need to know beyond the reason. Every error is listed, so that a new one
+/// cannot be forgotten here.
 fn describe(error: &Error, details: &mut ErrorDetails) {
     match error {
         Error::CallerNotAllowed(permission) => note(details, "permission", permission),

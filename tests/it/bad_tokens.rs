@@ -1,4 +1,5 @@
-//! Texts that are no active access token get a verdict, never an error, and a reason only if the signature is valid.
+//! Texts that are no active access token get a verdict, never an error, and a reason only if the
+//! signature is valid.
 
 use std::time::Duration;
 

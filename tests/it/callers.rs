@@ -49,7 +49,8 @@ pub(crate) fn lacking<T>(answer: &Result<T, Status>) -> Option<String> {
     refused_for(answer, "permission")
 }
 
-/// What the caller lacks, if the call failed because of that; `lacking` is the key in the error's metadata.
+/// What the caller lacks, if the call failed because of that; `lacking` is the key in the error's
+/// metadata.
 pub(crate) fn refused_for<T>(answer: &Result<T, Status>, lacking: &str) -> Option<String> {
     let status = answer
         .as_ref()
@@ -111,7 +112,8 @@ async fn every_method_needs_one_permission_and_accepts_no_other() {
             let needed = lacking(&call(&world, &path, poor.sends(())).await).expect("a permission");
             for (name, backend) in &single {
                 let refused = lacking(&call(&world, &path, backend.sends(())).await);
-                // With its own permission a caller may still be refused, for another permission that the method needs later.
+                // With its own permission a caller may still be refused, for another permission
+                // that the method needs later.
                 assert_eq!(
                     refused.as_ref() == Some(&needed),
                     *name != needed,

@@ -18,7 +18,8 @@ fn resolve(subject: Option<Subject>, template: &str) -> ResolvePlaceholdersReque
     }
 }
 
-/// For each method, what the caller lacks to call it for this subject; `what` is the key in the error's metadata.
+/// For each method, what the caller lacks to call it for this subject; `what` is the key in the
+/// error's metadata.
 pub(crate) async fn lacking_for(
     world: &World<'_>,
     caller: &Backend,

@@ -16,7 +16,8 @@ struct Crate {
     exports: Exports,
 }
 
-/// The path of the module that a file is: `["auth", "login"]` for `auth/login.rs`, `["auth"]` for `auth/mod.rs`.
+/// The path of the module that a file is: `["auth", "login"]` for `auth/login.rs`, `["auth"]` for
+/// `auth/mod.rs`.
 fn module_of(path: &str) -> Vec<String> {
     let path = path.trim_end_matches(".rs");
     let parts = path.split('/').filter(|part| *part != "mod");
@@ -172,7 +173,8 @@ impl Crate {
         Some(base.iter().chain(rest).cloned().collect())
     }
 
-    /// The file that an absolute path leads to, through re-exports: that of the last module on the path.
+    /// The file that an absolute path leads to, through re-exports: that of the last module on the
+    /// path.
     fn file(&self, path: &[String]) -> Option<&String> {
         let (mut at, mut rest): (Vec<String>, _) = (Vec::new(), path.to_vec());
         // A name that is re-exported in a circle does not compile.

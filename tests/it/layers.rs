@@ -1,10 +1,12 @@
-//! Rules for the sources: which modules may use which, and which crates and calls are allowed in which modules.
+//! Rules for the sources: which modules may use which, and which crates and calls are allowed in
+//! which modules.
 
 use crate::support::sources::{Source, assert_none, code, is_test, sources};
 
 const MAX_LINES: usize = 400;
 
-/// Top-level modules, lowest rank first. A module may use modules of lower ranks; the modules of the lowest rank may also use each other.
+/// Top-level modules, lowest rank first. A module may use modules of lower ranks; the modules of
+/// the lowest rank may also use each other.
 const RANKS: [&[&str]; 15] = [
     GROUND,
     &["model"],
@@ -28,7 +30,7 @@ const GROUND: &[&str] = &["metrics", "tasks", "clock", "error", "id", "secret"];
 const USERS: [(&str, &[&str]); 3] = [
     ("auth", &["grpc", "cli", "app"]),
     ("telemetry", &["cli"]),
-    // What a request has wrong is found where it is parsed.
+    // `app` joins the parts and gives them to `server`.
     ("grpc", &["server", "app"]),
 ];
 

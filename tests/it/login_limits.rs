@@ -175,7 +175,8 @@ async fn logins_beyond_the_queue_are_answered_busy_and_other_calls_still_work() 
             let mut auth = world.auth();
             let request = from(&format!("198.51.100.{n}"), "ann@example.com", WRONG);
             logins.push(tokio::spawn(async move { auth.login(request).await.expect_err("refused") }));
-            // In small groups that do not overload the database, because the test is about the queue behind it.
+            // In small groups that do not overload the database, because the test is about the
+            // queue behind it.
             while n % 10 == 0 && engine.number(COUNTED).await < n {
                 tokio::task::yield_now().await;
             }

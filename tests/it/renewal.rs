@@ -14,7 +14,8 @@ use crate::support::hostile::{Hostile, signed, tokens};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
-/// After this time a token of 100 seconds has 20 left: less than the 30 that it needs to be given out.
+/// After this time a token of 100 seconds has 20 left: less than the 30 that it needs to be given
+/// out.
 pub(crate) const AGE: Duration = Duration::from_secs(80);
 
 pub(crate) async fn provider() -> Provider {

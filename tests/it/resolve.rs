@@ -26,7 +26,8 @@ pub(crate) async fn claimant() -> Provider {
     Provider::start(json!({ "users": { "ann": claims } })).await
 }
 
-/// Templates and the values that they resolve to, except for the user's id, the tokens and their expiry.
+/// Templates and the values that they resolve to, except for the user's id, the tokens and their
+/// expiry.
 const VOCABULARY: [(&str, &str); 23] = [
     ("{{LIBRECHAT_USER_NAME}}", "User ann"),
     ("{{LIBRECHAT_USER_USERNAME}}", "ann"),

@@ -1,4 +1,5 @@
-//! Endpoints and MCP servers that are refused: tokens in the wrong place, and fields of the wrong shape.
+//! Endpoints and MCP servers that are refused: tokens in the wrong place, and fields of the wrong
+//! shape.
 
 use countersign::grpc::proto::*;
 use serde_json::{Map, Value, json};

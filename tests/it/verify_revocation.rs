@@ -114,7 +114,8 @@ async fn if_all_sessions_of_a_user_end_here_each_is_inactive_at_the_next_verific
     .await;
 }
 
-/// Verifies a token until five verifications began after the revocation was answered. None of those may find it active.
+/// Verifies a token until five verifications began after the revocation was answered. None of those
+/// may find it active.
 async fn watch(world: &World<'_>, access_token: &str, answered: &AtomicBool) {
     let mut after = 0;
     while after < 5 {

@@ -44,7 +44,8 @@ fn methods() -> BTreeMap<String, usize> {
     paths.collect()
 }
 
-/// Calls a method with a message of `size` bytes. For most methods its content is not a valid request.
+/// Calls a method with a message of `size` bytes. For most methods its content is not a valid
+/// request.
 async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> {
     // A tag, three bytes of length, and the value.
     let message = Any {

@@ -140,7 +140,8 @@ fn check(report: &mut Report, file: File) -> Vec<Caller> {
     callers
 }
 
-/// How a mistake names a caller. A malformed name is not repeated, because it could be anything, even a token.
+/// How a mistake names a caller. A malformed name is not repeated, because it could be anything,
+/// even a token.
 fn label(name: &str, index: usize) -> String {
     if is_name(name) {
         format!("caller {name}")
@@ -238,7 +239,8 @@ fn unknown_keys(keys: &Unknown) -> Vec<String> {
         .collect()
 }
 
-/// A misspelt key or permission as it was written; text that could be a secret in the wrong place is not shown.
+/// A misspelt key or permission as it was written; text that could be a secret in the wrong place
+/// is not shown.
 fn shown(word: &str) -> &str {
     let plain = word.len() <= MAX_NAME
         && word

@@ -248,7 +248,8 @@ impl FederationService for Api {
 }
 
 impl Api {
-    /// Templates that come with the request need permissions of their own, because the caller alone vouches for them.
+    /// Templates that come with the request need permissions of their own, because the caller alone
+    /// vouches for them.
     async fn resolve<T>(
         &self,
         caller: &CallerContext,

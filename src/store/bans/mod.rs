@@ -35,7 +35,8 @@ record!(BanRow, "bans", key id, { id, user_id, network, reason, create_time, exp
 statements! {
     INSERT = "INSERT INTO bans (id, violation_id, user_id, network, range_first, range_last, reason, create_time, expire_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    /// The longest-lasting ban in force of a user or an address. The number stands for a ban that lasts until it is lifted.
+    /// The longest-lasting ban in force of a user or an address. The number stands for a ban that
+    /// lasts until it is lifted.
     FIND = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
         WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $3)
             AND (user_id = $1 OR (range_first <= $2 AND range_last >= $2))
@@ -80,7 +81,8 @@ impl Store {
 
     /// Lifts a ban and returns it as it was; `None` if no ban with this id is in force.
     pub async fn lift_ban(&self, id: &BanId, now: Timestamp) -> Result<Option<Ban>, StoreError> {
-        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
+        // sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
             .bind(id.as_str())
@@ -147,8 +149,9 @@ impl Store {
     }
 }
 
-/// The address as bytes that both engines compare alike, after a byte for its family. IPv4 addresses are not mapped into IPv6,
-/// because all of them would then lie in `::/64`, the network of `::1`.
+/// The address as bytes that both engines compare alike, after a byte for its family. IPv4
+/// addresses are not mapped into IPv6, because all of them would then lie in `::/64`, the network
+/// of `::1`.
 fn comparable(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => [[4].as_slice(), &ip.octets()].concat(),

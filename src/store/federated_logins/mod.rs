@@ -47,7 +47,8 @@ impl Store {
         &self,
         state_hash: &[u8],
     ) -> Result<Option<FederatedLogin>, StoreError> {
-        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and sqlx drops an error of that commit.
+        // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
+        // sqlx drops an error of that commit.
         let mut tx = self.begin().await?;
         let login = in_tx!(tx, |db| query_as::<_, FederatedLogin>(CONSUME_LOGIN)
             .bind(state_hash)
@@ -81,7 +82,8 @@ impl Store {
         Ok(identity)
     }
 
-    /// Stores the session and the tokens of a confirmed sign-in, and its user and identity if they are new.
+    /// Stores the session and the tokens of a confirmed sign-in, and its user and identity if they
+    /// are new.
     pub async fn commit_federated_login(
         &self,
         login: ConfirmedLogin,

@@ -22,7 +22,8 @@ statements! {
 }
 
 impl Store {
-    /// Ends a session and deletes its provider tokens; with `owner`, only if it is that user's. An unknown session is not an error.
+    /// Ends a session and deletes its provider tokens; with `owner`, only if it is that user's. An
+    /// unknown session is not an error.
     pub async fn revoke_session(
         &self,
         id: &SessionId,
@@ -60,7 +61,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all live sessions of a user except `except`, deletes their provider tokens, and returns how many it ended.
+    /// Ends all live sessions of a user except `except`, deletes their provider tokens, and returns
+    /// how many it ended.
     pub async fn revoke_user_sessions(
         &self,
         user: &UserId,
@@ -78,7 +80,8 @@ impl Store {
         Ok(revoked)
     }
 
-    /// Deletes the provider tokens of expired sessions, and the sessions that expired before `kept_from`.
+    /// Deletes the provider tokens of expired sessions, and the sessions that expired before
+    /// `kept_from`.
     pub async fn delete_expired_sessions(
         &self,
         now: Timestamp,
@@ -89,7 +92,8 @@ impl Store {
         self.delete_in_batches(DELETE_EXPIRED, kept_from).await
     }
 
-    /// Repeats a statement until it deletes nothing. Each batch is small, because SQLite has one writer and other calls wait for it.
+    /// Repeats a statement until it deletes nothing. Each batch is small, because SQLite has one
+    /// writer and other calls wait for it.
     async fn delete_in_batches(
         &self,
         sql: &'static str,

@@ -32,8 +32,8 @@ statements! {
         FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1"
     );
     FIND_BY_REQUEST = "SELECT id FROM sessions WHERE caller = $1 AND request_id = $2";
-    /// The live session of a user whose provider tokens were renewed last; a session without provider tokens comes after those that
-    /// have some.
+    /// The live session of a user whose provider tokens were renewed last; a session without
+    /// provider tokens comes after those that have some.
     FIND_LATEST = "SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2
         ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = sessions.id), 0) DESC, refresh_time DESC, id LIMIT 1";
     ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
@@ -45,7 +45,8 @@ statements! {
     );
 }
 
-/// The ban that ends at `until`. The statements return the greatest number for a ban that lasts until it is lifted.
+/// The ban that ends at `until`. The statements return the greatest number for a ban that lasts
+/// until it is lifted.
 fn user_ban(until: i64) -> UserBan {
     UserBan {
         until: (until != i64::MAX).then(|| Timestamp::from_millis(until)),
@@ -116,8 +117,9 @@ impl Store {
         id.map(|id| session_id(&id)).transpose()
     }
 
-    /// Reads a session, and moves it to the next generation if `decide` says so; `None` if there is no such session. It moves only
-    /// if it is still live and at the generation that was read, so one of several concurrent refreshes wins.
+    /// Reads a session, and moves it to the next generation if `decide` says so; `None` if there is
+    /// no such session. It moves only if it is still live and at the generation that was read, so
+    /// one of several concurrent refreshes wins.
     pub async fn refresh_session<T>(
         &self,
         id: &SessionId,

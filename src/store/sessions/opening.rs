@@ -1,4 +1,5 @@
-//! Opening sessions. Opening a session and banning its user lock the user's row, so that one waits for the other.
+//! Opening sessions. Opening a session and banning its user lock the user's row, so that one waits
+//! for the other.
 
 use const_format::concatcp;
 use sqlx::{query, query_scalar};
@@ -60,8 +61,8 @@ pub(in crate::store) async fn insert(
     })
 }
 
-/// Locks the user's row, so that a ban and a session opened at the same time wait for each other: either the ban ends the
-/// session, or the session is not opened because of the ban.
+/// Locks the user's row, so that a ban and a session opened at the same time wait for each other:
+/// either the ban ends the session, or the session is not opened because of the ban.
 pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
     in_tx!(*tx, |db| query(LOCK_USER)
         .bind(user.as_str())

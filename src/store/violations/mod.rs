@@ -14,7 +14,8 @@ use crate::model::ban::{Ban, BanTarget};
 use crate::model::violation::{NewViolation, Penalty, Recorded};
 
 statements! {
-    /// The transaction that inserts a request id answers it; concurrent ones wait until it ends and then read its answer.
+    /// The transaction that inserts a request id answers it; concurrent ones wait until it ends and
+    /// then read its answer.
     CLAIM = "INSERT INTO violations (id, caller, request_id, type, user_id, ip_address, added, previous_score, score, create_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (caller, request_id) DO NOTHING";
     ANSWER = "UPDATE violations SET previous_score = $2, score = $3 WHERE id = $1";
@@ -37,8 +38,8 @@ struct Answer {
 record!(Answer, "violations", key id, { id, previous_score, score });
 
 impl Store {
-    /// Records a violation, and carries out what `penalty` returns for each target and its scores before and after. A repeated
-    /// request id adds nothing and gets the first answer.
+    /// Records a violation, and carries out what `penalty` returns for each target and its scores
+    /// before and after. A repeated request id adds nothing and gets the first answer.
     pub async fn record_violation(
         &self,
         violation: &NewViolation<'_>,
@@ -156,7 +157,8 @@ async fn add_score(
         .await)?)
 }
 
-/// Carries out a penalty and returns the ban that it made, if any. An address has no sessions to end.
+/// Carries out a penalty and returns the ban that it made, if any. An address has no sessions to
+/// end.
 async fn punish(
     tx: &mut Tx,
     violation: &ViolationId,

@@ -1,6 +1,7 @@
 //! Accepts a bounded number of connections, and closes those that are not used.
 //!
-//! A connection takes one of the slots before any credential is seen, so only calls that the gate admitted keep it open.
+//! A connection takes one of the slots before any credential is seen, so only calls that the gate
+//! admitted keep it open.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +25,8 @@ use crate::model::network::Network;
 
 /// How many connections may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// The pause after a failed accept. The usual cause is that no file descriptors are left, so trying again at once would fail too.
+/// The pause after a failed accept. The usual cause is that no file descriptors are left, so trying
+/// again at once would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 const LIMITS: Limits = Limits {
     first_call: Duration::from_secs(10),
@@ -36,12 +38,13 @@ const LIMITS: Limits = Limits {
 struct Limits {
     /// How long a connection may take until the first call of a known caller begins.
     first_call: Duration,
-    /// How often a connection is checked for such calls. One without a call for this long is closed before twice this
-    /// time has passed; gRPC clients reconnect by themselves.
+    /// How often a connection is checked for such calls. One without a call for this long is closed
+    /// before twice this time has passed; gRPC clients reconnect by themselves.
     idle: Duration,
-    /// How many connections from one address may have had no such call yet; further ones are closed at once. Callers that share
-    /// an address (a sidecar, loopback) make a call as soon as they have connected. But if somebody at the same address keeps this
-    /// many unused connections open, new connections from it are refused, and only those in use go on.
+    /// How many connections from one address may have had no such call yet; further ones are closed
+    /// at once. Callers that share an address (a sidecar, loopback) make a call as soon as they
+    /// have connected. But if somebody at the same address keeps this many unused connections open,
+    /// new connections from it are refused, and only those in use go on.
     pending: usize,
 }
 
@@ -227,8 +230,8 @@ impl Connection {
         }
     }
 
-    /// Fails if it is time for a check, no call is in flight and none was admitted since the last check. Writes check too, because
-    /// a peer that reads nothing stops our reading.
+    /// Fails if it is time for a check, no call is in flight and none was admitted since the last
+    /// check. Writes check too, because a peer that reads nothing stops our reading.
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.next_check.as_mut().poll(cx).is_ready() {
             let (open, admitted) = (self.usage.is_open(), self.usage.admitted());

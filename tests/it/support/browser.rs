@@ -16,7 +16,8 @@ pub struct Callback {
     pub iss: String,
 }
 
-/// Signs `login` in at the provider and gives the consent it asks for. The callback itself is not called.
+/// Signs `login` in at the provider and gives the consent it asks for. The callback itself is not
+/// called.
 pub async fn sign_in(authorization_url: &str, login: &str) -> Callback {
     let start = Url::parse(authorization_url).expect("an authorization URL");
     let callback = start

@@ -63,7 +63,8 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
         .and_then(|info| info.retry_delay)
 }
 
-/// Repeats a call while the answer is BUSY, as a backend should. For tests with parallel calls that are not about BUSY.
+/// Repeats a call while the answer is BUSY, as a backend should. For tests with parallel calls that
+/// are not about BUSY.
 pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
     loop {
         match call().await {

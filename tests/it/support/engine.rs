@@ -17,7 +17,8 @@ pub enum Engine {
 
 /// Runs a test on SQLite and on PostgreSQL, each with a fresh database.
 ///
-/// PostgreSQL is the server that COUNTERSIGN_TEST_POSTGRES names; `scripts/test` starts one, and in CI it has to be there.
+/// PostgreSQL is the server that COUNTERSIGN_TEST_POSTGRES names; `scripts/test` starts one, and in
+/// CI it has to be there.
 pub async fn on_each_engine(test: impl AsyncFn(&Engine)) {
     let sqlite = Engine::sqlite();
     test(&sqlite).await;
@@ -139,8 +140,9 @@ impl Engine {
         }
     }
 
-    /// Takes the database away from the service, until [`Engine::give_back`]. On PostgreSQL its connections are cut and new ones are
-    /// refused. On SQLite the file stays open, so a table is renamed instead.
+    /// Takes the database away from the service, until [`Engine::give_back`]. On PostgreSQL its
+    /// connections are cut and new ones are refused. On SQLite the file stays open, so a table is
+    /// renamed instead.
     pub async fn take_away(&self) {
         match self {
             Self::Sqlite { .. } => {

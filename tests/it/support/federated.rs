@@ -92,7 +92,8 @@ impl<'a> World<'a> {
         )
     }
 
-    /// Signs in at the hostile provider, whose token endpoint answers what `answer` makes of the login's nonce.
+    /// Signs in at the hostile provider, whose token endpoint answers what `answer` makes of the
+    /// login's nonce.
     pub async fn arrive_at(
         &self,
         provider: &Hostile,

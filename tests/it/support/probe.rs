@@ -22,7 +22,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
-/// Services whose ListProviders does what the metadata `do` says; all other methods return empty answers.
+/// Services whose ListProviders does what the metadata `do` says; all other methods return empty
+/// answers.
 #[derive(Clone, Default)]
 pub struct Probe {
     pub entered: Arc<Notify>,

@@ -54,7 +54,8 @@ impl Stats {
 }
 
 impl Provider {
-    /// Starts one; `settings` are those of tests/oidc/settings.mjs, such as `json!({ "access_token_ttl": 20 })`.
+    /// Starts one; `settings` are those of tests/oidc/settings.mjs, such as `json!({
+    /// "access_token_ttl": 20 })`.
     pub async fn start(mut settings: Value) -> Self {
         settings["exit_with_stdin"] = json!(true);
         let log = NamedTempFile::new().expect("a temporary file");
@@ -90,8 +91,8 @@ impl Provider {
         self.control("reset", Some(json!({}))).await;
     }
 
-    /// Sets the fault of the token endpoint, such as `json!({ "status": 503, "times": 1 })`; an empty object ends it. control.mjs lists
-    /// all faults.
+    /// Sets the fault of the token endpoint, such as `json!({ "status": 503, "times": 1 })`; an
+    /// empty object ends it. control.mjs lists all faults.
     pub async fn fail(&self, fault: Value) {
         self.control("fail", Some(fault)).await;
     }

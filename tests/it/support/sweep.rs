@@ -5,7 +5,8 @@ use super::logs;
 
 /// Checks that no secret is in the database or the log, and that no row contradicts another one.
 pub async fn check(engine: &Engine, canaries: &[String]) {
-    // As text, because the standard library searches text fast even in builds that are not optimised.
+    // As text, because the standard library searches text fast even in builds that are not
+    // optimised.
     let (content, log) = (engine.content().await, logs::kept());
     let (content, log) = (
         String::from_utf8_lossy(&content),

@@ -36,7 +36,8 @@ pub struct Replica {
 }
 
 impl<'a> World<'a> {
-    /// Starts the service with `settings`, and with high limits unless those set them. The clock stands at the real time.
+    /// Starts the service with `settings`, and with high limits unless those set them. The clock
+    /// stands at the real time.
     pub async fn start(engine: &'a Engine, settings: &[(&str, &str)]) -> Self {
         let mut world = Self::absent(engine);
         world.settings.extend(
