@@ -60,95 +60,114 @@ impl Timestamp {
 
 /// The service's only source of time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(Arc<Shared>);
 
-#[derive(Clone, Debug)]
-enum Source {
-    System {
-        start: Instant,
-        highest: Arc<AtomicI64>,
-    },
-    Manual(Arc<ManualTime>),
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    /// The largest difference between the time of day and the elapsed time that was ever read, in
+    /// microseconds.
+    offset: AtomicI64,
 }
 
-/// The state of a clock that tests set, in milliseconds.
+#[derive(Debug)]
+enum Source {
+    System(Instant),
+    Manual(ManualTime),
+}
+
+/// The state of a clock that tests set, in microseconds.
 #[derive(Debug)]
 struct ManualTime {
     wall: AtomicI64,
-    highest: AtomicI64,
     elapsed: AtomicI64,
 }
 
 impl Clock {
+    fn new(source: Source) -> Self {
+        Self(Arc::new(Shared {
+            source,
+            offset: AtomicI64::new(i64::MIN),
+        }))
+    }
+
     /// The operating system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System {
-            start: Instant::now(),
-            highest: Arc::new(AtomicI64::new(0)),
-        })
+        Self::new(Source::System(Instant::now()))
     }
 
     /// A clock for tests: it shows `start` until [`Clock::advance`] or [`Clock::set`] moves it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        let time = ManualTime {
-            wall: AtomicI64::new(start.millis()),
-            highest: AtomicI64::new(i64::MIN),
+        Self::new(Source::Manual(ManualTime {
+            wall: AtomicI64::new(start.millis().saturating_mul(1000)),
             elapsed: AtomicI64::new(0),
-        };
-        Self(Source::Manual(Arc::new(time)))
+        }))
     }
 
-    /// The time of day. If the system's clock is set back, this returns the latest time that was
-    /// read until the system's clock passes it: nothing that has expired becomes valid again while
-    /// the process runs. The time may jump forward.
+    /// The time of day. It never goes back while the process runs, so nothing that has expired
+    /// becomes valid again, and it never stands still: if the system's clock is set back, time goes
+    /// on by the monotonic clock until the system's clock has caught up. It may jump forward.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let (wall, highest) = match &self.0 {
-            Source::System { highest, .. } => (
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, millis),
-                &**highest,
-            ),
-            Source::Manual(time) => (time.wall.load(Ordering::SeqCst), &time.highest),
-        };
-        // One atomic step, so that a thread never sees an earlier time than another has already
-        // read.
-        Timestamp(highest.fetch_max(wall, Ordering::SeqCst).max(wall))
+        // The time of day is read first. If this thread is held up between the two readings, their
+        // difference is too small, which does no harm; in the other order it would be too large, and
+        // would stay so.
+        let wall = self.wall();
+        let elapsed = micros(self.elapsed());
+        let offset = wall.saturating_sub(elapsed);
+        let largest = self
+            .0
+            .offset
+            .fetch_max(offset, Ordering::SeqCst)
+            .max(offset);
+        Timestamp(elapsed.saturating_add(largest).div_euclid(1000))
     }
 
-    /// The time since the clock was made. It never goes back, so it is what ages are measured with.
+    /// The time since the clock was made, by the monotonic clock: setting the time of day does not
+    /// change it. Ages are measured with it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        match &self.0 {
-            Source::System { start, .. } => start.elapsed(),
-            Source::Manual(time) => Duration::from_millis(
-                u64::try_from(time.elapsed.load(Ordering::SeqCst)).unwrap_or(0),
-            ),
+        match &self.0.source {
+            Source::System(start) => start.elapsed(),
+            Source::Manual(time) => {
+                let elapsed = time.elapsed.load(Ordering::SeqCst);
+                Duration::from_micros(u64::try_from(elapsed).unwrap_or(0))
+            }
+        }
+    }
+
+    /// What the system's clock shows, in microseconds since the Unix epoch.
+    fn wall(&self) -> i64 {
+        match &self.0.source {
+            Source::System(_) => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, micros),
+            Source::Manual(time) => time.wall.load(Ordering::SeqCst),
         }
     }
 
     /// Moves a manual clock forward; does nothing to a system clock.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(time) = &self.0 {
-            time.wall.fetch_add(millis(by), Ordering::SeqCst);
-            time.elapsed.fetch_add(millis(by), Ordering::SeqCst);
+        if let Source::Manual(time) = &self.0.source {
+            time.elapsed.fetch_add(micros(by), Ordering::SeqCst);
+            time.wall.fetch_add(micros(by), Ordering::SeqCst);
         }
     }
 
     /// Sets a manual clock's time of day, as an administrator might set the system's. Elapsed time
     /// does not change, and [`Clock::now`] still never goes back. Does nothing to a system clock.
     pub fn set(&self, to: Timestamp) {
-        if let Source::Manual(time) = &self.0 {
-            time.wall.store(to.millis(), Ordering::SeqCst);
+        if let Source::Manual(time) = &self.0.source {
+            time.wall
+                .store(to.millis().saturating_mul(1000), Ordering::SeqCst);
         }
     }
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -156,14 +175,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_set_back_stands_until_its_time_comes_again() {
+    fn a_clock_set_back_goes_on_and_rejoins_the_time_of_day() {
         let clock = Clock::manual(Timestamp::from_secs(1000));
         let start = clock.now();
         clock.set(Timestamp::from_secs(400));
         assert_eq!(clock.clone().now(), start);
-        clock.advance(Duration::from_mins(10));
-        assert_eq!(clock.now(), start);
+        clock.advance(Duration::from_mins(5));
+        assert_eq!(clock.now(), Timestamp::from_secs(1300));
+        assert_eq!(clock.elapsed(), Duration::from_mins(5));
+        // The system's clock is still behind, and then is set right.
+        clock.set(Timestamp::from_secs(1299));
+        assert_eq!(clock.now(), Timestamp::from_secs(1300));
+        clock.set(Timestamp::from_secs(1301));
+        assert_eq!(clock.now(), Timestamp::from_secs(1301));
         clock.advance(Duration::from_secs(1));
-        assert_eq!(clock.now(), Timestamp::from_secs(1001));
+        assert_eq!(clock.now(), Timestamp::from_secs(1302));
+    }
+
+    #[test]
+    fn no_thread_reads_an_earlier_time_than_one_that_was_read_before() {
+        let clock = Clock::manual(Timestamp::from_secs(1000));
+        let highest = AtomicI64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let before = highest.load(Ordering::SeqCst);
+                        let now = clock.now().millis();
+                        assert!(now >= before, "{now} after {before}");
+                        highest.fetch_max(now, Ordering::SeqCst);
+                    }
+                });
+            }
+            for step in 0..2000 {
+                clock.advance(Duration::from_millis(1));
+                clock.set(Timestamp::from_millis(1_000_000 + step % 7 * 100));
+            }
+        });
     }
 }

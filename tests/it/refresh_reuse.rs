@@ -200,6 +200,46 @@ async fn setting_the_clock_back_makes_no_used_token_valid_and_no_valid_token_inv
     .await;
 }
 
+#[tokio::test]
+async fn after_the_clock_was_set_back_the_grace_time_still_ends_and_tokens_and_bans_expire() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, first) = world.signed_in("ann@example.com").await;
+        let banned = world.register("bob@example.com").await;
+        let other = world.mint(&user.id).await;
+        world
+            .moderation()
+            .ban_target(BanTargetRequest {
+                target: Some(ban_target_request::Target::UserId(banned.id)),
+                duration: Some(prost_types::Duration {
+                    seconds: 60,
+                    nanos: 0,
+                }),
+                reason: "spam".to_owned(),
+            })
+            .await
+            .expect("banned");
+        world
+            .refresh(&first.refresh_token)
+            .await
+            .expect("the next pair");
+        world.clock.set(world.clock.now().minus(HOUR));
+        world.clock.advance(Duration::from_mins(16));
+        assert_eq!(
+            refused(world.refresh(&first.refresh_token).await),
+            unauthenticated("REFRESH_TOKEN_REUSED")
+        );
+        assert_eq!(
+            world.verdict(&other.access_token).await,
+            (false, InactiveReason::Expired)
+        );
+        // The ban is over.
+        world.login("bob@example.com").await;
+        world.end().await;
+    })
+    .await;
+}
+
 /// The token with one byte of its body changed and the checksum corrected.
 fn forged(token: &str, position: usize) -> String {
     let mut bytes = URL_SAFE_NO_PAD
