@@ -20,6 +20,18 @@ pub struct Credentials {
 }
 
 impl Auth {
+    /// Refuses if users cannot sign in with a password (`ALLOW_EMAIL_LOGIN`).
+    ///
+    /// # Errors
+    /// [`Error::LoginClosed`].
+    pub fn require_password_login(&self) -> Result<()> {
+        if self.0.settings.allow_email_login {
+            Ok(())
+        } else {
+            Err(Error::LoginClosed)
+        }
+    }
+
     /// Signs a user in. An unknown account and a wrong password get the same refusal after the same
     /// time.
     ///
@@ -32,9 +44,7 @@ impl Auth {
         caller: &str,
         now: Timestamp,
     ) -> Result<SignedIn> {
-        if !self.0.settings.allow_email_login {
-            return Err(Error::LoginClosed);
-        }
+        self.require_password_login()?;
         let address = credentials.address;
         let signed_in = self.sign_in(credentials, caller, now).await;
         signed_in.inspect_err(|error| log_refused(error, caller, address))

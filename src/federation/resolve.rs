@@ -27,7 +27,8 @@ impl Federation {
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing
-    /// placeholders, [`Error::ProviderUnavailable`], and the store's errors.
+    /// placeholders, [`Error::OutputTooLarge`], [`Error::ProviderUnavailable`], and the store's
+    /// errors.
     pub async fn resolve(
         &self,
         batch: &Batch,

@@ -50,6 +50,8 @@ impl AuthService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
+            // Before the fields: a caller that may not offer the form needs no advice about it.
+            auth.require_password_login()?;
             let credentials = credentials(message)?;
             let login = auth.login(credentials, caller.name(), now).await?;
             Ok(proto::LoginResponse {

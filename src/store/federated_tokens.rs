@@ -1,53 +1,26 @@
 //! Sealed tokens that providers issued, one row for each session and identity.
 
-use sqlx::{query, query_as};
+use const_format::concatcp;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, query, query_as};
 
 use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, writing};
 use super::changes::Change;
 use super::error::StoreError;
-use super::record::record;
+use super::record::{Bind as _, JoinedRecord as _, ReadJoined as _, Record as _, record};
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, SessionId, UserId};
 use crate::model::provider_tokens::{
     FailedRefresh, NewTokens, SealedTokens, StoredTokens, TokenState, TokensKey,
 };
 
-statements! {
-    INSERT = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, id_token, id_expire_time,
-            refresh_token, claims, scopes, state, version, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'ACTIVE', 1, $11)";
-    LIST = "SELECT t.session_id, t.identity_id, i.user_id, i.issuer, i.subject, t.provider, t.access_token, t.access_expire_time, t.id_token,
-            t.id_expire_time, t.refresh_token, t.claims, t.scopes, t.state, t.version, t.attempt_expire_time, t.retry_time, t.update_time
-        FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id";
-    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only
-    /// if `$6` says so.
-    BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3
-            AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
-    COMPLETE_REFRESH = "UPDATE federated_tokens SET access_token = $4, access_expire_time = $5, id_token = $6, id_expire_time = $7,
-            refresh_token = $8, claims = $9, scopes = $10, state = 'ACTIVE', version = version + 1, attempt_expire_time = NULL, retry_time = NULL, update_time = $11
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
-    FAIL_REFRESH = "UPDATE federated_tokens SET state = $4, retry_time = $5, attempt_expire_time = NULL
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
-    DELETE_OF_SESSION = "DELETE FROM federated_tokens WHERE session_id = $1 AND ($2 = '' OR provider = $2)";
-    DELETE_OF_USER = "DELETE FROM federated_tokens WHERE ($2 = '' OR provider = $2) AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)";
-}
-
-struct TokensRow {
+/// The columns of a row beside its [`SealedTokens`].
+struct StatusRow {
     session_id: SessionId,
     identity_id: IdentityId,
-    user_id: UserId,
-    issuer: String,
-    subject: String,
     provider: String,
-    access_token: Vec<u8>,
-    access_expire_time: Timestamp,
-    id_token: Option<Vec<u8>>,
-    id_expire_time: Option<Timestamp>,
-    refresh_token: Option<Vec<u8>>,
-    claims: Vec<u8>,
-    scopes: String,
     state: String,
     version: i64,
     attempt_expire_time: Option<Timestamp>,
@@ -55,46 +28,113 @@ struct TokensRow {
     update_time: Timestamp,
 }
 
-record!(TokensRow, "federated_tokens", key session_id, {
-    session_id, identity_id, user_id, issuer, subject, provider, access_token, access_expire_time, id_token,
-    id_expire_time, refresh_token, claims, scopes, state, version, attempt_expire_time, retry_time, update_time,
+/// Whom a row's identity belongs to.
+struct OwnerRow {
+    user_id: UserId,
+    issuer: String,
+    subject: String,
+}
+
+record!(StatusRow, "federated_tokens", key session_id, as "t" "", {
+    session_id, identity_id, provider, state, version, attempt_expire_time, retry_time, update_time,
 });
+
+record!(SealedTokens, "federated_tokens", key session_id, as "t" "", {
+    access_token, access_expire_time, id_token, id_expire_time, refresh_token, claims, scopes,
+});
+
+record!(OwnerRow, "identities", key session_id, as "i" "", { user_id, issuer, subject });
+
+statements! {
+    INSERT = concatcp!(
+        "INSERT INTO federated_tokens (", SealedTokens::COLUMNS, ", session_id, identity_id, provider, update_time, state, version)
+        VALUES (", SealedTokens::PLACEHOLDERS, ", $8, $9, $10, $11, 'ACTIVE', 1)"
+    );
+    LIST = concatcp!(
+        "SELECT ", StatusRow::JOINED, ", ", SealedTokens::JOINED, ", ", OwnerRow::JOINED, "
+        FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id"
+    );
+    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only
+    /// if `$6` says so.
+    BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3
+            AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
+    COMPLETE_REFRESH = concatcp!(
+        "UPDATE federated_tokens SET (", SealedTokens::COLUMNS, ") = (", SealedTokens::PLACEHOLDERS, "),
+            state = 'ACTIVE', version = version + 1, attempt_expire_time = NULL, retry_time = NULL, update_time = $11
+        WHERE session_id = $8 AND identity_id = $9 AND version = $10 AND state = 'REFRESHING'"
+    );
+    FAIL_REFRESH = "UPDATE federated_tokens SET state = $4, retry_time = $5, attempt_expire_time = NULL
+        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
+    DELETE_OF_SESSION = "DELETE FROM federated_tokens WHERE session_id = $1 AND ($2 = '' OR provider = $2)";
+    DELETE_OF_USER = "DELETE FROM federated_tokens WHERE ($2 = '' OR provider = $2) AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)";
+}
+
+/// A row with the tokens and the owner.
+struct TokensRow {
+    status: StatusRow,
+    content: SealedTokens,
+    owner: OwnerRow,
+}
+
+macro_rules! read_tokens {
+    ($row:ty) => {
+        impl FromRow<'_, $row> for TokensRow {
+            fn from_row(row: &$row) -> sqlx::Result<Self> {
+                Ok(Self {
+                    status: StatusRow::read_joined(row)?,
+                    content: SealedTokens::read_joined(row)?,
+                    owner: OwnerRow::read_joined(row)?,
+                })
+            }
+        }
+    };
+}
+
+read_tokens!(SqliteRow);
+read_tokens!(PgRow);
+
+impl StatusRow {
+    fn state(&self) -> Result<TokenState, StoreError> {
+        match (
+            self.state.as_str(),
+            self.attempt_expire_time,
+            self.retry_time,
+        ) {
+            ("ACTIVE", ..) => Ok(TokenState::Active),
+            ("REFRESHING", Some(lease), _) => Ok(TokenState::Refreshing { lease }),
+            ("BACKOFF", _, Some(retry)) => Ok(TokenState::Backoff { retry }),
+            ("RECONNECT_REQUIRED", ..) => Ok(TokenState::ReconnectRequired),
+            _ => {
+                let key = format!("{}/{}", self.session_id, self.identity_id);
+                Err(StoreError::corrupt("federated_tokens", "state", key))
+            }
+        }
+    }
+}
 
 impl TryFrom<TokensRow> for StoredTokens {
     type Error = StoreError;
 
     fn try_from(row: TokensRow) -> Result<Self, StoreError> {
-        let state = match (row.state.as_str(), row.attempt_expire_time, row.retry_time) {
-            ("ACTIVE", ..) => TokenState::Active,
-            ("REFRESHING", Some(lease), _) => TokenState::Refreshing { lease },
-            ("BACKOFF", _, Some(retry)) => TokenState::Backoff { retry },
-            ("RECONNECT_REQUIRED", ..) => TokenState::ReconnectRequired,
-            _ => {
-                let key = format!("{}/{}", row.session_id, row.identity_id);
-                return Err(StoreError::corrupt("federated_tokens", "state", key));
-            }
-        };
+        let TokensRow {
+            status,
+            content,
+            owner,
+        } = row;
         Ok(Self {
+            state: status.state()?,
             key: TokensKey {
-                session_id: row.session_id,
-                identity_id: row.identity_id,
+                session_id: status.session_id,
+                identity_id: status.identity_id,
             },
-            user_id: row.user_id,
-            issuer: row.issuer,
-            subject: row.subject,
-            provider: row.provider,
-            content: SealedTokens {
-                access_token: row.access_token,
-                access_expire_time: row.access_expire_time,
-                id_token: row.id_token,
-                id_expire_time: row.id_expire_time,
-                refresh_token: row.refresh_token,
-                claims: row.claims,
-                scopes: row.scopes,
-            },
-            state,
-            version: row.version,
-            update_time: row.update_time,
+            user_id: owner.user_id,
+            issuer: owner.issuer,
+            subject: owner.subject,
+            provider: status.provider,
+            content,
+            version: status.version,
+            update_time: status.update_time,
         })
     }
 }
@@ -145,17 +185,11 @@ impl Store {
         new: &SealedTokens,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let completed = writing!(self, |db| query(COMPLETE_REFRESH)
+        let completed = writing!(self, |db| new
+            .bind_to(query(COMPLETE_REFRESH))
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(version)
-            .bind(&new.access_token)
-            .bind(new.access_expire_time.millis())
-            .bind(new.id_token.as_deref())
-            .bind(new.id_expire_time.map(Timestamp::millis))
-            .bind(new.refresh_token.as_deref())
-            .bind(&new.claims)
-            .bind(&new.scopes)
             .bind(now.millis())
             .execute(db)
             .await
@@ -225,18 +259,12 @@ impl Store {
 
 /// Stores a new session's tokens within its transaction.
 pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreError> {
-    let content = &tokens.content;
-    in_tx!(*tx, |db| query(INSERT)
+    in_tx!(*tx, |db| tokens
+        .content
+        .bind_to(query(INSERT))
         .bind(tokens.key.session_id.as_str())
         .bind(tokens.key.identity_id.as_str())
         .bind(&tokens.provider)
-        .bind(&content.access_token)
-        .bind(content.access_expire_time.millis())
-        .bind(content.id_token.as_deref())
-        .bind(content.id_expire_time.map(Timestamp::millis))
-        .bind(content.refresh_token.as_deref())
-        .bind(&content.claims)
-        .bind(&content.scopes)
         .bind(tokens.update_time.millis())
         .execute(db)
         .await

@@ -148,8 +148,12 @@ async fn sign_in_with_a_password_can_be_switched_off() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[("ALLOW_EMAIL_LOGIN", "false")]).await;
         world.register("ann@example.com").await;
-        for password in [PASSWORD, WRONG] {
-            let status = refused(&world, login_request("ann@example.com", password)).await;
+        for (email, password) in [
+            ("ann@example.com", PASSWORD),
+            ("ann@example.com", WRONG),
+            ("not an address", ""),
+        ] {
+            let status = refused(&world, login_request(email, password)).await;
             assert_eq!(
                 reason(&status),
                 (Code::PermissionDenied, "LOGIN_CLOSED".to_owned())
