@@ -76,7 +76,7 @@ reasons! {
     LoginClosed = "LOGIN_CLOSED" PermissionDenied,
     EmailInUse = "EMAIL_IN_USE" AlreadyExists,
     NotFederated = "NOT_FEDERATED" FailedPrecondition,
-    TokenMissing = "TOKEN_MISSING" FailedPrecondition,
+    ValueMissing = "VALUE_MISSING" FailedPrecondition,
     TokenExpired = "TOKEN_EXPIRED" FailedPrecondition,
     ReconnectRequired = "RECONNECT_REQUIRED" FailedPrecondition,
     PlaceholderNotAllowed = "PLACEHOLDER_NOT_ALLOWED" FailedPrecondition,

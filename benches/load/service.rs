@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use countersign::grpc::proto::begin_federated_login_response::NextStep;
 use countersign::grpc::proto::complete_federated_login_response::Result::SignedIn as Done;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use countersign::grpc::proto::{
@@ -76,7 +77,8 @@ impl Service {
             .begin_federated_login(authorized(request)?)
             .await?
             .into_inner();
-        let url = url::Url::parse(&begun.authorization_url)?;
+        let NextStep::AuthorizationUrl(url) = begun.next_step.ok_or("no next step")?;
+        let url = url::Url::parse(&url)?;
         let nonce = url
             .query_pairs()
             .find(|(name, _)| name == "nonce")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::grpc::proto::{
-    GetTokenStatusRequest, ResolveEndpointRequest, ResolveMcpServerRequest,
+    GetTokenStatusRequest, RequestBody, ResolveEndpointRequest, ResolveMcpServerRequest,
     ResolvePlaceholdersRequest, Sink, Subject, TokenPair, resolve_endpoint_request,
     resolve_mcp_server_request, subject,
 };
@@ -61,7 +61,10 @@ impl World {
             target: Some(resolve_endpoint_request::Target::Endpoint(to_wire(
                 endpoint,
             ))),
-            body: [("conversationId".to_owned(), "c-42".to_owned())].into(),
+            body: Some(RequestBody {
+                conversation_id: Some("c-42".into()),
+                ..RequestBody::default()
+            }),
             ..ResolveEndpointRequest::default()
         };
         let answer = self

@@ -2,7 +2,8 @@
 
 use countersign::grpc::proto::{
     BeginFederatedLoginRequest, BeginFederatedLoginResponse, ClientContext,
-    CompleteFederatedLoginRequest, TokenPair, complete_federated_login_response,
+    CompleteFederatedLoginRequest, TokenPair, begin_federated_login_response,
+    complete_federated_login_response,
 };
 
 use crate::World;
@@ -54,10 +55,8 @@ impl World {
             .begin_federated_login(request)
             .await?
             .into_inner();
-        got(&format!(
-            "authorization URL {}...",
-            begun.authorization_url.chars().take(60).collect::<String>()
-        ));
+        let beginning: String = authorization_url(&begun)?.chars().take(60).collect();
+        got(&format!("authorization URL {beginning}..."));
         Ok(begun)
     }
 
@@ -94,10 +93,16 @@ impl World {
     }
 }
 
+fn authorization_url(begun: &BeginFederatedLoginResponse) -> Outcome<&str> {
+    let begin_federated_login_response::NextStep::AuthorizationUrl(url) =
+        present(begun.next_step.as_ref(), "next step")?;
+    Ok(url)
+}
+
 /// Sends the browser to the provider, and returns the request that the backend sends after the callback.
 async fn come_back(begun: BeginFederatedLoginResponse) -> Outcome<CompleteFederatedLoginRequest> {
     call("The browser", "goes there, and comes back to the callback");
-    let mut callback = visit(&begun.authorization_url).await?;
+    let mut callback = visit(authorization_url(&begun)?).await?;
     let mut take = |name: &str| callback.remove(name).unwrap_or_default();
     let (state, code, iss) = (take("state"), take("code"), take("iss"));
     got(&format!(

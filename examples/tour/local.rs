@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::grpc::proto::{
     ClientContext, InactiveReason, LoginRequest, LogoutRequest, RefreshSessionRequest,
     RegisterRequest, SignedIn, TokenPair, User, VerifyTokenRequest, VerifyTokenResponse,
-    login_response,
+    login_response, register_response,
 };
 
 use crate::World;
@@ -35,10 +35,8 @@ impl World {
             client: Some(client()),
             ..RegisterRequest::default()
         };
-        let user = present(
-            self.auth.clone().register(request).await?.into_inner().user,
-            "user",
-        )?;
+        let answer = self.auth.clone().register(request).await?.into_inner();
+        let register_response::Result::User(user) = present(answer.result, "result")?;
         got(&format!("user {}, role {}", user.id, user.role));
         ensure(
             user.role == "ADMIN" && user.email == EMAIL,

@@ -39,12 +39,10 @@ impl Values for Answers<'_> {
     fn value(&self, placeholder: &Placeholder) -> Value<'_> {
         match placeholder {
             Placeholder::User(field) => Value::Text(self.user(*field)),
-            Placeholder::Body(_) if self.context.body.is_empty() => {
-                Value::Unresolved(Status::Missing)
-            }
-            Placeholder::Body(field) => {
-                Value::field(self.context.body.get(field.key()).map(String::as_str))
-            }
+            Placeholder::Body(field) => match &self.context.body {
+                None => Value::Unresolved(Status::Missing),
+                Some(body) => Value::field(body.get(field).map(String::as_str)),
+            },
             Placeholder::OpenId { field, provider } => {
                 self.openid(field, self.sources.get(provider))
             }

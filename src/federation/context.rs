@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use crate::model::session::SessionState;
 use crate::template::outcome::ResolveOptions;
+use crate::template::vocabulary::BodyField;
 
 /// Who a call's templates are resolved for, and how.
 #[derive(Debug)]
 pub struct ResolveContext {
     /// The live session and its user.
     pub state: Arc<SessionState>,
-    /// LibreChat's body fields; empty if the call does not belong to a chat request.
-    pub body: HashMap<String, String>,
+    /// The fields of the chat request's body; `None` if the call does not belong to a chat request.
+    pub body: Option<HashMap<BodyField, String>>,
     /// The user's own variables. Their names were checked when the request was parsed, to report
     /// all mistakes at once.
     pub custom_vars: HashMap<String, String>,

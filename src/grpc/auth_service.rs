@@ -7,7 +7,10 @@ use super::convert::{provider, signed_in, time, user};
 use super::field_errors::{FieldErrors, in_field};
 use super::parse;
 use super::proto::auth_service_server::AuthService;
-use super::proto::{self, complete_federated_login_response, get_user_request, login_response};
+use super::proto::{
+    self, begin_federated_login_response, complete_federated_login_response, get_user_request,
+    login_response, register_response,
+};
 use crate::auth::{BeginLogin, Callback, CallbackOutcome, Credentials, NewAccount};
 use crate::caller::Permission;
 use crate::error::Result;
@@ -29,10 +32,9 @@ impl AuthService for Api {
         self.run_to_end(async move {
             let new = new_account(message, auth.min_password_length())?;
             let registered = auth.register(new, now).await;
+            let registered = registered.map_err(|error| in_field("password", error))?;
             Ok(proto::RegisterResponse {
-                user: Some(user(
-                    registered.map_err(|error| in_field("password", error))?,
-                )),
+                result: Some(register_response::Result::User(user(registered))),
             })
         })
         .await
@@ -104,8 +106,10 @@ impl AuthService for Api {
             let begun = auth
                 .begin_federated_login(begin_login(message)?, caller.name(), now)
                 .await?;
+            let next_step =
+                begin_federated_login_response::NextStep::AuthorizationUrl(begun.authorization_url);
             Ok(proto::BeginFederatedLoginResponse {
-                authorization_url: begun.authorization_url,
+                next_step: Some(next_step),
                 state: begun.state,
                 binding_token: begun.binding_token,
                 expire_time: time(begun.expire_time),

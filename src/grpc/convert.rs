@@ -1,11 +1,14 @@
 //! Answers: from the service's types to the wire's.
 
+use std::time::Duration;
+
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value as Json};
 
-use super::proto;
+use super::proto::{self, ErrorReason};
 use crate::auth::SignedIn;
 use crate::clock::Timestamp;
+use crate::error::Reason;
 use crate::model::account::User;
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::email::Email;
@@ -24,6 +27,18 @@ pub(super) fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
         seconds: time.secs(),
         nanos,
     })
+}
+
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+pub(super) fn error_reason(reason: Reason) -> ErrorReason {
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{}", reason.name()))
+        .unwrap_or(ErrorReason::Unspecified)
 }
 
 pub(super) fn user(user: User) -> proto::User {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
+use tracing::warn;
 
 use super::api::{Api, Incoming, answer};
-use super::convert::{session, time, tokens, user};
+use super::convert::{duration, error_reason, session, time, tokens, user};
 use super::field_errors::{FieldErrors, in_field};
 use super::page::read_size;
 use super::parse;
 use super::proto::token_service_server::TokenService;
-use super::proto::{self, InactiveReason, VerifyTokenResponse};
+use super::proto::{self, InactiveReason, VerifyTokenResponse, verify_token_result};
 use crate::auth::{Mint, Subject};
 use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
@@ -80,11 +81,9 @@ impl TokenService for Api {
             if !(1..=MAX_BATCH).contains(&message.access_tokens.len()) {
                 return Err(FieldErrors::one("access_tokens", "must be 1 to 100 tokens"));
             }
-            let mut results = Vec::with_capacity(message.access_tokens.len());
-            for token in &message.access_tokens {
-                results.push(self.verify(token, audience, now).await?);
-            }
-            Ok(proto::BatchVerifyTokensResponse { results })
+            Ok(proto::BatchVerifyTokensResponse {
+                results: self.verify_all(&message.access_tokens, audience, now).await,
+            })
         })
         .await
     }
@@ -228,6 +227,36 @@ impl Api {
         })
     }
 
+    /// The result for each token. The call does not fail with them, so the first failure is logged
+    /// here.
+    async fn verify_all(
+        &self,
+        tokens: &[String],
+        audience: &str,
+        now: Timestamp,
+    ) -> Vec<proto::VerifyTokenResult> {
+        let mut results = Vec::with_capacity(tokens.len());
+        let mut failure = None;
+        for token in tokens {
+            let result = match self.verify(token, audience, now).await {
+                Ok(answer) => verify_token_result::Result::Answer(answer),
+                Err(error) => {
+                    let reason = error_reason(error.reason());
+                    failure.get_or_insert(error);
+                    verify_token_result::Result::Error(reason.into())
+                }
+            };
+            results.push(proto::VerifyTokenResult {
+                result: Some(result),
+            });
+        }
+        if let Some(error) = failure {
+            let cause = error.cause_text();
+            warn!("tokens of a batch could not be verified: {error}{cause}");
+        }
+        results
+    }
+
     /// The session to be revoked, and the subject that it must belong to. Without a subject the
     /// session may be anybody's.
     fn session_and_owner(
@@ -299,6 +328,6 @@ fn active(live: &LiveToken) -> VerifyTokenResponse {
         active: true,
         inactive_reason: InactiveReason::Unspecified.into(),
         claims: Some(claims),
-        cacheable_until: time(live.cacheable_until),
+        cache_ttl: Some(duration(live.cache_ttl)),
     }
 }

@@ -244,7 +244,7 @@ macro_rules! statuses {
 
 statuses! {
     /// There is no value for it.
-    Missing TokenMissing,
+    Missing ValueMissing,
     /// The token has expired and could not be renewed.
     Expired TokenExpired,
     /// The user did not sign in at a provider that has the value.

@@ -14,7 +14,7 @@ use crate::secret;
 
 /// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a
 /// session.
-const CACHEABLE: Duration = Duration::from_secs(5);
+const CACHE_TTL: Duration = Duration::from_secs(5);
 
 /// The result of verifying a token.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct LiveToken {
     token: Arc<VerifiedToken>,
     /// Its session and user.
     pub state: Arc<SessionState>,
-    /// Until when the answer may be reused.
-    pub cacheable_until: Timestamp,
+    /// How long the answer may be reused.
+    pub cache_ttl: Duration,
 }
 
 /// Why a token is not live. Any reason but `Invalid` is given only if the signature is valid.
@@ -186,6 +186,6 @@ fn judge(
     Verdict::Active(LiveToken {
         token,
         state,
-        cacheable_until: now.plus(CACHEABLE).min(expire_time),
+        cache_ttl: CACHE_TTL.min(now.until(expire_time)),
     })
 }

@@ -9,7 +9,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::calls::{client_at, fields, patiently, register_request, retry_after};
+use crate::support::calls::{
+    client_at, fields, patiently, register_request, registered, retry_after,
+};
 use crate::support::{World, on_each_engine, reason};
 
 pub(crate) const USERS: &str = "SELECT COUNT(*) FROM users";
@@ -21,7 +23,7 @@ pub(crate) async fn register(channel: &Channel, request: RegisterRequest) -> Res
             .await
     })
     .await?;
-    Ok(answer.into_inner().user.expect("a user"))
+    Ok(registered(answer))
 }
 
 pub(crate) async fn refused(world: &World<'_>, request: RegisterRequest) -> Status {

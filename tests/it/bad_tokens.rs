@@ -6,7 +6,7 @@ use std::time::Duration;
 use countersign::grpc::proto::*;
 use serde_json::json;
 
-use crate::support::calls::by_user;
+use crate::support::calls::{answers, by_user};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine};
 
@@ -24,9 +24,8 @@ pub(crate) async fn assert_invalid(world: &World<'_>, tokens: &[String]) {
             .tokens()
             .batch_verify_tokens(request)
             .await
-            .expect("verdicts, never an error")
-            .into_inner()
-            .results;
+            .map(answers)
+            .expect("verdicts, never an error");
         for (token, answer) in batch.iter().zip(results) {
             let expected = VerifyTokenResponse {
                 inactive_reason: InactiveReason::Invalid.into(),

@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use crate::bans::{access, address, ban, range, user};
 use crate::support::browser::sign_in;
 use crate::support::calls::{
-    ADDRESS, PASSWORD, by_session, by_token, by_user, client_at, complete_request, fields,
-    login_request, register_request,
+    ADDRESS, PASSWORD, authorization_url, by_session, by_token, by_user, client_at,
+    complete_request, fields, login_request, register_request,
 };
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
@@ -109,7 +109,7 @@ async fn a_ban_of_an_address_refuses_every_call_that_gives_the_address() {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (ann, tokens) = world.signed_in("ann@example.com").await;
         let begun = world.begin_federated_login().await;
-        let callback = sign_in(&begun.authorization_url, "bob").await;
+        let callback = sign_in(authorization_url(&begun), "bob").await;
         ban(&world, address(ADDRESS), 10).await;
         let mut auth = world.auth();
         let register = register_request("bob@example.com");

@@ -8,7 +8,7 @@ use crate::callers::{CALLERS, signed_in};
 use crate::refresh::{refused, unauthenticated};
 use crate::support::browser::sign_in;
 use crate::support::callers::{Backend, CallersFile};
-use crate::support::calls::complete_request;
+use crate::support::calls::{authorization_url, complete_request};
 use crate::support::provider::Provider;
 use crate::support::{World, client, on_each_engine, reason};
 
@@ -85,7 +85,7 @@ async fn only_the_caller_that_began_a_federated_login_completes_it() {
                 .await
                 .expect("begun")
                 .into_inner();
-            let callback = sign_in(&begun.authorization_url, "bob").await;
+            let callback = sign_in(authorization_url(&begun), "bob").await;
             complete_request(&begun, &callback)
         };
         let complete = async |caller: &Backend, request| {

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::browser::{Callback, sign_in};
-use crate::support::calls::complete_request;
+use crate::support::calls::{authorization_url, complete_request};
 use crate::support::federated::parameter;
 use crate::support::provider::{CLIENT_ID, Provider, REDIRECT_URI};
 use crate::support::{Engine, World, client, on_each_engine, reason};
@@ -22,7 +22,7 @@ pub(crate) async fn arrived(
     login: &str,
 ) -> (BeginFederatedLoginResponse, Callback) {
     let begun = world.begin_federated_login().await;
-    let callback = sign_in(&begun.authorization_url, login).await;
+    let callback = sign_in(authorization_url(&begun), login).await;
     world.secret(&callback.code);
     (begun, callback)
 }
@@ -70,12 +70,8 @@ async fn a_login_goes_out_with_s256_state_and_nonce() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let begun = world.begin_federated_login().await;
-        let sent = |name| parameter(&begun.authorization_url, name);
-        assert!(
-            begun
-                .authorization_url
-                .starts_with(&format!("{}/auth?", provider.issuer))
-        );
+        let sent = |name| parameter(authorization_url(&begun), name);
+        assert!(authorization_url(&begun).starts_with(&format!("{}/auth?", provider.issuer)));
         assert_eq!(
             (sent("response_type"), sent("code_challenge_method")),
             ("code".to_owned(), "S256".to_owned())

@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::federated_login::{NOTHING_MADE, arrived, begin, complete, refusal};
 use crate::support::browser::{Callback, sign_in};
 use crate::support::callers::{Listed, sent_with};
-use crate::support::calls::{complete_request, fields};
+use crate::support::calls::{authorization_url, complete_request, fields};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 
@@ -133,7 +133,7 @@ async fn a_login_can_be_completed_only_by_the_caller_that_began_it() {
                 .await
                 .expect("begun")
                 .into_inner();
-            let callback = sign_in(&begun.authorization_url, "ann").await;
+            let callback = sign_in(authorization_url(&begun), "ann").await;
             complete_request(&begun, &callback)
         };
         let request = begun().await;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::support::calls::authorization_url;
 use crate::support::hostile::{
     Hostile, hs256, signed, signed_as, signed_by_stranger, tokens, unsigned,
 };
@@ -64,7 +65,7 @@ async fn an_id_token_with_a_wrong_claim_is_refused() {
             (
                 "nonce",
                 json!(crate::support::federated::parameter(
-                    &other_nonce.authorization_url,
+                    authorization_url(&other_nonce),
                     "nonce"
                 )),
             ),

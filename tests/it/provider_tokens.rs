@@ -19,8 +19,8 @@ async fn whatever_ends_a_session_deletes_its_provider_tokens_at_once() {
             "ACCESS_TOKEN_INVALID",
             "ACCESS_TOKEN_INVALID",
             "ACCESS_TOKEN_INVALID",
-            "TOKEN_MISSING",
-            "TOKEN_MISSING",
+            "VALUE_MISSING",
+            "VALUE_MISSING",
             "BANNED",
         ]
         .into_iter()
@@ -110,7 +110,7 @@ async fn a_renewal_that_returns_after_its_session_ended_stores_nothing() {
         let (answer, ()) = tokio::join!(world.bearer(&session.access_token), ended);
         assert_eq!(
             reason(&answer.expect_err("ended meanwhile")).1,
-            "TOKEN_MISSING"
+            "VALUE_MISSING"
         );
         assert_eq!(engine.number(TOKENS).await, 0);
         world.end().await;

@@ -11,9 +11,9 @@ use crate::support::federated::wish;
 use crate::support::hostile::{Hostile, signed, signed_by_stranger, tokens};
 use crate::support::{World, on_each_engine, reason};
 
-async fn state(world: &World<'_>, session: &TokenPair) -> (TokenState, bool) {
+async fn state(world: &World<'_>, session: &TokenPair) -> (FederatedTokenState, bool) {
     let held = world
-        .held(&session.access_token, TokenKind::Access)
+        .held(&session.access_token, FederatedTokenKind::Access)
         .await
         .expect("held");
     (held.state(), held.refreshable)
@@ -40,7 +40,7 @@ async fn a_refresh_token_that_the_provider_refuses_is_not_sent_again() {
         );
         assert_eq!(
             state(&world, &session).await,
-            (TokenState::ReconnectRequired, false)
+            (FederatedTokenState::ReconnectRequired, false)
         );
         provider.fail(json!({})).await;
         for _ in 0..2 {
@@ -98,7 +98,10 @@ async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
                 (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned()),
                 "{fault}"
             );
-            assert_eq!(state(&world, &session).await, (TokenState::Backoff, true));
+            assert_eq!(
+                state(&world, &session).await,
+                (FederatedTokenState::Backoff, true)
+            );
             assert_eq!(
                 world.no_bearer(&session.access_token).await,
                 "PROVIDER_UNAVAILABLE"
@@ -128,7 +131,7 @@ async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
                     state(&world, &session).await,
                     provider.stats().await.refreshes()
                 ),
-                ((TokenState::Active, true), 2)
+                ((FederatedTokenState::Active, true), 2)
             );
             world.end().await;
         }
@@ -148,7 +151,10 @@ async fn a_refresh_token_is_kept_while_the_provider_cannot_be_reached() {
             world.no_bearer(&session.access_token).await,
             "PROVIDER_UNAVAILABLE"
         );
-        assert_eq!(state(&world, &session).await, (TokenState::Backoff, true));
+        assert_eq!(
+            state(&world, &session).await,
+            (FederatedTokenState::Backoff, true)
+        );
         world.end().await;
     })
     .await;
@@ -177,7 +183,7 @@ async fn after_a_lost_answer_the_refresh_token_is_not_sent_again_and_a_new_login
                 state(&world, &session).await,
                 provider.stats().await.refreshes()
             ),
-            ((TokenState::ReconnectRequired, false), 1)
+            ((FederatedTokenState::ReconnectRequired, false), 1)
         );
         world.end().await;
     })
@@ -200,7 +206,7 @@ async fn a_renewal_that_a_killed_process_began_is_never_repeated() {
         world.restart().await;
         assert_eq!(
             state(&world, &session).await,
-            (TokenState::Refreshing, true)
+            (FederatedTokenState::Refreshing, true)
         );
         assert_eq!(
             world.no_bearer(&session.access_token).await,
@@ -211,7 +217,7 @@ async fn a_renewal_that_a_killed_process_began_is_never_repeated() {
                 state(&world, &session).await,
                 provider.stats().await.refreshes()
             ),
-            ((TokenState::ReconnectRequired, false), 0)
+            ((FederatedTokenState::ReconnectRequired, false), 0)
         );
         world.end().await;
     })
@@ -257,7 +263,7 @@ async fn tokens_of_another_user_or_with_a_bad_id_token_are_refused_at_renewal() 
             assert_eq!(provider.token_requests().len(), asked + 1);
             assert_eq!(
                 state(&world, &session).await,
-                (TokenState::ReconnectRequired, false)
+                (FederatedTokenState::ReconnectRequired, false)
             );
         }
         world.end().await;

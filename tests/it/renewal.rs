@@ -178,10 +178,13 @@ async fn a_rotated_refresh_token_is_kept_and_used_next_time() {
             "{asked:?}"
         );
         let held = world
-            .held(&session.access_token, TokenKind::Access)
+            .held(&session.access_token, FederatedTokenKind::Access)
             .await
             .expect("held");
-        assert_eq!((held.state(), held.refreshable), (TokenState::Active, true));
+        assert_eq!(
+            (held.state(), held.refreshable),
+            (FederatedTokenState::Active, true)
+        );
         world.end().await;
     })
     .await;
@@ -197,7 +200,7 @@ async fn a_renewal_keeps_the_refresh_token_if_it_gets_no_new_one_and_stores_the_
         let login = |nonce: &str| tokens("access-1", "refresh-token-1", &signed(&provider.claims("ann", nonce, now))).to_string();
         let (_, session, _) = world.arrive_at(&provider, login).await.expect("signed in");
         world.secret("refresh-token-1");
-        let scopes = async || world.held(&session.access_token, TokenKind::Access).await.expect("held").scopes;
+        let scopes = async || world.held(&session.access_token, FederatedTokenKind::Access).await.expect("held").scopes;
         assert_eq!(scopes().await, ["openid", "email"]);
         for (access_token, scope) in [("access-2", json!("openid")), ("access-3", json!(null))] {
             world.clock.advance(Duration::from_secs(280));

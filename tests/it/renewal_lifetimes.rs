@@ -52,7 +52,7 @@ async fn if_only_the_id_token_has_expired_it_is_renewed_when_it_is_requested() {
         );
         assert_eq!(provider.stats().await.refreshes(), 1);
         let held = world
-            .held(&session.access_token, TokenKind::Id)
+            .held(&session.access_token, FederatedTokenKind::Id)
             .await
             .expect("held");
         assert!(held.expire_time.expect("an end").seconds > world.clock.now().secs() + 3000);
@@ -120,12 +120,12 @@ async fn without_a_refresh_token_the_tokens_of_a_login_last_until_they_expire() 
         let world = World::trusting(engine, &provider.issuer, &[]).await;
         let (_, session) = world.arrive("ann").await;
         let held = world
-            .held(&session.access_token, TokenKind::Access)
+            .held(&session.access_token, FederatedTokenKind::Access)
             .await
             .expect("held");
         assert_eq!(
             (held.state(), held.refreshable),
-            (TokenState::Active, false)
+            (FederatedTokenState::Active, false)
         );
         world
             .bearer(&session.access_token)

@@ -80,11 +80,11 @@ async fn every_name_of_the_vocabulary_resolves_for_a_federated_user() {
             .map(|template| (*template, *template))
             .collect();
         let mut request = wish(&tokens.access_token, Sink::Text, &templates);
-        request.body = map(&[
-            ("conversationId", "c-1"),
-            ("parentMessageId", "p-1"),
-            ("other", "x"),
-        ]);
+        request.body = Some(RequestBody {
+            conversation_id: Some("c-1".to_owned()),
+            parent_message_id: Some("p-1".to_owned()),
+            message_id: None,
+        });
         request.custom_vars = map(&[("MCP_API_KEY", "own-key"), ("Mixed Case-1", "v")]);
         let resolved = world.resolve(request).await.expect("resolved");
         assert_eq!(

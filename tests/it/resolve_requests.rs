@@ -6,7 +6,9 @@ use tonic::Code;
 
 use crate::resolve::{VARIABLES, claimant};
 use crate::support::callers::{Listed, sent_with};
-use crate::support::calls::{by_session, by_token, by_user, complete_request, fields};
+use crate::support::calls::{
+    authorization_url, by_session, by_token, by_user, complete_request, fields,
+};
 use crate::support::federated::{map, wish};
 use crate::support::provider::Provider;
 use crate::support::{World, client, on_each_engine, reason};
@@ -95,7 +97,7 @@ async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, 
         .await
         .expect("begun")
         .into_inner();
-    let callback = crate::support::browser::sign_in(&started.authorization_url, login).await;
+    let callback = crate::support::browser::sign_in(authorization_url(&started), login).await;
     let complete = sent_with(caller, complete_request(&started, &callback));
     let answer = world
         .auth()

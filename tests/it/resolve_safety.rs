@@ -64,8 +64,11 @@ async fn what_a_user_controls_is_never_expanded() {
             ];
             for sink in [Sink::Text, Sink::Header, Sink::Env] {
                 let mut request = wish(&session.access_token, sink, &templates);
-                (request.body, request.custom_vars) =
-                    (map(&[("conversationId", text)]), map(&[("KEY", text)]));
+                request.body = Some(RequestBody {
+                    conversation_id: Some(text.to_owned()),
+                    ..RequestBody::default()
+                });
+                request.custom_vars = map(&[("KEY", text)]);
                 let resolved = world.resolve(request).await.expect("resolved");
                 assert_eq!(resolved["all"], text.repeat(3));
                 assert_eq!(resolved["username"], text.to_lowercase());

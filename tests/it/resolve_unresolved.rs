@@ -14,9 +14,9 @@ async fn if_a_placeholder_does_not_resolve_the_call_fails_and_names_entry_and_re
         let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
         let (_, tokens) = world.arrive("ann").await;
         for (template, expected) in [
-            ("{{LIBRECHAT_BODY_MESSAGEID}}", "TOKEN_MISSING"),
-            ("{{LIBRECHAT_OPENID_CLAIM_absent}}", "TOKEN_MISSING"),
-            ("{{LIBRECHAT_OPENID_CLAIM_address}}", "TOKEN_MISSING"),
+            ("{{LIBRECHAT_BODY_MESSAGEID}}", "VALUE_MISSING"),
+            ("{{LIBRECHAT_OPENID_CLAIM_absent}}", "VALUE_MISSING"),
+            ("{{LIBRECHAT_OPENID_CLAIM_address}}", "VALUE_MISSING"),
             (
                 "{{LIBRECHAT_OPENID_CLAIM_salary}}",
                 "PLACEHOLDER_NOT_ALLOWED",
@@ -152,6 +152,33 @@ async fn the_caller_chooses_whether_an_unresolved_placeholder_is_omitted_emptied
             .await
             .expect_err("a URL cannot be left out");
         assert_eq!(reason(&status).1, "NOT_FEDERATED");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_field_missing_from_the_body_is_empty_and_without_a_body_none_resolves() {
+    let provider = claimant().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        let template = "[{{LIBRECHAT_BODY_CONVERSATIONID}}{{LIBRECHAT_BODY_MESSAGEID}}]";
+        let resolve = async |body: Option<RequestBody>| {
+            let entries = [("a", template)];
+            let mut request = wish(&tokens.access_token, Sink::Text, &entries);
+            request.body = body;
+            world.resolve(request).await
+        };
+        let empty = RequestBody::default();
+        assert_eq!(resolve(Some(empty)).await.expect("resolved")["a"], "[]");
+        let one = RequestBody {
+            message_id: Some("m-1".to_owned()),
+            ..RequestBody::default()
+        };
+        assert_eq!(resolve(Some(one)).await.expect("resolved")["a"], "[m-1]");
+        let status = resolve(None).await.expect_err("no body");
+        assert_eq!(reason(&status).1, "VALUE_MISSING");
         world.end().await;
     })
     .await;

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 use crate::sessions_minted::mint;
 use crate::support::callers::{Listed, sent_with};
-use crate::support::calls::{by_session, by_token, by_user, fields, register_request};
+use crate::support::calls::{by_session, by_token, by_user, fields, register_request, registered};
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
@@ -155,12 +155,12 @@ fn chat_and_admin() -> Listed {
 
 /// A new user, with a session that the caller minted.
 async fn minted(world: &World<'_>, caller: &str) -> (User, TokenPair) {
-    let registered = world
+    let answer = world
         .auth()
         .register(sent_with(caller, register_request("ann@example.com")))
         .await
         .expect("registered");
-    let user = registered.into_inner().user.expect("a user");
+    let user = registered(answer);
     let answer = world
         .tokens()
         .mint_session(sent_with(caller, mint(&user.id, "")))

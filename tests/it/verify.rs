@@ -6,7 +6,7 @@ use countersign::clock::Timestamp;
 use countersign::grpc::proto::*;
 use tonic::Code;
 
-use crate::support::calls::fields;
+use crate::support::calls::{answers, fields};
 use crate::support::{World, on_each_engine, reason};
 
 pub(crate) const ACTIVE: (bool, InactiveReason) = (true, InactiveReason::Unspecified);
@@ -19,6 +19,10 @@ fn at(time: Option<prost_types::Timestamp>) -> Timestamp {
     Timestamp::from_millis(time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
 }
 
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
 #[tokio::test]
 async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
     on_each_engine(async |engine| {
@@ -28,7 +32,7 @@ async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
         let answer = world.verify(&tokens.access_token).await;
         let claims = answer.claims.clone().expect("active");
         assert_eq!((answer.active, answer.inactive_reason()), ACTIVE);
-        assert_eq!(at(answer.cacheable_until), now.plus(Duration::from_secs(5)));
+        assert_eq!(answer.cache_ttl, Some(seconds(5)));
         let expected = TokenClaims {
             user_id: user.id,
             session_id: tokens.session_id,
@@ -59,8 +63,8 @@ async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
             .clock
             .set(at(tokens.access_expire_time).minus(Duration::from_secs(2)));
         assert_eq!(
-            world.verify(&tokens.access_token).await.cacheable_until,
-            tokens.access_expire_time
+            world.verify(&tokens.access_token).await.cache_ttl,
+            Some(seconds(2))
         );
         world.end().await;
     })
@@ -161,7 +165,7 @@ async fn the_verdicts_of_a_batch_are_in_the_order_of_its_tokens() {
                 .tokens()
                 .batch_verify_tokens(request)
                 .await
-                .map(|answer| answer.into_inner().results)
+                .map(answers)
         };
         let kinds = [
             (good.access_token.as_str(), ACTIVE),
@@ -201,6 +205,40 @@ async fn the_verdicts_of_a_batch_are_in_the_order_of_its_tokens() {
             );
             assert_eq!(fields(&status), ["access_tokens"]);
         }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_looked_up_takes_no_other_answer_of_the_batch_with_it() {
+    use verify_token_result::Result::{Answer, Error};
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, known) = world.signed_in("ann@example.com").await;
+        let unseen = world.mint(&user.id).await;
+        assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
+        engine.take_away().await;
+        let request = BatchVerifyTokensRequest {
+            access_tokens: [&known.access_token, &unseen.access_token, "no.token.ofours"]
+                .map(str::to_owned)
+                .into(),
+            audience: String::new(),
+        };
+        let answer = world.tokens().batch_verify_tokens(request).await;
+        let results = answer.expect("results").into_inner().results;
+        let found: Vec<_> = results
+            .into_iter()
+            .map(|one| match one.result.expect("a result") {
+                Answer(answer) => Ok((answer.active, answer.inactive_reason())),
+                Error(reason) => Err(ErrorReason::try_from(reason).expect("a reason")),
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [Ok(ACTIVE), Err(ErrorReason::StoreUnavailable), Ok(INVALID)]
+        );
+        engine.give_back().await;
         world.end().await;
     })
     .await;

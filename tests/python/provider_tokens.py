@@ -23,8 +23,8 @@ def status(w, access_token):
 def the_status_tells_what_is_held_and_no_token(w):
     tokens = status(w, w.fay_tokens["access_token"])
     said = {(token["provider"], token["kind"], token["state"]) for token in tokens}
-    expect(said == {("openid", kind, "TOKEN_STATE_ACTIVE") for kind in ("TOKEN_KIND_ACCESS", "TOKEN_KIND_ID")}, tokens)
-    access = next(token for token in tokens if token["kind"] == "TOKEN_KIND_ACCESS")
+    expect(said == {("openid", kind, "FEDERATED_TOKEN_STATE_ACTIVE") for kind in ("FEDERATED_TOKEN_KIND_ACCESS", "FEDERATED_TOKEN_KIND_ID")}, tokens)
+    access = next(token for token in tokens if token["kind"] == "FEDERATED_TOKEN_KIND_ACCESS")
     expect(access["refreshable"] and access["expire_time"] and "openid" in access["scopes"], access)
 
 
@@ -58,7 +58,7 @@ def a_refused_refresh_asks_for_a_new_sign_in(w):
     failure = refused(w.resolve_fails(access, {"Authorization": BEARER}), "FAILED_PRECONDITION", "RECONNECT_REQUIRED")
     expect(failure.entries == ["Authorization"], failure)
     tokens = status(w, access)
-    expect({token["state"] for token in tokens} == {"TOKEN_STATE_RECONNECT_REQUIRED"}, tokens)
+    expect({token["state"] for token in tokens} == {"FEDERATED_TOKEN_STATE_RECONNECT_REQUIRED"}, tokens)
     before = w.provider.refreshes()
     refused(w.resolve_fails(access, {"Authorization": BEARER}), "FAILED_PRECONDITION", "RECONNECT_REQUIRED")
     expect(w.provider.refreshes() == before, w.provider.stats(), before)
@@ -78,7 +78,7 @@ def deleted_tokens_are_gone_and_only_those(w):
     w.client.call("FederationService.DeleteTokens", {"subject": {"access_token": access}})
     expect(status(w, access) == [], status(w, access))
     failure = w.resolve_fails(access, {"Authorization": BEARER})
-    refused(failure, "FAILED_PRECONDITION", "TOKEN_MISSING", "RECONNECT_REQUIRED", "NOT_FEDERATED")
+    refused(failure, "FAILED_PRECONDITION", "VALUE_MISSING", "RECONNECT_REQUIRED", "NOT_FEDERATED")
     expect(asks_the_provider(w, w.provider_token(other)) == "hal", "the other session lost its token")
 
 

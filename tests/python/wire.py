@@ -26,7 +26,7 @@ def messages_are_limited_in_size(w):
     failure = w.client.fails("TokenService.VerifyToken", {"access_token": "x" * (300 << 10)})
     expect(failure.code in ("OUT_OF_RANGE", "RESOURCE_EXHAUSTED") and failure.reason == "MESSAGE_TOO_LARGE", failure)
     answer = w.client.call("TokenService.BatchVerifyTokens", {"access_tokens": ["x" * (300 << 10)]})
-    expect(not answer["results"][0]["active"], answer)
+    expect(not answer["results"][0]["answer"]["active"], answer)
     entries = {f"e{index}": "v" for index in range(1001)}
     failure = w.resolve_fails(w.ann_tokens["access_token"], entries, "SINK_TEXT")
     refused(failure, "INVALID_ARGUMENT", "FIELDS_INVALID")

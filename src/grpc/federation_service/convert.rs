@@ -1,15 +1,30 @@
-//! Answers of the federation service.
+//! The federation service's messages from and to the types of the rooms below.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
 
 use super::super::convert::time;
-use super::super::proto::{self, OutcomeStatus, TokenState as WireState};
+use super::super::proto::{
+    self, FederatedTokenKind as WireKind, FederatedTokenState as WireState, OutcomeStatus,
+};
 use crate::federation::{TokenKind, TokenStatus};
 use crate::model::provider_tokens::TokenState;
 use crate::template::outcome::Outcome;
-use crate::template::vocabulary::Status as Resolution;
+use crate::template::vocabulary::{BodyField, Status as Resolution};
+
+/// The fields of a chat request's body that were given.
+pub(super) fn body_fields(body: proto::RequestBody) -> HashMap<BodyField, String> {
+    let fields = [
+        (BodyField::ConversationId, body.conversation_id),
+        (BodyField::ParentMessageId, body.parent_message_id),
+        (BodyField::MessageId, body.message_id),
+    ];
+    fields
+        .into_iter()
+        .filter_map(|(field, value)| Some((field, value?)))
+        .collect()
+}
 
 pub(super) fn outcomes(outcomes: Vec<Outcome>) -> Vec<proto::PlaceholderOutcome> {
     let outcome = |outcome: Outcome| proto::PlaceholderOutcome {
@@ -51,7 +66,7 @@ pub(super) fn texts(object: Option<Json>) -> HashMap<String, String> {
         .collect()
 }
 
-pub(super) fn token_status(status: TokenStatus) -> proto::TokenStatus {
+pub(super) fn token_status(status: TokenStatus) -> proto::FederatedTokenStatus {
     let state = match status.state {
         TokenState::Active => WireState::Active,
         TokenState::Refreshing { .. } => WireState::Refreshing,
@@ -59,10 +74,10 @@ pub(super) fn token_status(status: TokenStatus) -> proto::TokenStatus {
         TokenState::ReconnectRequired => WireState::ReconnectRequired,
     };
     let kind = match status.kind {
-        TokenKind::Access => proto::TokenKind::Access,
-        TokenKind::Id => proto::TokenKind::Id,
+        TokenKind::Access => WireKind::Access,
+        TokenKind::Id => WireKind::Id,
     };
-    proto::TokenStatus {
+    proto::FederatedTokenStatus {
         provider: status.provider,
         kind: kind.into(),
         state: state.into(),

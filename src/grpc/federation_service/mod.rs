@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use self::convert::{outcomes, text, texts, token_status};
+use self::convert::{body_fields, outcomes, text, texts, token_status};
 use super::api::{Api, Incoming, answer};
 use super::convert::{json_object, proto_struct};
 use super::field_errors::{FieldErrors, in_field};
@@ -30,7 +30,7 @@ struct ResolveFields {
     /// The name of the field with the templates.
     templates: &'static str,
     subject: Option<proto::Subject>,
-    body: HashMap<String, String>,
+    body: Option<proto::RequestBody>,
     custom_vars: HashMap<String, String>,
     provider: String,
     min_ttl: Option<prost_types::Duration>,
@@ -280,7 +280,7 @@ impl Api {
             errors.build(|| Some((read?, subject?, on_unresolved?)))?;
         let context = ResolveContext {
             state: self.auth.acting(&subject, now).await?,
-            body: fields.body,
+            body: fields.body.map(body_fields),
             custom_vars: fields.custom_vars,
             provider: fields.provider,
             min_ttl: min_ttl.flatten().unwrap_or(Duration::ZERO),

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use countersign::grpc::proto::*;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
 use super::provider::{CLIENT_ID, CLIENT_SECRET};
@@ -98,10 +98,8 @@ impl World<'_> {
         self.auth()
             .register(register_request(email))
             .await
-            .expect("registered")
-            .into_inner()
-            .user
-            .expect("a user")
+            .map(registered)
+            .expect("an account")
     }
 
     pub async fn login(&self, email: &str) -> SignedIn {
@@ -204,7 +202,7 @@ impl World<'_> {
     /// Signs in at the real provider, through its login form.
     pub async fn federated_login(&self, login: &str) -> Result<(SignedIn, bool), Status> {
         let begun = self.begin_federated_login().await;
-        let callback = super::browser::sign_in(&begun.authorization_url, login).await;
+        let callback = super::browser::sign_in(authorization_url(&begun), login).await;
         let answer = self
             .auth()
             .complete_federated_login(complete_request(&begun, &callback))
@@ -232,6 +230,28 @@ impl World<'_> {
         self.secret(&begun.binding_token);
         begun
     }
+}
+
+/// The user that was registered.
+pub fn registered(answer: Response<RegisterResponse>) -> User {
+    let register_response::Result::User(user) = answer.into_inner().result.expect("a result");
+    user
+}
+
+/// The URL that the user's browser is to be sent to.
+pub fn authorization_url(begun: &BeginFederatedLoginResponse) -> &str {
+    let begin_federated_login_response::NextStep::AuthorizationUrl(url) =
+        begun.next_step.as_ref().expect("a next step");
+    url
+}
+
+/// The answers for the tokens of a batch, none of which failed.
+pub fn answers(batch: Response<BatchVerifyTokensResponse>) -> Vec<VerifyTokenResponse> {
+    let answer = |one: VerifyTokenResult| match one.result {
+        Some(verify_token_result::Result::Answer(answer)) => answer,
+        other => panic!("no answer but {other:?}"),
+    };
+    batch.into_inner().results.into_iter().map(answer).collect()
 }
 
 /// The request that a backend sends when the browser comes back.

@@ -7,7 +7,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 use url::Url;
 
-use super::calls::{by_token, settings_of};
+use super::calls::{authorization_url, by_token, settings_of};
 use super::engine::Engine;
 use super::hostile::Hostile;
 use super::world::World;
@@ -55,7 +55,7 @@ pub fn wish(
     }
 }
 
-/// A map for `body` and `custom_vars`.
+/// A map for `custom_vars`.
 pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs
         .iter()
@@ -100,7 +100,7 @@ impl<'a> World<'a> {
         answer: impl FnOnce(&str) -> String,
     ) -> Result<(User, TokenPair, bool), Status> {
         let begun = self.begin_federated_login().await;
-        provider.answer(200, &answer(&parameter(&begun.authorization_url, "nonce")));
+        provider.answer(200, &answer(&parameter(authorization_url(&begun), "nonce")));
         let request = CompleteFederatedLoginRequest {
             provider: "openid".to_owned(),
             state: begun.state,
@@ -162,7 +162,11 @@ impl<'a> World<'a> {
     }
 
     /// The status of the stored token of one kind.
-    pub async fn held(&self, access_token: &str, kind: TokenKind) -> Option<TokenStatus> {
+    pub async fn held(
+        &self,
+        access_token: &str,
+        kind: FederatedTokenKind,
+    ) -> Option<FederatedTokenStatus> {
         let request = GetTokenStatusRequest {
             subject: by_token(access_token),
             provider: String::new(),
