@@ -89,7 +89,7 @@ impl Config {
             callers_file,
             token: token::Token::read(r, &domains.server),
             moderation: moderation::Moderation::read(r),
-            providers: providers::read(r, &domains.server, auth.allow_social_login),
+            providers: providers::read(r, &domains, auth.allow_social_login),
             auth,
             log: log::read(r),
             templates: templates::read(r),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::secret::SecretString;
 
 use super::reader::Reader;
+use super::server::Domains;
 use super::urls;
 
 /// A provider that may sign users in.
@@ -45,10 +46,16 @@ pub struct OpenIdProvider {
     pub issuer: String,
     /// OPENID_SCOPE, split at white space; contains `openid`.
     pub scopes: Vec<String>,
+    /// Whether OPENID_SCOPE is set: a refresh then asks for the scopes again, as in LibreChat.
+    pub scopes_on_refresh: bool,
     /// DOMAIN_SERVER + OPENID_CALLBACK_URL.
     pub redirect_uri: String,
     /// OPENID_AUDIENCE: the `audience` parameter of the authorization request, if set.
     pub audience: Option<String>,
+    /// OPENID_REFRESH_AUDIENCE: the `audience` parameter of a refresh, if set.
+    pub refresh_audience: Option<String>,
+    /// OPENID_TRUSTED_AUDIENCES: audiences that an ID token may have beside the client id.
+    pub trusted_audiences: Vec<String>,
     /// OPENID_TOKEN_ENDPOINT_AUTH_METHOD.
     pub auth_method: ClientAuth,
     /// OPENID_ID_TOKEN_ALGS: accepted signature algorithms of ID tokens, default RS256.
@@ -58,6 +65,9 @@ pub struct OpenIdProvider {
     pub clock_tolerance: Duration,
     /// OPENID_ALLOW_REGISTRATION, default ALLOW_SOCIAL_REGISTRATION, default true.
     pub allow_registration: bool,
+    /// OPENID_EMAIL_TRUSTED, default false: whether every e-mail address of the provider counts as
+    /// verified, whatever its `email_verified` says.
+    pub email_trusted: bool,
     /// OPENID_BUTTON_LABEL.
     pub display_name: String,
     /// OPENID_IMAGE_URL.
@@ -67,6 +77,9 @@ pub struct OpenIdProvider {
     /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether Logout returns the URL that ends the
     /// user's session at the provider.
     pub use_end_session_endpoint: bool,
+    /// OPENID_POST_LOGOUT_REDIRECT_URI, default DOMAIN_CLIENT + `/login`: where the provider sends
+    /// the browser after that. `None` if neither is set.
+    pub post_logout_redirect_uri: Option<String>,
 }
 
 /// Which claims describe the user; `None` means the standard ones.
@@ -107,20 +120,24 @@ pub enum SigningAlg {
 /// If any of these is set, the provider is configured.
 const ENABLING: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "ISSUER"];
 /// Settings that have no effect unless the provider is configured.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 17] = [
     "SCOPE",
     "CALLBACK_URL",
     "AUDIENCE",
+    "REFRESH_AUDIENCE",
+    "TRUSTED_AUDIENCES",
     "TOKEN_ENDPOINT_AUTH_METHOD",
     "ID_TOKEN_ALGS",
     "CLOCK_TOLERANCE",
     "ALLOW_REGISTRATION",
+    "EMAIL_TRUSTED",
     "BUTTON_LABEL",
     "IMAGE_URL",
     "USERNAME_CLAIM",
     "NAME_CLAIM",
     "EMAIL_CLAIM",
     "USE_END_SESSION_ENDPOINT",
+    "POST_LOGOUT_REDIRECT_URI",
 ];
 /// The path of a provider's discovery document (OpenID Connect Discovery section 4).
 pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
@@ -137,10 +154,10 @@ const OPENID: Prefix = Prefix {
 };
 
 /// Reads the configured providers; empty if social login is off.
-pub(super) fn read(r: &mut Reader<'_>, domain_server: &str, allowed: bool) -> Vec<Provider> {
+pub(super) fn read(r: &mut Reader<'_>, domains: &Domains, allowed: bool) -> Vec<Provider> {
     let configured: Vec<_> = [OPENID]
         .iter()
-        .filter_map(|prefix| prefix.read(r, domain_server))
+        .filter_map(|prefix| prefix.read(r, domains))
         .map(Provider::OpenId)
         .collect();
     match (configured.is_empty(), allowed) {
@@ -161,7 +178,7 @@ impl Prefix {
 
     /// The provider, if its client id, client secret or issuer is set. Mistakes in the other
     /// settings are reported even if it is not configured.
-    fn read(&self, r: &mut Reader<'_>, domain_server: &str) -> Option<OpenIdProvider> {
+    fn read(&self, r: &mut Reader<'_>, domains: &Domains) -> Option<OpenIdProvider> {
         let configured = ENABLING.iter().any(|setting| r.is_set(&self.name(setting)));
         let client_secret = r.secret(&self.name("CLIENT_SECRET"));
         // LibreChat cannot turn off registration through OpenID. Whoever turns
@@ -175,8 +192,11 @@ impl Prefix {
             scopes: r
                 .parse(&self.name("SCOPE"), parse_scopes)
                 .unwrap_or_else(|| words("openid profile email")),
-            redirect_uri: format!("{domain_server}{}", self.callback(r)),
+            scopes_on_refresh: r.is_set(&self.name("SCOPE")),
+            redirect_uri: format!("{}{}", domains.server, self.callback(r)),
             audience: r.text(&self.name("AUDIENCE")),
+            refresh_audience: r.text(&self.name("REFRESH_AUDIENCE")),
+            trusted_audiences: r.list(&self.name("TRUSTED_AUDIENCES")),
             auth_method: self.auth_method(r, with_secret),
             client_secret,
             algorithms: r
@@ -186,6 +206,7 @@ impl Prefix {
                 r.number(&self.name("CLOCK_TOLERANCE"), 60, 0, 300).into(),
             ),
             allow_registration: r.flag(&self.name("ALLOW_REGISTRATION"), social_registration),
+            email_trusted: r.flag(&self.name("EMAIL_TRUSTED"), false),
             display_name: r
                 .text(&self.name("BUTTON_LABEL"))
                 .unwrap_or_else(|| "OpenID".to_owned()),
@@ -196,6 +217,7 @@ impl Prefix {
                 email: r.text(&self.name("EMAIL_CLAIM")),
             },
             use_end_session_endpoint: r.flag(&self.name("USE_END_SESSION_ENDPOINT"), false),
+            post_logout_redirect_uri: self.post_logout_redirect_uri(r, domains),
         };
         if !configured {
             self.warn_of_unused(r);
@@ -235,6 +257,12 @@ impl Prefix {
     fn callback(&self, r: &mut Reader<'_>) -> String {
         r.parse(&self.name("CALLBACK_URL"), parse_callback)
             .unwrap_or_else(|| format!("/oauth/{}/callback", self.id))
+    }
+
+    fn post_logout_redirect_uri(&self, r: &mut Reader<'_>, domains: &Domains) -> Option<String> {
+        let login_page = domains.client.as_ref();
+        r.parse(&self.name("POST_LOGOUT_REDIRECT_URI"), parse_redirect)
+            .or_else(|| login_page.map(|client| format!("{client}/login")))
     }
 
     fn auth_method(&self, r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {
@@ -294,6 +322,16 @@ fn parse_callback(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("must be a path such as /oauth/openid/callback, which is appended to DOMAIN_SERVER")
+    }
+}
+
+/// The text must stay as it is, because the provider compares it with what is registered there.
+fn parse_redirect(text: &str) -> Result<String, &'static str> {
+    match url::Url::parse(text) {
+        Ok(url) if ["https", "http"].contains(&url.scheme()) && url.fragment().is_none() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("must be a URL such as https://chat.example.com/login"),
     }
 }
 

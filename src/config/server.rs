@@ -40,6 +40,8 @@ pub(super) fn read(r: &mut Reader<'_>) -> Server {
 
 /// LibreChat's public addresses, without a trailing slash.
 pub(super) struct Domains {
+    /// DOMAIN_CLIENT, if it is set.
+    pub client: Option<String>,
     /// DOMAIN_SERVER.
     pub server: String,
     /// Whether DOMAIN_SERVER is unset or names this machine.
@@ -48,14 +50,16 @@ pub(super) struct Domains {
 
 impl Domains {
     pub fn read(r: &mut Reader<'_>) -> Self {
-        domain(r, "DOMAIN_CLIENT");
+        let text = |url: Url| urls::without_slash(url.as_str()).to_owned();
+        let client = domain(r, "DOMAIN_CLIENT").map(text);
         let server = domain(r, "DOMAIN_SERVER");
         let local = server.as_ref().is_none_or(urls::is_loopback);
-        let server = server.map_or_else(
-            || "http://localhost:3080".to_owned(),
-            |url| urls::without_slash(url.as_str()).to_owned(),
-        );
-        Self { server, local }
+        let server = server.map_or_else(|| "http://localhost:3080".to_owned(), text);
+        Self {
+            client,
+            server,
+            local,
+        }
     }
 }
 

@@ -135,6 +135,9 @@ fn a_providers_settings_are_checked() {
         ("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", "none"),
         ("OPENID_TOKEN_ENDPOINT_AUTH_METHOD", "basic"),
         ("OPENID_CLIENT_ID", " "),
+        ("OPENID_EMAIL_TRUSTED", "yes"),
+        ("OPENID_POST_LOGOUT_REDIRECT_URI", "/login"),
+        ("OPENID_POST_LOGOUT_REDIRECT_URI", "javascript:alert(1)"),
     ] {
         assert!(
             provider(&[(name, value)]).is_err_and(|mistakes| mistakes.0[0].name == name),
@@ -150,6 +153,31 @@ fn a_providers_settings_are_checked() {
         (public.auth_method, public.algorithms.len()),
         (providers::ClientAuth::None, 2)
     );
+}
+
+#[test]
+fn after_a_logout_the_browser_goes_to_librechats_login_page_or_where_the_setting_says() {
+    let redirect = |more: &[(&str, &str)]| provider(more).expect("good").post_logout_redirect_uri;
+    assert_eq!(redirect(&[]), None);
+    assert_eq!(
+        redirect(&[("DOMAIN_CLIENT", "https://chat.example/")]).as_deref(),
+        Some("https://chat.example/login")
+    );
+    assert_eq!(
+        redirect(&[
+            ("DOMAIN_CLIENT", "https://chat.example"),
+            ("OPENID_POST_LOGOUT_REDIRECT_URI", "https://chat.example/"),
+        ])
+        .as_deref(),
+        Some("https://chat.example/")
+    );
+}
+
+#[test]
+fn a_refresh_asks_for_the_scopes_again_only_if_they_are_configured() {
+    assert!(!provider(&[]).expect("good").scopes_on_refresh);
+    let set = provider(&[("OPENID_SCOPE", "openid offline_access")]).expect("good");
+    assert!(set.scopes_on_refresh);
 }
 
 #[test]

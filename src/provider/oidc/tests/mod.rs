@@ -17,16 +17,21 @@ fn provider_config(issuer: &str) -> OpenIdProvider {
         client_secret: Some("s3cret".into()),
         issuer: issuer.into(),
         scopes: vec!["openid".into(), "profile".into(), "email".into()],
+        scopes_on_refresh: false,
         redirect_uri: "https://chat.example/oauth/openid/callback".into(),
         audience: None,
+        refresh_audience: None,
+        trusted_audiences: Vec::new(),
         auth_method: ClientAuth::Basic,
         algorithms: vec![SigningAlg::Rs256],
         clock_tolerance: Duration::from_mins(1),
         allow_registration: true,
+        email_trusted: false,
         display_name: "Login".into(),
         icon_url: String::new(),
         claims: ClaimNames::default(),
         use_end_session_endpoint: false,
+        post_logout_redirect_uri: None,
     }
 }
 
