@@ -74,12 +74,17 @@ pub struct OpenIdProvider {
     pub icon_url: String,
     /// Which claims describe the user.
     pub claims: ClaimNames,
-    /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether Logout returns the URL that ends the
-    /// user's session at the provider.
-    pub use_end_session_endpoint: bool,
+    /// OPENID_USE_END_SESSION_ENDPOINT, default false: whether and how Logout returns the URL that
+    /// ends the user's session at the provider.
+    pub end_session: Option<EndSession>,
+}
+
+/// What a logout at the provider needs to know.
+#[derive(Clone, Debug)]
+pub struct EndSession {
     /// OPENID_POST_LOGOUT_REDIRECT_URI, default DOMAIN_CLIENT + `/login`: where the provider sends
-    /// the browser after that. `None` if neither is set.
-    pub post_logout_redirect_uri: Option<String>,
+    /// the browser after it. `None` if neither is set.
+    pub redirect_uri: Option<String>,
 }
 
 /// Which claims describe the user; `None` means the standard ones.
@@ -216,8 +221,7 @@ impl Prefix {
                 name: r.text(&self.name("NAME_CLAIM")),
                 email: r.text(&self.name("EMAIL_CLAIM")),
             },
-            use_end_session_endpoint: r.flag(&self.name("USE_END_SESSION_ENDPOINT"), false),
-            post_logout_redirect_uri: self.post_logout_redirect_uri(r, domains),
+            end_session: self.end_session(r, domains),
         };
         if !configured {
             self.warn_of_unused(r);
@@ -259,10 +263,13 @@ impl Prefix {
             .unwrap_or_else(|| format!("/oauth/{}/callback", self.id))
     }
 
-    fn post_logout_redirect_uri(&self, r: &mut Reader<'_>, domains: &Domains) -> Option<String> {
+    fn end_session(&self, r: &mut Reader<'_>, domains: &Domains) -> Option<EndSession> {
         let login_page = domains.client.as_ref();
-        r.parse(&self.name("POST_LOGOUT_REDIRECT_URI"), parse_redirect)
-            .or_else(|| login_page.map(|client| format!("{client}/login")))
+        let redirect_uri = r
+            .parse(&self.name("POST_LOGOUT_REDIRECT_URI"), parse_redirect)
+            .or_else(|| login_page.map(|client| format!("{client}/login")));
+        let used = r.flag(&self.name("USE_END_SESSION_ENDPOINT"), false);
+        used.then_some(EndSession { redirect_uri })
     }
 
     fn auth_method(&self, r: &mut Reader<'_>, with_secret: bool) -> ClientAuth {

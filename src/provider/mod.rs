@@ -95,7 +95,7 @@ impl Provider {
     /// Whether [`Self::end_session_url`] uses the session's ID token (`id_token_hint`).
     pub fn wants_logout_hint(&self) -> bool {
         match self {
-            Self::OpenId(client) => client.config().use_end_session_endpoint,
+            Self::OpenId(client) => client.config().end_session.is_some(),
         }
     }
 

@@ -120,7 +120,7 @@ fn a_provider_has_librechats_defaults() {
             Duration::from_mins(1)
         )
     );
-    assert!(provider.allow_registration && !provider.use_end_session_endpoint);
+    assert!(provider.allow_registration && provider.end_session.is_none());
 }
 
 #[test]
@@ -157,7 +157,11 @@ fn a_providers_settings_are_checked() {
 
 #[test]
 fn after_a_logout_the_browser_goes_to_librechats_login_page_or_where_the_setting_says() {
-    let redirect = |more: &[(&str, &str)]| provider(more).expect("good").post_logout_redirect_uri;
+    let redirect = |more: &[(&str, &str)]| {
+        let used = [("OPENID_USE_END_SESSION_ENDPOINT", "true")];
+        let provider = provider(&[more, &used].concat()).expect("good");
+        provider.end_session.expect("used").redirect_uri
+    };
     assert_eq!(redirect(&[]), None);
     assert_eq!(
         redirect(&[("DOMAIN_CLIENT", "https://chat.example/")]).as_deref(),

@@ -201,12 +201,14 @@ impl OpenIdClient {
     /// The URL that ends the user's session at the provider, if that is configured and the provider
     /// has such an endpoint (OpenID Connect RP-Initiated Logout section 2).
     pub async fn end_session_url(&self, id_token_hint: Option<&SecretString>) -> Option<String> {
-        if !self.config.use_end_session_endpoint {
-            return None;
-        }
+        let end_session = self.config.end_session.as_ref()?;
         let mut url = self.metadata().await.ok()?.end_session_endpoint.clone()?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.config.client_id);
+        if let Some(redirect_uri) = &end_session.redirect_uri {
+            url.query_pairs_mut()
+                .append_pair("post_logout_redirect_uri", redirect_uri);
+        }
         let without_hint: String = url.clone().into();
         if let Some(hint) = id_token_hint {
             url.query_pairs_mut()

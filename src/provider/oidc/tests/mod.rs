@@ -5,7 +5,7 @@ mod upkeep;
 use serde_json::json;
 
 use super::*;
-use crate::config::providers::{ClaimNames, ClientAuth, SigningAlg};
+use crate::config::providers::{ClaimNames, ClientAuth, EndSession, SigningAlg};
 use provider::{Provider, ok, signed};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -30,8 +30,7 @@ fn provider_config(issuer: &str) -> OpenIdProvider {
         display_name: "Login".into(),
         icon_url: String::new(),
         claims: ClaimNames::default(),
-        use_end_session_endpoint: false,
-        post_logout_redirect_uri: None,
+        end_session: None,
     }
 }
 

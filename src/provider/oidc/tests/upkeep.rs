@@ -256,10 +256,34 @@ async fn the_end_session_url_is_offered_if_configured() {
     let idp = Idp::start().await;
     assert_eq!(idp.client.end_session_url(None).await, None);
     let mut config = provider_config(&idp.provider.issuer);
-    config.use_end_session_endpoint = true;
+    config.end_session = Some(EndSession { redirect_uri: None });
     let idp = Idp::of(idp.provider, config);
     let bare = format!("{}/logout?client_id=chat", idp.provider.issuer);
     assert_eq!(idp.client.end_session_url(None).await, Some(bare.clone()));
+    assert_eq!(
+        idp.client.end_session_url(Some(&"a.b.c".into())).await,
+        Some(format!("{bare}&id_token_hint=a.b.c"))
+    );
+    assert_eq!(
+        idp.client
+            .end_session_url(Some(&"x".repeat(2000).into()))
+            .await,
+        Some(bare)
+    );
+}
+
+#[tokio::test]
+async fn the_end_session_url_says_where_the_browser_goes_after_the_logout() {
+    let provider = Provider::start().await;
+    let mut config = provider_config(&provider.issuer);
+    config.end_session = Some(EndSession {
+        redirect_uri: Some("https://chat.example/login?a=b".into()),
+    });
+    let idp = Idp::of(provider, config);
+    let bare = format!(
+        "{}/logout?client_id=chat&post_logout_redirect_uri=https%3A%2F%2Fchat.example%2Flogin%3Fa%3Db",
+        idp.provider.issuer
+    );
     assert_eq!(
         idp.client.end_session_url(Some(&"a.b.c".into())).await,
         Some(format!("{bare}&id_token_hint=a.b.c"))
