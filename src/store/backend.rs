@@ -12,7 +12,7 @@ use sqlx::{
     Transaction, raw_sql,
 };
 
-use super::error::StoreError;
+use super::error::{StoreError, is_locked};
 
 /// How long a call waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,14 +24,12 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
-/// SQLite's result code for a database that another connection has locked.
-const SQLITE_BUSY: &str = "5";
 /// How often opening a database file is tried while another process has it locked, and the pause
 /// between tries.
 const SQLITE_OPENINGS: usize = 50;
 const SQLITE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried if the engine aborts it because of a conflict with another one.
-pub(super) const ROUNDS: usize = 3;
+pub(super) const ROUNDS: usize = 5;
 
 /// Connections to one of the engines.
 #[derive(Clone, Debug)]
@@ -147,12 +145,9 @@ impl Pools {
     /// first cannot write any more if another process has written since.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            // The database is a local file, so a wait for its one write connection is a wait for
-            // other writers.
-            Self::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
-                Err(sqlx::Error::PoolTimedOut) => return Err(StoreError::Overloaded),
-                tx => Tx::Sqlite(tx?),
-            },
+            Self::Sqlite { write, .. } => {
+                Tx::Sqlite(on_sqlite(write.begin_with("BEGIN IMMEDIATE").await)?)
+            }
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
     }
@@ -177,7 +172,7 @@ async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<Sqlite
             .max_connections(size)
             .acquire_timeout(ACQUIRE_TIMEOUT);
         match pool.connect_with(options.clone()).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_BUSY) => {
+            Err(sqlx::Error::Database(error)) if is_locked(error.as_ref()) => {
                 tokio::time::sleep(SQLITE_PAUSE).await;
             }
             opened => return Ok(opened?),
@@ -196,24 +191,59 @@ impl Tx {
     }
 }
 
+/// What a statement on SQLite gave. The database is a local file, so a wait for a connection or for
+/// the lock that was too long was a wait for other calls' work.
+pub(super) fn on_sqlite<T>(done: sqlx::Result<T>) -> Result<T, StoreError> {
+    done.map_err(|error| match error {
+        sqlx::Error::PoolTimedOut => StoreError::Overloaded,
+        sqlx::Error::Database(error) if is_locked(error.as_ref()) => StoreError::Overloaded,
+        error => error.into(),
+    })
+}
+
+/// Runs work that is one transaction, and again if the engine aborted it because of a conflict with
+/// another one.
+macro_rules! retrying {
+    ($work:expr) => {{
+        let mut round = 1;
+        loop {
+            let done: Result<_, $crate::store::error::StoreError> = $work;
+            match &done {
+                Err(error) if round < $crate::store::backend::ROUNDS && error.is_conflict() => {
+                    round += 1
+                }
+                _ => break done,
+            }
+        }
+    }};
+}
+
+/// Runs one statement in its own transaction: `on_pool!(store, read, |db| …)`.
+macro_rules! on_pool {
+    ($store:expr, $side:ident, |$db:ident| $body:expr) => {
+        match &$store.pools {
+            $crate::store::backend::Pools::Sqlite { $side: $db, .. } => {
+                $crate::store::backend::retrying!($crate::store::backend::on_sqlite($body))
+            }
+            $crate::store::backend::Pools::Postgres($db) => {
+                $crate::store::backend::retrying!($body.map_err(Into::into))
+            }
+        }
+    };
+}
+
 /// Runs a reading statement on either engine: `reading!(store, |db|
 /// query(SQL).fetch_one(db).await)`.
 macro_rules! reading {
     ($store:expr, |$db:ident| $body:expr) => {
-        match &$store.pools {
-            $crate::store::backend::Pools::Sqlite { read: $db, .. } => $body,
-            $crate::store::backend::Pools::Postgres($db) => $body,
-        }
+        $crate::store::backend::on_pool!($store, read, |$db| $body)
     };
 }
 
 /// Runs one writing statement in its own transaction, on either engine.
 macro_rules! writing {
     ($store:expr, |$db:ident| $body:expr) => {
-        match &$store.pools {
-            $crate::store::backend::Pools::Sqlite { write: $db, .. } => $body,
-            $crate::store::backend::Pools::Postgres($db) => $body,
-        }
+        $crate::store::backend::on_pool!($store, write, |$db| $body)
     };
 }
 
@@ -221,16 +251,30 @@ macro_rules! writing {
 /// query(SQL).fetch_one(db).await)`.
 macro_rules! on_conn {
     ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
-        match &mut $conn {
+        $crate::store::backend::retrying!(match &mut $conn {
             $crate::store::backend::Conn::Sqlite { $side: pool, .. } => {
                 let $db = &*pool;
-                $body
+                $crate::store::backend::on_sqlite($body)
             }
             $crate::store::backend::Conn::Postgres(connection) => {
                 let $db = &mut **connection;
+                $body.map_err(Into::into)
+            }
+        })
+    };
+}
+
+/// Runs a transaction from its beginning: `transaction!(store, |tx| { …; tx.commit().await?; Ok(…) })`.
+/// It may run several times, so it announces nothing; without a commit it is rolled back.
+macro_rules! transaction {
+    ($store:expr, |$tx:ident| $body:block) => {
+        $crate::store::backend::retrying!(
+            async {
+                let mut $tx = $store.pools.begin().await?;
                 $body
             }
-        }
+            .await
+        )
     };
 }
 
@@ -250,21 +294,6 @@ macro_rules! in_tx {
     };
 }
 
-/// Runs a transaction from its beginning to its commit, and again if the engine aborted it because
-/// of a conflict with another.
-macro_rules! retrying {
-    ($transaction:block) => {{
-        let mut round = 1;
-        loop {
-            let done: Result<_, $crate::store::error::StoreError> = async $transaction.await;
-            match &done {
-                Err(error) if round < $crate::store::backend::ROUNDS && error.is_conflict() => round += 1,
-                _ => break done,
-            }
-        }
-    }};
-}
-
 /// Declares a file's statements as constants, and lists them so that a test can prepare each on
 /// both engines.
 macro_rules! statements {
@@ -275,7 +304,7 @@ macro_rules! statements {
     };
 }
 
-pub(super) use {in_tx, on_conn, reading, retrying, statements, writing};
+pub(super) use {in_tx, on_conn, on_pool, reading, retrying, statements, transaction, writing};
 
 #[cfg(test)]
 mod tests {

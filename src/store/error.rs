@@ -3,7 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteError;
+
 use crate::error::Error;
+
+/// The answer to a call that lost too often to other calls' work.
+const BUSY: Error = Error::Busy {
+    retry_after: Duration::from_secs(1),
+};
+/// The lower byte of SQLite's result codes for a database that another connection has locked.
+const SQLITE_BUSY: u32 = 5;
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +83,19 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Corrupt { .. } | StoreError::Migration(_) => Self::internal(error),
             StoreError::Database(ref cause) if is_our_fault(cause) => Self::internal(error),
+            StoreError::Overloaded => BUSY,
+            StoreError::Database(_) if error.is_conflict() => BUSY,
             StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
-            StoreError::Overloaded => Self::Busy {
-                retry_after: Duration::from_secs(1),
-            },
         }
     }
+}
+
+/// Whether SQLite gave up because another connection has the database locked.
+pub(super) fn is_locked(error: &dyn DatabaseError) -> bool {
+    let code = error
+        .try_downcast_ref::<SqliteError>()
+        .and_then(|error| error.code()?.parse().ok());
+    code.is_some_and(|code: u32| code & 0xff == SQLITE_BUSY)
 }
 
 /// Whether the error is a fault of this program: a wrong statement, or a violated constraint that

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{query, query_as};
 
 use super::Store;
-use super::backend::{in_tx, statements, writing};
+use super::backend::{in_tx, statements, transaction, writing};
 use super::error::StoreError;
 use super::record::record;
 use crate::clock::Timestamp;
@@ -35,16 +35,17 @@ impl Store {
     ) -> Result<Attempt, StoreError> {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
-        let mut tx = self.begin().await?;
-        let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
-            .bind(name)
-            .bind(target)
-            .bind(now.millis())
-            .bind(now.plus(window).millis())
-            .fetch_one(db)
-            .await)?;
-        tx.commit().await?;
-        Ok(attempt)
+        transaction!(self, |tx| {
+            let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
+                .bind(name)
+                .bind(target)
+                .bind(now.millis())
+                .bind(now.plus(window).millis())
+                .fetch_one(db)
+                .await)?;
+            tx.commit().await?;
+            Ok(attempt)
+        })
     }
 
     /// Deletes windows that have ended.

@@ -50,7 +50,7 @@ impl Store {
         let epoch = hex::encode(secret::random::<16>());
         writing!(self, |db| query(CLAIM)
             .bind(Marker::Epoch.name())
-            .bind(epoch)
+            .bind(&epoch)
             .execute(db)
             .await
             .map(drop))?;

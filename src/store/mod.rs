@@ -3,6 +3,8 @@
 mod backend;
 mod bans;
 pub mod changes;
+#[cfg(test)]
+mod conflicts;
 mod error;
 mod federated_logins;
 mod federated_tokens;
@@ -19,7 +21,7 @@ pub(crate) mod testing;
 mod users;
 mod violations;
 
-use backend::{Pools, Tx};
+use backend::Pools;
 use changes::{Change, Changes};
 
 pub use error::StoreError;
@@ -41,10 +43,6 @@ impl Store {
     /// Closes all connections once they are free.
     pub async fn close(&self) {
         self.pools.close().await;
-    }
-
-    async fn begin(&self) -> Result<Tx, StoreError> {
-        self.pools.begin().await
     }
 
     fn publish(&self, change: &Change) {

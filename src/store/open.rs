@@ -119,8 +119,12 @@ impl Store {
             .fetch_all(db)
             .await);
         match rows {
-            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(Vec::new()),
-            rows => Ok(rows?),
+            Err(StoreError::Database(sqlx::Error::Database(error)))
+                if is_missing_table(error.as_ref()) =>
+            {
+                Ok(Vec::new())
+            }
+            rows => rows,
         }
     }
 

@@ -4,7 +4,7 @@ use const_format::concatcp;
 use sqlx::{FromRow as _, Row as _, query, query_as};
 
 use super::Store;
-use super::backend::{Tx, in_tx, reading, statements};
+use super::backend::{Tx, in_tx, reading, statements, transaction};
 use super::error::StoreError;
 use super::markers::{self, Marker};
 use super::record::{Bind as _, Record as _, record};
@@ -50,23 +50,24 @@ impl Store {
         hash: &str,
         claim: AdminClaim,
     ) -> Result<Registered, StoreError> {
-        let mut tx = self.begin().await?;
-        let Some(user) = insert(&mut tx, user, claim).await? else {
-            return Ok(Registered::EmailInUse);
-        };
-        if claim == AdminClaim::BootstrapOnly && user.role != ROLE_ADMIN {
-            // Without a commit, the transaction is rolled back with the account.
-            return Ok(Registered::Closed);
-        }
-        in_tx!(tx, |db| query(INSERT_PASSWORD)
-            .bind(user.id.as_str())
-            .bind(hash)
-            .bind(user.create_time.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        tx.commit().await?;
-        Ok(Registered::Made(user))
+        transaction!(self, |tx| {
+            let Some(user) = insert(&mut tx, user.clone(), claim).await? else {
+                return Ok(Registered::EmailInUse);
+            };
+            if claim == AdminClaim::BootstrapOnly && user.role != ROLE_ADMIN {
+                // Without a commit, the transaction is rolled back with the account.
+                return Ok(Registered::Closed);
+            }
+            in_tx!(tx, |db| query(INSERT_PASSWORD)
+                .bind(user.id.as_str())
+                .bind(hash)
+                .bind(user.create_time.millis())
+                .execute(db)
+                .await
+                .map(drop))?;
+            tx.commit().await?;
+            Ok(Registered::Made(user))
+        })
     }
 
     /// The user with this id.
@@ -92,15 +93,13 @@ impl Store {
         &self,
         email: &Email,
     ) -> Result<Option<(User, Option<String>)>, StoreError> {
-        let found = reading!(self, |db| {
-            let row = query(FIND_WITH_PASSWORD)
-                .bind(email.as_str())
-                .fetch_optional(db)
-                .await?;
-            row.map(|row| Ok::<_, sqlx::Error>((User::from_row(&row)?, row.try_get("hash")?)))
-                .transpose()
-        })?;
-        Ok(found)
+        reading!(self, |db| query(FIND_WITH_PASSWORD)
+            .bind(email.as_str())
+            .fetch_optional(db)
+            .await
+            .and_then(|row| row
+                .map(|row| Ok((User::from_row(&row)?, row.try_get("hash")?)))
+                .transpose()))
     }
 
     /// Users, oldest first.

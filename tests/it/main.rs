@@ -4,6 +4,7 @@ mod accounts;
 mod bad_tokens;
 mod bans;
 mod bans_enforced;
+mod busy;
 mod callers;
 mod callers_audiences;
 mod callers_ownership;

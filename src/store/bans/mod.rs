@@ -6,7 +6,7 @@ use const_format::concatcp;
 use sqlx::{query, query_as};
 
 use super::Store;
-use super::backend::{Tx, in_tx, reading, statements, writing};
+use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Record as _, record};
@@ -72,9 +72,10 @@ impl TryFrom<BanRow> for Ban {
 impl Store {
     /// Stores a ban. A banned user's sessions end, and their provider tokens are deleted.
     pub async fn insert_ban(&self, ban: &Ban) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        insert(&mut tx, ban, None).await?;
-        tx.commit().await?;
+        transaction!(self, |tx| {
+            insert(&mut tx, ban, None).await?;
+            tx.commit().await
+        })?;
         self.publish_ban(ban);
         Ok(())
     }
@@ -83,13 +84,15 @@ impl Store {
     pub async fn lift_ban(&self, id: &BanId, now: Timestamp) -> Result<Option<Ban>, StoreError> {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
-        let mut tx = self.begin().await?;
-        let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
-            .bind(id.as_str())
-            .bind(now.millis())
-            .fetch_optional(db)
-            .await)?;
-        tx.commit().await?;
+        let row = transaction!(self, |tx| {
+            let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
+                .bind(id.as_str())
+                .bind(now.millis())
+                .fetch_optional(db)
+                .await)?;
+            tx.commit().await?;
+            Ok(row)
+        })?;
         let ban = row.map(Ban::try_from).transpose()?;
         if let Some(ban) = &ban {
             self.publish_ban(ban);

@@ -4,7 +4,7 @@ use const_format::concatcp;
 use sqlx::{query, query_as, query_scalar};
 
 use super::Store;
-use super::backend::{Tx, in_tx, reading, statements, writing};
+use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Bind as _, Record as _, record};
@@ -49,13 +49,14 @@ impl Store {
     ) -> Result<Option<FederatedLogin>, StoreError> {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
-        let mut tx = self.begin().await?;
-        let login = in_tx!(tx, |db| query_as::<_, FederatedLogin>(CONSUME_LOGIN)
-            .bind(state_hash)
-            .fetch_optional(db)
-            .await)?;
-        tx.commit().await?;
-        Ok(login)
+        transaction!(self, |tx| {
+            let login = in_tx!(tx, |db| query_as::<_, FederatedLogin>(CONSUME_LOGIN)
+                .bind(state_hash)
+                .fetch_optional(db)
+                .await)?;
+            tx.commit().await?;
+            Ok(login)
+        })
     }
 
     /// Deletes sign-ins that were not completed in time.
@@ -88,33 +89,48 @@ impl Store {
         &self,
         login: ConfirmedLogin,
     ) -> Result<Committed, StoreError> {
-        let now = login.session.create_time;
-        let mut tx = self.begin().await?;
-        let (admitted, changed) = match login.account {
-            ConfirmedAccount::New { user, identity } => {
-                (insert_user(&mut tx, user, &identity).await?, false)
+        let (committed, changed) = transaction!(self, |tx| {
+            let (committed, changed) = commit(&mut tx, &login).await?;
+            if matches!(committed, Committed::SignedIn(_)) {
+                tx.commit().await?;
             }
-            ConfirmedAccount::Known(profile) => {
-                update_user(&mut tx, &login.session.user_id, &profile, now).await?
-            }
-        };
-        let user = match admitted {
-            Ok(user) => user,
-            Err(committed) => return Ok(committed),
-        };
-        match sessions::opening::insert(&mut tx, &login.session).await? {
-            Opening::Opened => {}
-            Opening::Banned(ban) => return Ok(Committed::Banned(ban)),
-            // A sign-in at a provider has no request id that could repeat.
-            Opening::Repeated => return Ok(Committed::Changed),
-        }
-        federated_tokens::insert(&mut tx, &login.tokens).await?;
-        tx.commit().await?;
-        if changed {
+            Ok((committed, changed))
+        })?;
+        if let Committed::SignedIn(user) = &committed
+            && changed
+        {
             self.publish(&Change::UserChanged(user.id.clone()));
         }
-        Ok(Committed::SignedIn(Box::new(user)))
+        Ok(committed)
     }
+}
+
+/// Stores a confirmed sign-in within a transaction, and says whether it changed a known user. If it
+/// returns anything but [`Committed::SignedIn`], the transaction is to be rolled back.
+async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<(Committed, bool), StoreError> {
+    let (admitted, changed) = match &login.account {
+        ConfirmedAccount::New { user, identity } => {
+            (insert_user(tx, user.clone(), identity).await?, false)
+        }
+        ConfirmedAccount::Known(profile) => {
+            let session = &login.session;
+            update_user(tx, &session.user_id, profile, session.create_time).await?
+        }
+    };
+    let user = match admitted {
+        Ok(user) => user,
+        Err(committed) => return Ok((committed, false)),
+    };
+    let committed = match sessions::opening::insert(tx, &login.session).await? {
+        Opening::Opened => Committed::SignedIn(Box::new(user)),
+        Opening::Banned(ban) => Committed::Banned(ban),
+        // A sign-in at a provider has no request id that could repeat.
+        Opening::Repeated => Committed::Changed,
+    };
+    if matches!(committed, Committed::SignedIn(_)) {
+        federated_tokens::insert(tx, &login.tokens).await?;
+    }
+    Ok((committed, changed))
 }
 
 /// Brings a known user up to date, and says whether that changed them; or returns what prevents it.

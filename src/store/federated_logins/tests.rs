@@ -114,7 +114,7 @@ async fn an_address_that_is_taken_meanwhile_is_no_fault() {
             ..full_profile()
         };
         let bob = User::new(UserId::new(NOW), "openid".to_owned(), bob, NOW);
-        let mut tx = store.begin().await.expect("begun");
+        let mut tx = store.pools.begin().await.expect("begun");
         users::insert(&mut tx, bob, AdminClaim::None)
             .await
             .expect("no fault")

@@ -6,7 +6,7 @@ use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 use crate::store::Store;
-use crate::store::backend::{Tx, in_tx, retrying, statements, writing};
+use crate::store::backend::{Tx, in_tx, statements, transaction, writing};
 use crate::store::changes::Change;
 use crate::store::error::StoreError;
 
@@ -31,8 +31,7 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        retrying!({
-            let mut tx = self.begin().await?;
+        transaction!(self, |tx| {
             in_tx!(tx, |db| match owner {
                 Some(owner) => query(REVOKE_OWN)
                     .bind(id.as_str())
@@ -70,8 +69,7 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let revoked = retrying!({
-            let mut tx = self.begin().await?;
+        let revoked = transaction!(self, |tx| {
             let revoked = revoke_all(&mut tx, user, except, reason, now).await?;
             tx.commit().await?;
             Ok(revoked)
@@ -140,7 +138,7 @@ pub(in crate::store) async fn revoke_all(
 mod tests {
     use std::time::Duration;
 
-    use sqlx::{query_scalar, raw_sql};
+    use sqlx::query_scalar;
 
     use super::*;
     use crate::store::backend::{Pools, reading};
@@ -192,24 +190,6 @@ mod tests {
                 left(end.plus(KEPT + Duration::from_millis(1))).await,
                 (0, 0)
             );
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_transaction_that_conflicts_with_another_is_retried() {
-        on_each_engine(async |store| {
-            let Pools::Postgres(pool) = &store.pools else { return };
-            let (_, session) = signed_in(&store, START).await;
-            // A sequence keeps counting even if its transaction is rolled back.
-            let failing = "CREATE SEQUENCE losses;
-                CREATE FUNCTION lose() RETURNS trigger AS $$ BEGIN
-                    IF nextval('losses') % 3 > 0 THEN RAISE EXCEPTION USING ERRCODE = '40001'; END IF; RETURN NEW;
-                END $$ LANGUAGE plpgsql;
-                CREATE TRIGGER lose BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION lose()";
-            raw_sql(failing).execute(pool).await.expect("set up");
-            store.revoke_session(&session, None, "test", START).await.expect("the third round");
-            assert!(store.find_session(&session, START).await.expect("read").expect("there").session.revoke_time.is_some());
         })
         .await;
     }

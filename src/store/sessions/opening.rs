@@ -8,7 +8,7 @@ use super::user_ban;
 use crate::id::UserId;
 use crate::model::session::{Opening, Session};
 use crate::store::Store;
-use crate::store::backend::{Tx, in_tx, retrying, statements};
+use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::error::StoreError;
 use crate::store::record::{Bind as _, Record as _};
 
@@ -25,8 +25,7 @@ statements! {
 impl Store {
     /// Opens a session, unless its request id has opened one before or its user is banned.
     pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
-        retrying!({
-            let mut tx = self.begin().await?;
+        transaction!(self, |tx| {
             let opening = insert(&mut tx, session).await?;
             tx.commit().await?;
             Ok(opening)

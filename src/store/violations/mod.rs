@@ -3,7 +3,7 @@
 use sqlx::{query, query_as, query_scalar};
 
 use super::Store;
-use super::backend::{Tx, in_tx, statements, writing};
+use super::backend::{Tx, in_tx, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::record;
@@ -43,41 +43,28 @@ impl Store {
     pub async fn record_violation(
         &self,
         violation: &NewViolation<'_>,
-        penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send,
+        penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send + Sync,
     ) -> Result<Recorded, StoreError> {
-        let mut tx = self.begin().await?;
-        let id = ViolationId::new(violation.create_time);
-        if !claim(&mut tx, &id, violation).await? {
-            return first_answer(&mut tx, violation).await;
-        }
-        let (mut answer, mut bans, mut changed) = (None, Vec::new(), None);
-        for target in violation.targets() {
-            let score = add_score(&mut tx, violation, &target).await?;
-            let previous = score - violation.added;
-            answer.get_or_insert((previous, score));
-            let penalty = penalty(&target, (previous, score));
-            if penalty != Penalty::Nothing && matches!(target, BanTarget::User(_)) {
-                changed = violation.user;
+        let (recorded, changed) = transaction!(self, |tx| {
+            let id = ViolationId::new(violation.create_time);
+            if !claim(&mut tx, &id, violation).await? {
+                return Ok((first_answer(&mut tx, violation).await?, false));
             }
-            bans.extend(punish(&mut tx, &id, target, penalty, violation.create_time).await?);
-        }
-        let (previous_score, score) = answer.unwrap_or_default();
-        in_tx!(tx, |db| query(ANSWER)
-            .bind(id.as_str())
-            .bind(previous_score)
-            .bind(score)
-            .execute(db)
-            .await
-            .map(drop))?;
-        tx.commit().await?;
-        if let Some(user) = changed {
+            let (recorded, changed) = score(&mut tx, &id, violation, &penalty).await?;
+            in_tx!(tx, |db| query(ANSWER)
+                .bind(id.as_str())
+                .bind(recorded.previous_score)
+                .bind(recorded.score)
+                .execute(db)
+                .await
+                .map(drop))?;
+            tx.commit().await?;
+            Ok((recorded, changed))
+        })?;
+        if let Some(user) = violation.user.filter(|_| changed) {
             self.publish(&Change::UserChanged(user.clone()));
         }
-        Ok(Recorded {
-            score,
-            previous_score,
-            bans,
-        })
+        Ok(recorded)
     }
 
     /// Deletes violations recorded up to `before`, and with them the answers to their request ids.
@@ -120,6 +107,32 @@ async fn claim(
         .await
         .map(|done| done.rows_affected()))?;
     Ok(claimed == 1)
+}
+
+/// Adds the violation to the score of each target and carries out the penalties; also says whether
+/// one of them changed the user.
+async fn score(
+    tx: &mut Tx,
+    id: &ViolationId,
+    violation: &NewViolation<'_>,
+    penalty: &(impl Fn(&BanTarget, (i64, i64)) -> Penalty + Sync),
+) -> Result<(Recorded, bool), StoreError> {
+    let (mut scores, mut bans, mut changed) = (None, Vec::new(), false);
+    for target in violation.targets() {
+        let score = add_score(tx, violation, &target).await?;
+        let previous = score - violation.added;
+        scores.get_or_insert((previous, score));
+        let penalty = penalty(&target, (previous, score));
+        changed |= penalty != Penalty::Nothing && matches!(target, BanTarget::User(_));
+        bans.extend(punish(tx, id, target, penalty, violation.create_time).await?);
+    }
+    let (previous_score, score) = scores.unwrap_or_default();
+    let recorded = Recorded {
+        score,
+        previous_score,
+        bans,
+    };
+    Ok((recorded, changed))
 }
 
 async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recorded, StoreError> {
