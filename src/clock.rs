@@ -33,6 +33,12 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// This moment without its milliseconds, as a JWT has it.
+    #[must_use]
+    pub const fn whole_secs(self) -> Self {
+        Self::from_secs(self.secs())
+    }
+
     /// The moment `duration` after this one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

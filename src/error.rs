@@ -1,6 +1,9 @@
 //! The one error of the service. Variants are named after facts; the table of reasons says what
 //! callers are told of each.
 
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -101,8 +104,8 @@ reasons! {
     Internal = "INTERNAL" Internal,
 }
 
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a call failed. Calls that waited for the same work share its failure, so it can be cloned.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("the caller gave no known credential")]
     CallerUnknown,
@@ -172,8 +175,30 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
-/// The underlying cause of an error; logged, never sent.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+/// The underlying cause of an error; logged, never sent. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+/// It is not an error itself, so that everything that can become one can become a cause.
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Cause {
+    fn from(error: E) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+impl Deref for Cause {
+    type Target = dyn std::error::Error + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// One field of a request that is not as it should be. Only `grpc/` knows fields and makes these.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,12 +16,12 @@ use crate::model::identity::{
 use crate::model::ip_address::IpAddress;
 use crate::model::provider_tokens::{NewTokens, TokensKey};
 use crate::model::return_path::ReturnPath;
-use crate::model::session::Device;
+use crate::model::session::{Device, Session, SessionState};
 use crate::moderation::Limiter;
 use crate::provider::{Grant, Provider, VerifiedClaims};
 use crate::secret::{self, ExposeSecret as _, Purpose, SecretString};
 use crate::store::StoreError;
-use crate::token::{OpenSession, TokenPair};
+use crate::token::OpenSession;
 
 /// How long a login may take from its beginning to its callback.
 const LOGIN_TTL: Duration = Duration::from_mins(10);
@@ -203,10 +203,17 @@ impl Auth {
                 id: IdentityId::new(),
                 user_id: UserId::new(now),
             });
-            let (confirmed, tokens) = self.confirmed(login, identity, new_user, now);
+            let (confirmed, session) = self.confirmed(login, identity, new_user, now);
+            let began = self.0.tokens.moment();
             match store.commit_federated_login(confirmed).await? {
                 Committed::SignedIn(user) => {
                     let (user, provider) = (*user, login.provider.id());
+                    let state = SessionState {
+                        session,
+                        user: user.clone(),
+                        ban: None,
+                    };
+                    let tokens = self.0.tokens.issue(state, began, now);
                     tracing::info!(user = %user.id, session = %tokens.session_id, provider, new_user, "a user signed in at a provider");
                     return Ok((SignedIn { user, tokens }, new_user));
                 }
@@ -220,14 +227,14 @@ impl Auth {
         })
     }
 
-    /// The rows of a confirmed login, and the first token pair of its session.
+    /// The rows of a confirmed login, and its session.
     fn confirmed(
         &self,
         login: &VerifiedLogin<'_>,
         identity: Identity,
         new_user: bool,
         now: Timestamp,
-    ) -> (ConfirmedLogin, TokenPair) {
+    ) -> (ConfirmedLogin, Session) {
         let provider = login.provider.id();
         let open = OpenSession {
             user_id: identity.user_id.clone(),
@@ -239,7 +246,6 @@ impl Auth {
             request_id: None,
         };
         let session = self.0.tokens.new_session(open, now);
-        let pair = self.0.tokens.pair(&session, now);
         let tokens = NewTokens {
             key: TokensKey {
                 session_id: session.id.clone(),
@@ -271,10 +277,10 @@ impl Auth {
         };
         let confirmed = ConfirmedLogin {
             account,
-            session,
+            session: session.clone(),
             tokens,
         };
-        (confirmed, pair)
+        (confirmed, session)
     }
 
     fn seal_flow(&self, state_hash: &[u8; 32], nonce: &str, code_verifier: &str) -> Vec<u8> {

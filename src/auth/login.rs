@@ -59,6 +59,7 @@ impl Auth {
         let (moderation, address) = (&self.0.moderation, credentials.address);
         moderation.refuse_banned(None, Some(address), now).await?;
         moderation.limit(Limiter::Login, address, now).await?;
+        let began = self.0.tokens.moment();
         let found = self.0.store.find_user_with_password(&credentials.email);
         let (user, hash) = found.await?.unzip();
         // For an unknown account, `verify` checks a dummy hash, so that the refusal takes as long
@@ -80,7 +81,7 @@ impl Auth {
             ttl: None,
             request_id: None,
         };
-        let tokens = self.0.tokens.open(open, now).await?;
+        let tokens = self.0.tokens.open(open, &user, began, now).await?;
         tracing::info!(user = %user.id, session = %tokens.session_id, "a user signed in with a password");
         Ok(SignedIn { user, tokens })
     }

@@ -30,6 +30,7 @@ impl Auth {
     /// [`Error::SessionRevoked`] if the session that the request id opened has ended, and the
     /// store's errors.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
+        let began = self.0.tokens.moment();
         let user = self
             .0
             .store
@@ -49,7 +50,7 @@ impl Auth {
             ttl: mint.ttl,
             request_id: mint.request_id,
         };
-        let tokens = self.0.tokens.open(open, now).await?;
+        let tokens = self.0.tokens.open(open, &user, began, now).await?;
         tracing::info!(user = %user.id, session = %tokens.session_id, caller, "a caller opened a session for a user");
         Ok(SignedIn { user, tokens })
     }

@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config::Templates;
 use crate::config::providers::Provider as ProviderSettings;
 use crate::error::Result;
-use crate::feed::cache::{Affects, Cache, Entry};
-use crate::id::SessionId;
+use crate::feed::cache::{Affects, Cache, Cached, Entry};
+use crate::id::{SessionId, UserId};
 use crate::provider::Provider;
 use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
@@ -139,16 +139,22 @@ impl Federation {
             .0
             .in_use
             .get_with_by_ref(session, || self.0.cache.entry(session));
-        let load = async |session: &SessionId| {
-            let stored = self.0.store.list_federated_tokens(session).await?;
-            let open = |stored| self.0.vault.open(stored).map(Arc::new);
-            stored
-                .into_iter()
-                .map(open)
-                .collect::<Result<_>>()
-                .map(Some)
+        let read = |session: SessionId| {
+            let inner = Arc::clone(&self.0);
+            async move {
+                let stored = inner.store.list_federated_tokens(&session).await?;
+                let open = |stored| inner.vault.open(stored).map(Arc::new);
+                let opened: Result<_> = stored.into_iter().map(open).collect();
+                opened.map(Some)
+            }
         };
-        Ok(self.0.cache.get(&entry, load).await?.unwrap_or_default())
+        Ok(self.0.cache.get(&entry, read).await?.unwrap_or_default())
+    }
+}
+
+impl Cached for SessionTokens {
+    fn user(&self) -> Option<&UserId> {
+        self.first().map(|tokens| &tokens.user_id)
     }
 }
 
@@ -157,6 +163,6 @@ fn affects(change: &Change) -> Affects<'_> {
         Change::SessionRevoked(session) | Change::TokensChanged(session) => {
             Affects::Session(session)
         }
-        Change::UserChanged(_) => Affects::All,
+        Change::UserChanged(user) | Change::TokensOfUserChanged(user) => Affects::User(user),
     }
 }

@@ -186,8 +186,6 @@ where
     };
     match tokio::time::timeout(STORE_TIMEOUT, tries).await {
         Ok(stored) => Ok(stored),
-        Err(late) => {
-            Err(failure.map_or_else(|| Error::StoreUnavailable(Box::new(late)), Error::from))
-        }
+        Err(late) => Err(failure.map_or_else(|| Error::StoreUnavailable(late.into()), Error::from)),
     }
 }

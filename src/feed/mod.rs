@@ -1,3 +1,4 @@
 //! Follows the store's changes.
 
 pub mod cache;
+mod stamps;

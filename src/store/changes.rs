@@ -13,7 +13,10 @@ pub enum Change {
     SessionRevoked(SessionId),
     /// The provider tokens of a session were renewed, failed to be, or were deleted.
     TokensChanged(SessionId),
-    /// All sessions of a user may have been ended, or the user's fields or bans changed.
+    /// Provider tokens of a user's sessions were deleted.
+    TokensOfUserChanged(UserId),
+    /// Sessions of a user were ended, with their provider tokens, or the user's fields or bans
+    /// changed.
     UserChanged(UserId),
 }
 

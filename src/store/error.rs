@@ -85,7 +85,7 @@ impl From<StoreError> for Error {
             StoreError::Database(ref cause) if is_our_fault(cause) => Self::internal(error),
             StoreError::Overloaded => BUSY,
             StoreError::Database(_) if error.is_conflict() => BUSY,
-            StoreError::Database(_) => Self::StoreUnavailable(Box::new(error)),
+            StoreError::Database(_) => Self::StoreUnavailable(error.into()),
         }
     }
 }

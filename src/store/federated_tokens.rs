@@ -229,13 +229,15 @@ impl Store {
         session: &SessionId,
         provider: &str,
     ) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_OF_SESSION)
+        let deleted = writing!(self, |db| query(DELETE_OF_SESSION)
             .bind(session.as_str())
             .bind(provider)
             .execute(db)
             .await
-            .map(drop))?;
-        self.publish(&Change::TokensChanged(session.clone()));
+            .map(|done| done.rows_affected()))?;
+        if deleted > 0 {
+            self.publish(&Change::TokensChanged(session.clone()));
+        }
         Ok(())
     }
 
@@ -246,13 +248,15 @@ impl Store {
         user: &UserId,
         provider: &str,
     ) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_OF_USER)
+        let deleted = writing!(self, |db| query(DELETE_OF_USER)
             .bind(user.as_str())
             .bind(provider)
             .execute(db)
             .await
-            .map(drop))?;
-        self.publish(&Change::UserChanged(user.clone()));
+            .map(|done| done.rows_affected()))?;
+        if deleted > 0 {
+            self.publish(&Change::TokensOfUserChanged(user.clone()));
+        }
         Ok(())
     }
 }

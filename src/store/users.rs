@@ -141,14 +141,14 @@ pub(super) async fn insert(
     Ok((inserted == 1).then_some(user))
 }
 
-/// Takes over a provider's claims about the user, and returns whether anything changed.
+/// Takes over a provider's claims about the user.
 pub(super) async fn update_profile(
     tx: &mut Tx,
     user: &UserId,
     profile: &Profile,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let updated = in_tx!(*tx, |db| query(UPDATE_PROFILE)
+) -> Result<(), StoreError> {
+    in_tx!(*tx, |db| query(UPDATE_PROFILE)
         .bind(user.as_str())
         .bind(&profile.name)
         .bind(&profile.username)
@@ -158,8 +158,8 @@ pub(super) async fn update_profile(
         .bind(now.millis())
         .execute(db)
         .await
-        .map(|done| done.rows_affected()))?;
-    Ok(updated == 1)
+        .map(drop))?;
+    Ok(())
 }
 
 /// The user with this id, read within a transaction.

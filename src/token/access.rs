@@ -7,6 +7,7 @@ use super::session_cache::VerifiedToken;
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::feed::cache::Moment;
 use crate::id::SessionId;
 use crate::jose::{self, AccessClaims, Expected, Rejected};
 use crate::model::session::{NotLive, Session, SessionState};
@@ -102,27 +103,40 @@ impl Tokens {
         self.0.sessions.state(&entry, now).await
     }
 
-    /// The token pair of a session at its current generation, with a new access token.
-    pub fn pair(&self, session: &Session, now: Timestamp) -> TokenPair {
+    /// This moment; take it before a state is read that is given to [`Tokens::issue`].
+    pub fn moment(&self) -> Moment {
+        self.0.sessions.moment()
+    }
+
+    /// The token pair of a live session at its current generation, with a new access token. The
+    /// token and the state, whose reading began at `began`, are remembered, so the token's first
+    /// use checks no signature and, within a second, does not read the store.
+    pub fn issue(&self, state: SessionState, began: Moment, now: Timestamp) -> TokenPair {
+        let session = &state.session;
         let access_expire_time = now
             .plus(self.0.settings.access_ttl)
-            .min(session.expire_time);
+            .min(session.expire_time)
+            .whole_secs();
         let claims = self.0.claims(session, access_expire_time, now);
-        TokenPair {
+        let pair = TokenPair {
             access_token: self.0.keys.active().sign(&claims),
             refresh_token: self
                 .0
                 .refresh
                 .issue(&session.id, session.generation, &session.salt),
-            // In whole seconds, like the token's `exp`.
-            access_expire_time: Timestamp::from_secs(access_expire_time.secs()),
+            access_expire_time,
             refresh_expire_time: session.expire_time,
             session_id: session.id.clone(),
-        }
+        };
+        let hash = secret::sha256(pair.access_token.as_bytes());
+        let entry = self.0.sessions.keep(state, began);
+        self.0.sessions.insert(hash, claims, entry);
+        pair
     }
 }
 
 impl Inner {
+    /// A token's claims, in whole seconds, as they are read from it again.
     fn claims(&self, session: &Session, expire_time: Timestamp, now: Timestamp) -> AccessClaims {
         AccessClaims {
             iss: self.settings.issuer.clone(),
@@ -130,9 +144,9 @@ impl Inner {
             aud: self.settings.audience.clone(),
             sid: session.id.to_string(),
             jti: hex::encode(secret::random::<16>()),
-            iat: now,
+            iat: now.whole_secs(),
             exp: expire_time,
-            auth_time: session.auth_time,
+            auth_time: session.auth_time.whole_secs(),
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             client_id: session.caller.clone(),
         }

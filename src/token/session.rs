@@ -6,6 +6,7 @@ use super::refresh::{Presented, Stay, Step, decide};
 use super::{TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::feed::cache::Moment;
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
@@ -39,7 +40,7 @@ pub struct OpenSession {
 }
 
 impl Tokens {
-    /// A new session, not yet stored. Once it is, [`Tokens::pair`] makes its first tokens.
+    /// A new session, not yet stored. Once it is, [`Tokens::issue`] makes its first tokens.
     pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
         let longest = self.0.settings.session_ttl;
         let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
@@ -60,7 +61,7 @@ impl Tokens {
             refresh_time: now,
             // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly
             // with the session.
-            expire_time: Timestamp::from_secs(now.plus(ttl).secs()),
+            expire_time: now.plus(ttl).whole_secs(),
             revoke_time: None,
         }
     }
@@ -72,16 +73,29 @@ impl Tokens {
         Ok(self.0.store.delete_expired_sessions(now, kept_from).await?)
     }
 
-    /// Opens a session. A repeated request id gets the current token pair of the session that it
-    /// opened.
+    /// Opens a session of a user whose reading began at `began`. A repeated request id gets the
+    /// current token pair of the session that it opened.
     ///
     /// # Errors
     /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that
     /// the request id opened is over, and the store's errors.
-    pub async fn open(&self, open: OpenSession, now: Timestamp) -> Result<TokenPair> {
+    pub async fn open(
+        &self,
+        open: OpenSession,
+        user: &User,
+        began: Moment,
+        now: Timestamp,
+    ) -> Result<TokenPair> {
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
-            Opening::Opened => Ok(self.pair(&session, now)),
+            Opening::Opened => {
+                let state = SessionState {
+                    session,
+                    user: user.clone(),
+                    ban: None,
+                };
+                Ok(self.issue(state, began, now))
+            }
             Opening::Banned(ban) => Err(Error::Banned { until: ban.until }),
             Opening::Repeated => self.open_again(&session, now).await,
         }
@@ -96,6 +110,7 @@ impl Tokens {
             .find_session_by_request(&session.caller, request_id)
             .await?
             .ok_or(Error::SessionNotFound)?;
+        let began = self.moment();
         let state = self
             .0
             .store
@@ -109,7 +124,7 @@ impl Tokens {
             return Err(Error::SessionRevoked);
         }
         check_live(&state, now)?;
-        Ok(self.pair(&state.session, now))
+        Ok(self.issue(state, began, now))
     }
 
     /// Exchanges a refresh token for the next pair.
@@ -132,6 +147,7 @@ impl Tokens {
                 Ok(Step::Stay(stay)) => Refresh::Leave(Ok(stay)),
                 Err(error) => Refresh::Leave(Err(error)),
             };
+            let began = self.moment();
             let refreshed = self
                 .0
                 .store
@@ -141,12 +157,13 @@ impl Tokens {
             match refreshed {
                 Refreshed::Rotated(mut state) => {
                     state.session.generation += 1;
-                    return Ok((self.pair(&state.session, now), state.user));
+                    let user = state.user.clone();
+                    return Ok((self.issue(state, began, now), user));
                 }
                 Refreshed::Left(state, stay) => {
                     // Boxed, because the rare path would make the future of every refresh five
                     // times as large.
-                    return Box::pin(self.stay(state, stay?, now)).await;
+                    return Box::pin(self.stay(state, stay?, began, now)).await;
                 }
                 Refreshed::Lost => {}
             }
@@ -161,10 +178,14 @@ impl Tokens {
         &self,
         state: SessionState,
         stay: Stay,
+        began: Moment,
         now: Timestamp,
     ) -> Result<(TokenPair, User)> {
         match stay {
-            Stay::Repeat => Ok((self.pair(&state.session, now), state.user)),
+            Stay::Repeat => {
+                let user = state.user.clone();
+                Ok((self.issue(state, began, now), user))
+            }
             Stay::Reused => Err(self.end_reused(&state, now).await?),
             Stay::Ahead => {
                 tracing::error!(session = %state.session.id, "a refresh token is newer than the store: the store was set back");
@@ -194,11 +215,12 @@ impl Tokens {
         reason: &str,
         now: Timestamp,
     ) -> Result<()> {
-        Ok(self
-            .0
-            .store
-            .revoke_session(session, owner, reason, now)
-            .await?)
+        let store = &self.0.store;
+        if !store.revoke_session(session, owner, reason, now).await? {
+            // If another process has ended it, memory may not know yet.
+            self.0.sessions.forget_if_live(session);
+        }
+        Ok(())
     }
 
     /// Ends all live sessions of a user except `except`, and returns how many it ended.
@@ -265,10 +287,7 @@ impl Tokens {
     /// is unknown which of them is the user (RFC 9700 section 4.14.2).
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
         tracing::warn!(session = %state.session.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
-        self.0
-            .store
-            .revoke_session(&state.session.id, None, "reused", now)
-            .await?;
+        self.revoke(&state.session.id, None, "reused", now).await?;
         Ok(Error::RefreshTokenReused)
     }
 }

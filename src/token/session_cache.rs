@@ -9,8 +9,8 @@ use moka::sync::Cache as Bounded;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::feed::cache::{Affects, Cache, Entry};
-use crate::id::SessionId;
+use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment};
+use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
 use crate::model::session::SessionState;
 use crate::store::Store;
@@ -66,22 +66,51 @@ impl SessionCache {
         self.states.entry(session)
     }
 
+    /// This moment; take it before a state is read that is given to [`SessionCache::keep`].
+    pub(super) fn moment(&self) -> Moment {
+        self.states.moment()
+    }
+
+    /// Keeps a state whose reading began at that moment.
+    pub(super) fn keep(&self, state: SessionState, began: Moment) -> Arc<Entry<SessionState>> {
+        let entry = self.entry(&state.session.id);
+        self.states.keep(&entry, Arc::new(state), began);
+        entry
+    }
+
     /// The state of a session; `None` if there is no such session.
     pub(super) async fn state(
         &self,
         entry: &Entry<SessionState>,
         now: Timestamp,
     ) -> Result<Option<Arc<SessionState>>> {
-        let load = async |session: &SessionId| self.store.find_session(session, now).await;
-        Ok(self.states.get(entry, load).await?)
+        let read = |session: SessionId| {
+            let store = self.store.clone();
+            async move { Ok(store.find_session(&session, now).await?) }
+        };
+        self.states.get(entry, read).await
+    }
+
+    /// Drops what is known of a session that has ended, unless that is known.
+    pub(super) fn forget_if_live(&self, session: &SessionId) {
+        let known = self.states.fresh(&self.entry(session));
+        if known.is_some_and(|known| known.session.revoke_time.is_none()) {
+            self.states.forget(session);
+        }
+    }
+}
+
+impl Cached for SessionState {
+    fn user(&self) -> Option<&UserId> {
+        Some(&self.user.id)
     }
 }
 
 fn affects(change: &Change) -> Affects<'_> {
     match change {
         Change::SessionRevoked(session) => Affects::Session(session),
-        Change::UserChanged(_) => Affects::All,
-        Change::TokensChanged(_) => Affects::Nothing,
+        Change::UserChanged(user) => Affects::User(user),
+        Change::TokensChanged(_) | Change::TokensOfUserChanged(_) => Affects::Nothing,
     }
 }
 

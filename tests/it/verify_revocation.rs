@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
+use serde_json::json;
 use tonic::Code;
 
 use crate::support::calls::{by_token, by_user};
+use crate::support::engine::Engine;
+use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
 use crate::verify::{ACTIVE, INVALID, REVOKED};
 
@@ -206,12 +209,137 @@ async fn what_another_replica_changes_is_known_within_a_second() {
     .await;
 }
 
+/// Runs a part of a test while the service has no store, so that it can only answer from memory.
+async fn from_memory(engine: &Engine, test: impl AsyncFnOnce()) {
+    engine.take_away().await;
+    test().await;
+    engine.give_back().await;
+}
+
+#[tokio::test]
+async fn the_first_use_of_a_token_that_was_just_issued_is_answered_from_memory() {
+    on_each_engine(async |engine| {
+        let provider = Provider::start(json!({})).await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, federated) = world.arrive("ann").await;
+        let (user, signed_in) = world.signed_in("bob@example.com").await;
+        let minted = world.mint(&user.id).await;
+        let opened = world.mint(&user.id).await;
+        let refreshed = world.refresh(&opened.refresh_token).await.expect("rotated");
+        let repeated = world.refresh(&opened.refresh_token).await.expect("again");
+        from_memory(engine, async || {
+            for pair in [&federated, &signed_in, &minted, &refreshed, &repeated] {
+                assert_eq!(world.verdict(&pair.access_token).await, ACTIVE);
+            }
+        })
+        .await;
+        // What is remembered at issue is what the token says and what the store holds.
+        for pair in [&federated, &signed_in, &minted, &refreshed] {
+            let remembered = world.verify(&pair.access_token).await.claims;
+            let other = world.another().await.expect("starts");
+            let request = VerifyTokenRequest {
+                access_token: pair.access_token.clone(),
+                audience: String::new(),
+            };
+            let read = other.tokens().verify_token(request).await.expect("read");
+            assert_eq!(read.into_inner().claims, remembered);
+            other.stop().await;
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happens_to_one_user_leaves_the_known_tokens_of_others_in_memory() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (ann, first) = world.signed_in("ann@example.com").await;
+        let (_, bob) = world.signed_in("bob@example.com").await;
+        assert_eq!(world.verdict(&bob.access_token).await, ACTIVE);
+        world.revoke(&first.session_id).await;
+        world.mint(&ann.id).await;
+        let request = RevokeUserSessionsRequest {
+            subject: by_user(&ann.id),
+            except_session_id: String::new(),
+        };
+        let ended = world.tokens().revoke_user_sessions(request).await;
+        ended.expect("ended");
+        let ban_id = ban(&world, &ann.id).await;
+        let lifted = world.moderation().lift_ban(LiftBanRequest { ban_id }).await;
+        lifted.expect("lifted");
+        world.login("ann@example.com").await;
+        from_memory(engine, async || {
+            assert_eq!(world.verdict(&bob.access_token).await, ACTIVE);
+        })
+        .await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_changes_nothing_of_a_user_leaves_their_known_tokens_in_memory() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, live) = world.signed_in("ann@example.com").await;
+        let ended = world.mint(&user.id).await;
+        world.revoke(&ended.session_id).await;
+        assert_eq!(world.verdict(&live.access_token).await, ACTIVE);
+        assert_eq!(world.verdict(&ended.access_token).await, REVOKED);
+        world.revoke(&ended.session_id).await;
+        world.logout(&ended.refresh_token).await.expect("over");
+        let request = RevokeUserSessionsRequest {
+            subject: by_user(&user.id),
+            except_session_id: live.session_id.clone(),
+        };
+        let revoked = world.tokens().revoke_user_sessions(request).await;
+        assert_eq!(revoked.expect("none to end").into_inner().revoked_count, 0);
+        let request = DeleteTokensRequest {
+            subject: by_user(&user.id),
+            ..Default::default()
+        };
+        let deleted = world.federation().delete_tokens(request).await;
+        deleted.expect("none to delete");
+        world.login("ann@example.com").await;
+        from_memory(engine, async || {
+            assert_eq!(world.verdict(&live.access_token).await, ACTIVE);
+            assert_eq!(world.verdict(&ended.access_token).await, REVOKED);
+        })
+        .await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_another_replica_ended_is_inactive_here_once_it_is_ended_here_too() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let other = world.another().await.expect("starts");
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE);
+        let request = RevokeSessionRequest {
+            session_id: tokens.session_id.clone(),
+            subject: None,
+        };
+        other.tokens().revoke_session(request).await.expect("ended");
+        world.revoke(&tokens.session_id).await;
+        assert_eq!(world.verdict(&tokens.access_token).await, REVOKED);
+        other.stop().await;
+        world.end().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_the_store_a_known_token_is_verified_for_one_second_and_then_not_at_all() {
     on_each_engine(async |engine| {
-        let world = World::start(engine, &[]).await;
+        let mut world = World::start(engine, &[]).await;
         let (user, known) = world.signed_in("ann@example.com").await;
         let unseen = world.mint(&user.id).await;
+        // A process remembers the tokens that it issues.
+        world.restart().await;
         assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
         let asked = async |access_token: &str| {
             let request = VerifyTokenRequest {

@@ -133,22 +133,37 @@ async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<(Committed, bool)
     Ok((committed, changed))
 }
 
-/// Brings a known user up to date, and says whether that changed them; or returns what prevents it.
+/// Brings a known user up to date, and says whether that changed what caches tell of them; or
+/// returns what prevents it.
 async fn update_user(
     tx: &mut Tx,
     id: &UserId,
     profile: &Profile,
     now: Timestamp,
 ) -> Result<(Result<User, Committed>, bool), StoreError> {
-    let changed = match users::update_profile(tx, id, profile, now).await {
+    let before = users::find(tx, id).await?;
+    match users::update_profile(tx, id, profile, now).await {
         // A concurrent registration took the address after the statement had checked it.
         Err(StoreError::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => {
             return Ok((Err(Committed::Changed), false));
         }
         updated => updated?,
-    };
-    let user = users::find(tx, id).await?;
-    Ok((user.ok_or(Committed::Changed), changed))
+    }
+    let after = users::find(tx, id).await?;
+    let changed = before.map(claimed) != after.clone().map(claimed);
+    Ok((after.ok_or(Committed::Changed), changed))
+}
+
+/// What an access token's verification tells of a user. Some providers give a new address of the
+/// same picture at each login, so the picture is not part of it.
+fn claimed(user: User) -> impl PartialEq {
+    (
+        user.email,
+        user.email_verified,
+        user.name,
+        user.username,
+        user.role,
+    )
 }
 
 /// Inserts a user with their identity, or returns what prevents it.

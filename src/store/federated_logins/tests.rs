@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -100,6 +102,33 @@ async fn what_a_provider_leaves_out_at_a_login_stays() {
             (user.email.as_ref().map(Email::as_str), user.email_verified),
             (Some("ann@x.example"), true)
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_announces_a_change_only_if_it_changed_what_a_token_tells_of_the_user() {
+    on_each_engine(async |store| {
+        let (user, identity) = (UserId::new(NOW), IdentityId::new());
+        let announced = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&announced);
+        store.changes().listen(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let sign_in = async |profile, subject| {
+            let login = login(&user, profile, &identity, subject);
+            let committed = store.commit_federated_login(login).await;
+            let committed = committed.expect("no fault");
+            assert!(matches!(committed, Committed::SignedIn(_)), "{committed:?}");
+            announced.load(Ordering::SeqCst)
+        };
+        assert_eq!(sign_in(full_profile(), Some("ann")).await, 0);
+        assert_eq!(sign_in(full_profile(), None).await, 0);
+        let mut profile = full_profile();
+        "https://x.example/ann.png?signature=2".clone_into(&mut profile.avatar_url);
+        assert_eq!(sign_in(profile.clone(), None).await, 0);
+        "Lee".clone_into(&mut profile.name);
+        assert_eq!(sign_in(profile, None).await, 1);
     })
     .await;
 }

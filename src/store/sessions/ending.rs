@@ -22,42 +22,46 @@ statements! {
 }
 
 impl Store {
-    /// Ends a session and deletes its provider tokens; with `owner`, only if it is that user's. An
-    /// unknown session is not an error.
+    /// Ends a session and deletes its provider tokens; with `owner`, only if it is that user's.
+    /// Returns whether it ended it: an unknown session, or one that had ended, is not an error.
     pub async fn revoke_session(
         &self,
         id: &SessionId,
         owner: Option<&UserId>,
         reason: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        transaction!(self, |tx| {
-            in_tx!(tx, |db| match owner {
-                Some(owner) => query(REVOKE_OWN)
-                    .bind(id.as_str())
-                    .bind(owner.as_str())
-                    .bind(now.millis())
-                    .bind(reason)
-                    .execute(db)
-                    .await
-                    .map(drop),
-                None => query(REVOKE)
-                    .bind(id.as_str())
-                    .bind(now.millis())
-                    .bind(reason)
-                    .execute(db)
-                    .await
-                    .map(drop),
-            })?;
+    ) -> Result<bool, StoreError> {
+        let revoked = transaction!(self, |tx| {
+            let revoked = in_tx!(tx, |db| match owner {
+                Some(owner) =>
+                    query(REVOKE_OWN)
+                        .bind(id.as_str())
+                        .bind(owner.as_str())
+                        .bind(now.millis())
+                        .bind(reason)
+                        .execute(db)
+                        .await,
+                None =>
+                    query(REVOKE)
+                        .bind(id.as_str())
+                        .bind(now.millis())
+                        .bind(reason)
+                        .execute(db)
+                        .await,
+            }
+            .map(|done| done.rows_affected()))?;
             in_tx!(tx, |db| query(DELETE_TOKENS)
                 .bind(id.as_str())
                 .execute(db)
                 .await
                 .map(drop))?;
-            tx.commit().await
+            tx.commit().await?;
+            Ok(revoked == 1)
         })?;
-        self.publish(&Change::SessionRevoked(id.clone()));
-        Ok(())
+        if revoked {
+            self.publish(&Change::SessionRevoked(id.clone()));
+        }
+        Ok(revoked)
     }
 
     /// Ends all live sessions of a user except `except`, deletes their provider tokens, and returns
@@ -74,7 +78,9 @@ impl Store {
             tx.commit().await?;
             Ok(revoked)
         })?;
-        self.publish(&Change::UserChanged(user.clone()));
+        if revoked > 0 {
+            self.publish(&Change::UserChanged(user.clone()));
+        }
         Ok(revoked)
     }
 
