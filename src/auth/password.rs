@@ -8,15 +8,12 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use unicode_normalization::UnicodeNormalization as _;
-use zeroize::Zeroizing;
 
 use super::policy::is_guessable;
 use crate::error::{Error, Result};
 use crate::model::account::User;
 use crate::model::email::Email;
 use crate::model::password::Password;
-use crate::secret::ExposeSecret as _;
 
 /// How many calls may wait for a core; further ones are refused at once.
 const QUEUE: usize = 64;
@@ -59,7 +56,7 @@ impl Passwords {
         let email = account.email.as_ref().map_or("", Email::as_str).to_owned();
         let names = [email, account.name.clone(), account.username.clone()];
         self.run(move || {
-            let password = normalized(&password);
+            let password = password.normalized();
             if is_guessable(&password, &names.each_ref().map(String::as_str)) {
                 return Err(Error::PasswordGuessable);
             }
@@ -82,7 +79,7 @@ impl Passwords {
             let is_known = known.is_some();
             let hash = known.map_or_else(|| PasswordHash::new(DUMMY_HASH).map_err(cause), Ok)?;
             Ok(hasher()?
-                .verify_password(normalized(&password).as_bytes(), &hash)
+                .verify_password(password.normalized().as_bytes(), &hash)
                 .is_ok()
                 && is_known)
         })
@@ -137,12 +134,6 @@ fn usable(text: &str) -> Option<PasswordHash> {
         );
     }
     hash
-}
-
-/// The password in Unicode normalization form C, so that the same text typed on different keyboards
-/// is the same password.
-fn normalized(password: &Password) -> Zeroizing<String> {
-    Zeroizing::new(password.secret().expose_secret().nfc().collect())
 }
 
 fn cause(error: impl std::fmt::Display) -> Error {

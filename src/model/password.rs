@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization as _;
+use zeroize::Zeroizing;
 
 use crate::secret::{ExposeSecret as _, SecretString};
 
-/// In bytes.
+/// In bytes of the normalised text.
 const MAX_PASSWORD: usize = 1024;
 
 /// A password that a user presents to sign in.
@@ -19,9 +20,9 @@ impl Password {
     /// # Errors
     /// What is expected instead.
     pub fn parse(text: String) -> Result<Self, &'static str> {
-        let text = SecretString::from(text);
-        if (1..=MAX_PASSWORD).contains(&text.expose_secret().len()) {
-            Ok(Self(text))
+        let password = Self(text.into());
+        if (1..=MAX_PASSWORD).contains(&password.normalized().len()) {
+            Ok(password)
         } else {
             Err("must have 1 to 1,024 bytes")
         }
@@ -33,8 +34,8 @@ impl Password {
     /// # Errors
     /// What is expected instead.
     pub fn parse_new(text: String, min_length: usize) -> Result<Self, Cow<'static, str>> {
-        let text = SecretString::from(text);
-        let normalized: String = text.expose_secret().nfc().collect();
+        let password = Self(text.into());
+        let normalized = password.normalized();
         if normalized.chars().count() < min_length {
             return Err(format!("must have at least {min_length} characters").into());
         }
@@ -44,11 +45,13 @@ impl Password {
         if normalized.chars().all(char::is_whitespace) {
             return Err("holds nothing but spaces".into());
         }
-        Ok(Self(text))
+        Ok(password)
     }
 
-    pub fn secret(&self) -> &SecretString {
-        &self.0
+    /// The text in Unicode's normalisation form C. Limits and hashes use this form, because
+    /// keyboards and systems write the same letters in different forms.
+    pub fn normalized(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.expose_secret().nfc().collect())
     }
 }
 

@@ -195,6 +195,29 @@ async fn a_password_in_another_unicode_form_is_the_same_password() {
 }
 
 #[tokio::test]
+async fn whatever_registers_as_a_password_signs_in_whichever_form_it_is_typed_in() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        // 928 bytes composed, 1,228 decomposed.
+        let long = |letter: &str| format!("{PASSWORD}{}", letter.repeat(300));
+        let (composed, decomposed) = (long("é#"), long("e\u{301}#"));
+        let request = RegisterRequest {
+            password: decomposed.clone(),
+            ..register_request("ann@example.com")
+        };
+        world.auth().register(request).await.expect("registered");
+        for typed in [&decomposed, &composed] {
+            let login = login_request("ann@example.com", typed);
+            world.auth().login(login).await.expect("signed in");
+        }
+        let beyond = login_request("ann@example.com", &"é#".repeat(342));
+        assert_eq!(fields(&refused(&world, beyond).await), ["password"]);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_damaged_password_hash_matches_no_password_and_uses_no_memory() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
