@@ -1,10 +1,11 @@
 //! Unary calls over plain HTTP/2. Requests are encoded beforehand, so that the client needs little
 //! CPU time.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign::grpc::proto::{RefreshSessionRequest, RefreshSessionResponse};
+use countersign::grpc::proto::{ClientContext, RefreshSessionRequest, RefreshSessionResponse};
 use h2::client::SendRequest;
 use http::Request;
 use prost::Message;
@@ -19,44 +20,56 @@ use crate::service::CALLER_TOKEN;
 pub const CONNECTIONS: usize = 4;
 /// Calls in flight on each.
 pub const IN_FLIGHT: usize = 32;
+/// Callers of a server.
+pub const WORKERS: usize = CONNECTIONS * IN_FLIGHT;
 /// Compression flag and length before each message.
-const PREFIX: usize = 5;
+pub const PREFIX: usize = 5;
 const WINDOW: u32 = 1 << 20;
 
 /// What a worker sends.
 #[derive(Clone)]
 pub enum Script {
-    /// The same request each time.
-    Same(Bytes),
+    /// These requests in turn, beginning with the one at the index.
+    Turn(Arc<[Bytes]>, usize),
     /// Each request once.
     Each(Arc<Mutex<Vec<Bytes>>>),
-    /// The refresh token of the previous answer.
-    Refresh(String),
+    /// These refresh tokens in turn; the answer's token takes its predecessor's place.
+    Refresh(VecDeque<String>),
 }
 
 impl Script {
-    fn next(&self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Bytes> {
         match self {
-            Self::Same(request) => Some(request.clone()),
+            Self::Turn(requests, next) => {
+                let request = requests.get(*next).cloned();
+                *next = (*next + 1) % requests.len().max(1);
+                request
+            }
             Self::Each(requests) => requests
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop(),
-            Self::Refresh(token) => Some(frame(&RefreshSessionRequest {
-                refresh_token: token.clone(),
-                client: None,
+            Self::Refresh(tokens) => Some(frame(&RefreshSessionRequest {
+                refresh_token: tokens.pop_front()?,
+                client: Some(end_user()),
             })),
         }
     }
 
     fn answered(&mut self, answer: &[u8]) -> Result<()> {
-        if let Self::Refresh(token) = self {
-            *token = RefreshSessionResponse::decode(answer)?
-                .tokens
-                .ok_or("no tokens")?
-                .refresh_token;
+        if let Self::Refresh(tokens) = self {
+            let answer = RefreshSessionResponse::decode(answer)?;
+            tokens.push_back(answer.tokens.ok_or("no tokens")?.refresh_token);
         }
         Ok(())
+    }
+}
+
+/// The end user of a measured call. The address makes the service look for bans.
+pub fn end_user() -> ClientContext {
+    ClientContext {
+        ip_address: "203.0.113.7".to_owned(),
+        ..ClientContext::default()
     }
 }
 
@@ -97,6 +110,13 @@ pub async fn callers(address: SocketAddr, path: &str, scripts: Vec<Script>) -> R
             })
         });
     callers.collect()
+}
+
+/// Makes one call on a connection of its own.
+pub async fn ask(address: SocketAddr, path: &str, message: Bytes) -> Result<Bytes> {
+    let script = Script::Turn([message.clone()].into(), 0);
+    let mut caller = callers(address, path, vec![script]).await?;
+    caller.pop().ok_or("no caller")?.call(message).await
 }
 
 async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>> {

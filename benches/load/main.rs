@@ -20,7 +20,8 @@ use clap::{Parser, Subcommand};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use plan::Plan;
+use countersign::grpc::proto::{SignedIn, TokenPair};
+use plan::{Plan, Tokens};
 use provider::Provider;
 use service::Service;
 
@@ -38,6 +39,9 @@ struct Args {
     /// How long each measurement lasts.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// How many users, sessions, tokens and bans the store has and the calls use in turn.
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
     /// A PostgreSQL server to measure with as well, by default that of COUNTERSIGN_TEST_POSTGRES.
     #[arg(long)]
     postgres: Option<String>,
@@ -90,18 +94,16 @@ async fn measure(args: &Args) -> Result<()> {
     let service = Service::start(home.path(), &file, &issuer).await?;
     let idle = service.process.memory()?;
 
+    let prepared = Prepared::new(&service, args).await?;
+    // The service remembers the tokens that it issued; a new process has seen none.
+    let service = service.restart(home.path(), &file, &issuer).await?;
     let mut plan = Plan::default();
-    let signed_in = service.sign_in().await?;
-    let (user, tokens) = (
-        signed_in.user.ok_or("no user")?,
-        signed_in.tokens.ok_or("no tokens")?,
-    );
-    plan.verify(&service, &tokens, &user.id, args.rounds + 1)
-        .await?;
-    plan.resolve(&service, &tokens).await?;
-    plan.refresh(&service, &user.id, &file, "SQLite").await?;
+    plan.verify(&service, &prepared.tokens).await?;
+    plan.resolve(&service, &prepared.tokens.seen).await?;
+    plan.check(&service, &prepared.users, args.sessions).await?;
+    plan.refresh(&service, prepared.refreshed, &file, "SQLite")?;
     let elsewhere = match &postgres {
-        Some(url) => Some(on_postgres(&mut plan, url, &issuer).await?),
+        Some(url) => Some(on_postgres(&mut plan, url, &issuer, args.sessions).await?),
         None => None,
     };
     let time = Duration::from_secs_f64(args.seconds);
@@ -124,11 +126,52 @@ async fn measure(args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn on_postgres(plan: &mut Plan, url: &str, issuer: &str) -> Result<(Service, TempDir)> {
+/// What the rows need in the store.
+struct Prepared {
+    users: Vec<SignedIn>,
+    tokens: Tokens,
+    /// Sessions to be refreshed.
+    refreshed: Vec<TokenPair>,
+}
+
+impl Prepared {
+    async fn new(service: &Service, args: &Args) -> Result<Self> {
+        let (count, fresh) = (args.sessions, plan::FRESH * (args.rounds + 1));
+        let users = service.sign_in(count).await?;
+        service.ban(count).await?;
+        let access = |pairs: Vec<TokenPair>| pairs.into_iter().map(|pair| pair.access_token);
+        let seen = users.iter().filter_map(|one| one.tokens.clone());
+        let new_sessions = service.mint(&users, "", fresh).await?;
+        Ok(Self {
+            tokens: Tokens {
+                seen: access(seen.collect()).collect(),
+                new: service.access_tokens(&users, fresh).await?,
+                of_new_sessions: access(new_sessions).collect(),
+            },
+            refreshed: refreshed(service, &users, count).await?,
+            users,
+        })
+    }
+}
+
+/// Sessions to be refreshed, and as many that the plain statement updates.
+async fn refreshed(service: &Service, users: &[SignedIn], count: usize) -> Result<Vec<TokenPair>> {
+    service.mint(users, raw::DEVICE, count).await?;
+    service.mint(users, "", count).await
+}
+
+async fn on_postgres(
+    plan: &mut Plan,
+    url: &str,
+    issuer: &str,
+    sessions: usize,
+) -> Result<(Service, TempDir)> {
     let (home, url) = (home()?, database::create(url).await?);
     let service = Service::start(home.path(), &url, issuer).await?;
-    let user = service.sign_in().await?.user.ok_or("no user")?;
-    plan.refresh(&service, &user.id, &url, "PostgreSQL").await?;
+    let users = service.sign_in(sessions).await?;
+    service.ban(sessions).await?;
+    let tokens = refreshed(&service, &users, sessions).await?;
+    plan.refresh(&service, tokens, &url, "PostgreSQL")?;
     Ok((service, home))
 }
 
@@ -169,12 +212,14 @@ async fn method(args: &Args, postgres: Option<&str>) -> Result<String> {
     Ok(format!(
         "Closed loop over loopback, {} connections with {} calls in flight each, by a bare HTTP/2 client on one thread of the same machine \
          ({cores} cores, {model}). Medians of {} interleaved rounds of {} s; every server is a process of its own on tokio's multi-thread \
-         runtime, the service the release binary with a static-token caller. First-seen rows send {} tokens in a round. The CPU of the database server \
-         is not counted. {engines}.",
+         runtime, the service the release binary with a static-token caller. The store has {} users with a session each, and as many bans; the calls \
+         use them in turn and name an end user's address. First-seen rows send {} tokens in a round. The CPU of the database server is not \
+         counted. {engines}.",
         calls::CONNECTIONS,
         calls::IN_FLIGHT,
         args.rounds,
         args.seconds,
+        args.sessions,
         plan::FRESH
     ))
 }

@@ -1,32 +1,36 @@
 //! What is measured, and what it is compared with.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use countersign::grpc::proto::federation_service_client::FederationServiceClient;
 use countersign::grpc::proto::resolve_endpoint_request::Target;
 use countersign::grpc::proto::subject::Subject as Kind;
-use countersign::grpc::proto::token_service_client::TokenServiceClient;
-use countersign::grpc::proto::{ResolveEndpointRequest, Subject, TokenPair, VerifyTokenRequest};
-use prost::Message as _;
+use countersign::grpc::proto::{
+    BatchVerifyTokensRequest, CheckAccessRequest, ResolveEndpointRequest, SignedIn, Subject,
+    TokenPair, VerifyTokenRequest,
+};
 use prost::bytes::Bytes;
 use prost_types::value::Kind as Json;
 use prost_types::{Struct, Value};
 
-use crate::calls::{CONNECTIONS, Caller, IN_FLIGHT, Script, callers, frame};
+use crate::calls::{self, Caller, Script, WORKERS, callers, end_user, frame};
 use crate::closed_loop::{Figures, run};
 use crate::process::{self, Process};
 use crate::raw::Raw;
-use crate::service::{Service, authorized, free_address};
+use crate::service::{Service, free_address};
 use crate::table::Row;
-use crate::{Result, echo, raw};
+use crate::{Result, echo};
 
 /// Tokens per round that the service sees for the first time.
 pub const FRESH: usize = 4_000;
-const WORKERS: usize = CONNECTIONS * IN_FLIGHT;
+/// Tokens in a BatchVerifyTokens.
+const BATCH: usize = 100;
 const VERIFY: &str = "/countersign.v1.TokenService/VerifyToken";
+const BATCH_VERIFY: &str = "/countersign.v1.TokenService/BatchVerifyTokens";
+const CHECK: &str = "/countersign.v1.ModerationService/CheckAccess";
 const REFRESH: &str = "/countersign.v1.TokenService/RefreshSession";
 const RESOLVE: &str = "/countersign.v1.FederationService/ResolveEndpoint";
 const HEADERS: [(&str, &str); 3] = [
@@ -138,115 +142,105 @@ impl Plan {
         while std::net::TcpStream::connect(address).is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let scripts = same(frame(&vec![b'x'; request]));
+        let scripts = in_turn([frame(&vec![b'x'; request])]);
         let calls = Calls::new((server.id(), address), echo::PATH, scripts);
         self.echoes.push(server);
         Ok(self.add(name, None, Load::Calls(calls)))
     }
 
-    /// VerifyToken: warm, and for tokens and sessions that were not seen before.
-    pub async fn verify(
+    /// Requests of one RPC in turn, compared with an echo whose messages are as long as the first
+    /// request and its answer. Returns the echo's row.
+    async fn beside_echo(
         &mut self,
         service: &Service,
-        tokens: &TokenPair,
-        user_id: &str,
-        rounds: usize,
-    ) -> Result<()> {
-        let request = verify(&tokens.access_token);
-        let answer = TokenServiceClient::new(service.channel())
-            .verify_token(authorized(request.clone())?)
-            .await?
-            .into_inner();
-        let (asked, answered) = (request.encoded_len(), answer.encoded_len());
-        let echo = self
-            .echo(
-                &format!("tonic echo, {asked} and {answered} bytes"),
-                asked,
-                answered,
-            )
-            .await?;
-        let server = (service.process.id(), service.address);
-        let warm = Calls::new(server, VERIFY, same(frame(&request)));
-        self.add("VerifyToken, warm", Some(echo), Load::Calls(warm));
+        (name, path): (&str, &'static str),
+        requests: Vec<Bytes>,
+    ) -> Result<usize> {
+        let first = requests.first().ok_or("no requests")?.clone();
+        let asked = first.len() - calls::PREFIX;
+        let answered = calls::ask(service.address, path, first).await?.len() - calls::PREFIX;
+        let echo = format!("tonic echo, {asked} and {answered} bytes");
+        let echo = self.echo(&echo, asked, answered).await?;
+        let calls = Calls::new(service.server(), path, in_turn(requests));
+        self.add(name, Some(echo), Load::Calls(calls));
+        Ok(echo)
+    }
 
-        let mut known = Calls::new(server, VERIFY, same(Bytes::new()));
-        for _ in 0..rounds {
-            let tokens = service.access_tokens(user_id, FRESH).await?;
-            known
-                .once
-                .extend(tokens.iter().map(|token| frame(&verify(token))));
+    /// VerifyToken: for tokens that the service has seen, and for those that it has not.
+    pub async fn verify(&mut self, service: &Service, tokens: &Tokens) -> Result<()> {
+        let row = format!("VerifyToken, {} tokens in turn", tokens.seen.len());
+        let echo = self
+            .beside_echo(service, (&row, VERIFY), verify(&tokens.seen))
+            .await?;
+        for (row, tokens) in [
+            ("VerifyToken, token first seen", &tokens.new),
+            (
+                "VerifyToken, token and session first seen",
+                &tokens.of_new_sessions,
+            ),
+        ] {
+            let mut calls = Calls::new(service.server(), VERIFY, in_turn([Bytes::new()]));
+            calls.once = verify(tokens);
+            self.add(row, Some(echo), Load::Calls(calls));
         }
-        self.add(
-            "VerifyToken, token first seen",
-            Some(echo),
-            Load::Calls(known),
-        );
-        let mut unknown = Calls::new(server, VERIFY, same(Bytes::new()));
-        let tokens = service.mint(user_id, "", FRESH * rounds).await?;
-        unknown.once = tokens
-            .iter()
-            .map(|tokens| frame(&verify(&tokens.access_token)))
-            .collect();
-        self.add(
-            "VerifyToken, token and session first seen",
-            Some(echo),
-            Load::Calls(unknown),
-        );
+        let batches = tokens.seen.chunks(BATCH).map(|tokens| {
+            frame(&BatchVerifyTokensRequest {
+                access_tokens: tokens.to_vec(),
+                audience: String::new(),
+            })
+        });
+        let row = format!("BatchVerifyTokens of {BATCH}");
+        self.beside_echo(service, (&row, BATCH_VERIFY), batches.collect())
+            .await?;
         Ok(())
     }
 
     /// ResolveEndpoint with three headers.
-    pub async fn resolve(&mut self, service: &Service, tokens: &TokenPair) -> Result<()> {
-        let request = resolve(&tokens.access_token);
-        let answer = FederationServiceClient::new(service.channel())
-            .resolve_endpoint(authorized(request.clone())?)
-            .await?
-            .into_inner();
-        let (asked, answered) = (request.encoded_len(), answer.encoded_len());
-        let echo = self
-            .echo(
-                &format!("tonic echo, {asked} and {answered} bytes"),
-                asked,
-                answered,
-            )
+    pub async fn resolve(&mut self, service: &Service, access_tokens: &[String]) -> Result<()> {
+        let requests = access_tokens.iter().map(|token| frame(&resolve(token)));
+        let row = ("ResolveEndpoint, three headers", RESOLVE);
+        self.beside_echo(service, row, requests.collect()).await?;
+        Ok(())
+    }
+
+    /// CheckAccess of users and an address that are not banned.
+    pub async fn check(
+        &mut self,
+        service: &Service,
+        users: &[SignedIn],
+        bans: usize,
+    ) -> Result<()> {
+        let requests = users.iter().filter_map(|signed_in| {
+            Some(frame(&CheckAccessRequest {
+                user_id: signed_in.user.as_ref()?.id.clone(),
+                ip_address: end_user().ip_address,
+            }))
+        });
+        let row = format!("CheckAccess beside {bans} bans");
+        self.beside_echo(service, (&row, CHECK), requests.collect())
             .await?;
-        let calls = Calls::new(
-            (service.process.id(), service.address),
-            RESOLVE,
-            same(frame(&request)),
-        );
-        self.add(
-            "ResolveEndpoint, three headers",
-            Some(echo),
-            Load::Calls(calls),
-        );
         Ok(())
     }
 
     /// RefreshSession, compared with the plain statement on the same database.
-    pub async fn refresh(
+    pub fn refresh(
         &mut self,
         service: &Service,
-        user_id: &str,
+        tokens: Vec<TokenPair>,
         url: &str,
         engine: &str,
     ) -> Result<()> {
-        service.mint(user_id, raw::DEVICE, WORKERS).await?;
         let bare = self.add(
-            &format!("guarded UPDATE in its transaction, {engine}"),
+            &format!("guarded UPDATE, {engine}"),
             None,
             Load::Raw(Raw::start(url)?),
         );
-        let scripts = service
-            .mint(user_id, "", WORKERS)
-            .await?
-            .into_iter()
-            .map(|tokens| Script::Refresh(tokens.refresh_token));
-        let calls = Calls::new(
-            (service.process.id(), service.address),
-            REFRESH,
-            scripts.collect(),
-        );
+        let mut scripts = vec![VecDeque::new(); WORKERS];
+        for (index, pair) in tokens.into_iter().enumerate() {
+            scripts[index % WORKERS].push_back(pair.refresh_token);
+        }
+        let scripts = scripts.into_iter().map(Script::Refresh).collect();
+        let calls = Calls::new(service.server(), REFRESH, scripts);
         self.add(
             &format!("RefreshSession, {engine}"),
             Some(bare),
@@ -256,15 +250,32 @@ impl Plan {
     }
 }
 
-fn same(request: Bytes) -> Vec<Script> {
-    vec![Script::Same(request); WORKERS]
+/// Access tokens to verify.
+pub struct Tokens {
+    pub seen: Vec<String>,
+    /// Tokens of one session that the service has not seen, `FRESH` for each round.
+    pub new: Vec<String>,
+    /// The same, each of a session of its own.
+    pub of_new_sessions: Vec<String>,
 }
 
-fn verify(access_token: &str) -> VerifyTokenRequest {
-    VerifyTokenRequest {
-        access_token: access_token.to_owned(),
-        audience: String::new(),
-    }
+/// A script for each caller: they send the requests in turn and begin at different ones.
+fn in_turn(requests: impl Into<Arc<[Bytes]>>) -> Vec<Script> {
+    let requests = requests.into();
+    let step = requests.len().div_ceil(WORKERS);
+    (0..WORKERS)
+        .map(|worker| Script::Turn(Arc::clone(&requests), worker * step % requests.len()))
+        .collect()
+}
+
+fn verify(access_tokens: &[String]) -> Vec<Bytes> {
+    let request = |token: &String| {
+        frame(&VerifyTokenRequest {
+            access_token: token.clone(),
+            audience: String::new(),
+        })
+    };
+    access_tokens.iter().map(request).collect()
 }
 
 fn resolve(access_token: &str) -> ResolveEndpointRequest {

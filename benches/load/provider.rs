@@ -1,5 +1,5 @@
 //! A small OpenID provider on loopback. It accepts every code, and uses the code as the nonce of
-//! the ID token.
+//! the ID token and as the name of the user, so that every sign-in is of a new user.
 
 use std::net::SocketAddr;
 
@@ -87,8 +87,8 @@ impl Provider {
     fn tokens(&self, nonce: &str) -> Value {
         let now = Clock::system().now().secs();
         let claims = json!({
-            "iss": self.issuer, "aud": CLIENT_ID, "sub": "f7c1a4e2-load", "iat": now, "exp": now + LIFETIME, "nonce": nonce,
-            "email": "ann@example.com", "email_verified": true, "name": "Ann Example", "preferred_username": "ann",
+            "iss": self.issuer, "aud": CLIENT_ID, "sub": nonce, "iat": now, "exp": now + LIFETIME, "nonce": nonce,
+            "email": format!("u{nonce}@example.com"), "email_verified": true, "name": "Ann Example", "preferred_username": "ann",
         });
         json!({
             "access_token": "a".repeat(ACCESS_TOKEN_LEN),

@@ -1,6 +1,7 @@
-//! The plain statement: a session's guarded UPDATE in a transaction of its own, with the pools of
-//! `store/backend.rs`.
+//! The plain statement: a session's guarded UPDATE, which commits by itself as in the service, with
+//! the pools of `store/backend.rs`.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgPool, SqlitePool};
 
 use crate::Result;
+use crate::calls::WORKERS;
 use crate::closed_loop::{Figures, Worker, run};
 use crate::process::{self, Process};
 
 /// The device name of the sessions that the plain statement updates.
 pub const DEVICE: &str = "raw";
 const SESSIONS: &str = "SELECT id, generation FROM sessions WHERE device_name = $1";
-/// As in `store/sessions.rs`.
+/// As in `store/sessions/mod.rs`.
 const ROTATE: &str =
     "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
     WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
@@ -71,11 +73,11 @@ enum Pool {
     Postgres(PgPool),
 }
 
-/// Updates one session.
+/// Updates sessions in turn.
 struct Rotation {
     pool: Pool,
-    session: String,
-    generation: i64,
+    /// Each with its generation.
+    sessions: VecDeque<(String, i64)>,
 }
 
 async fn workers(url: &str) -> Result<Vec<Rotation>> {
@@ -97,13 +99,13 @@ async fn workers(url: &str) -> Result<Vec<Rotation>> {
                 .await?
         }
     };
+    let share = |sessions: &[(String, i64)]| Rotation {
+        pool: pool.clone(),
+        sessions: sessions.iter().cloned().collect(),
+    };
     Ok(sessions
-        .into_iter()
-        .map(|(session, generation)| Rotation {
-            pool: pool.clone(),
-            session,
-            generation,
-        })
+        .chunks(sessions.len().div_ceil(WORKERS))
+        .map(share)
         .collect())
 }
 
@@ -135,30 +137,32 @@ async fn postgres(url: &str) -> Result<PgPool> {
     Ok(pool.connect(url).await?)
 }
 
-/// Binds and runs the statement in a transaction.
+/// Binds and runs the statement.
 macro_rules! rotate {
-    ($rotation:expr, $tx:expr) => {{
-        let mut tx = $tx;
-        let rotate = sqlx::query(ROTATE)
-            .bind(&$rotation.session)
-            .bind($rotation.generation)
+    ($session:expr, $generation:expr, $pool:expr) => {
+        sqlx::query(ROTATE)
+            .bind($session)
+            .bind($generation)
             .bind(NOW)
             .bind("")
             .bind("")
-            .bind(DEVICE);
-        let done = rotate.execute(&mut *tx).await?.rows_affected();
-        tx.commit().await?;
-        done
-    }};
+            .bind(DEVICE)
+            .execute($pool)
+            .await?
+            .rows_affected()
+    };
 }
 
 impl Worker for Rotation {
     async fn ask(&mut self) -> Result<bool> {
-        let rotated = match &self.pool {
-            Pool::Sqlite(pool) => rotate!(self, pool.begin_with("BEGIN IMMEDIATE").await?),
-            Pool::Postgres(pool) => rotate!(self, pool.begin().await?),
+        let Some((session, generation)) = self.sessions.pop_front() else {
+            return Ok(false);
         };
-        self.generation += 1;
+        let rotated = match &self.pool {
+            Pool::Sqlite(pool) => rotate!(&session, generation, pool),
+            Pool::Postgres(pool) => rotate!(&session, generation, pool),
+        };
+        self.sessions.push_back((session, generation + 1));
         if rotated == 1 {
             Ok(true)
         } else {

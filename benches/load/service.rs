@@ -10,12 +10,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use countersign::grpc::proto::ban_target_request::Target;
 use countersign::grpc::proto::begin_federated_login_response::NextStep;
 use countersign::grpc::proto::complete_federated_login_response::Result::SignedIn as Done;
+use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use countersign::grpc::proto::{
-    BeginFederatedLoginRequest, ClientContext, CompleteFederatedLoginRequest, MintSessionRequest,
-    RefreshSessionRequest, SignedIn, TokenPair,
+    BanTargetRequest, BeginFederatedLoginRequest, ClientContext, CompleteFederatedLoginRequest,
+    MintSessionRequest, RefreshSessionRequest, SignedIn, TokenPair,
 };
 use countersign::secret::{random, sha256};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -27,6 +29,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::Result;
+use crate::calls::end_user;
 use crate::process::Process;
 use crate::provider::CLIENT_ID;
 
@@ -34,7 +37,7 @@ use crate::provider::CLIENT_ID;
 pub const CALLER_TOKEN: &str = "csc_loadloadloadloadloadloadloadloadloadloadlo";
 const PROVIDER: &str = "openid";
 const PERMISSIONS: &str =
-    "auth.sign_in, token.*, token.mint, federation.resolve, federation.inline";
+    "auth.sign_in, token.*, token.mint, federation.resolve, federation.inline, moderation.*";
 /// Calls in flight while the benchmark is prepared.
 const PREPARING: usize = 32;
 
@@ -61,11 +64,28 @@ impl Service {
         })
     }
 
-    /// Signs a user in at the OpenID provider.
-    pub async fn sign_in(&self) -> Result<SignedIn> {
+    /// Ends the process and starts another one on the same store, whose memory is empty.
+    pub async fn restart(self, home: &Path, database: &str, issuer: &str) -> Result<Self> {
+        drop(self);
+        Self::start(home, database, issuer).await
+    }
+
+    /// The process id, and the address that it serves.
+    pub fn server(&self) -> (u32, SocketAddr) {
+        (self.process.id(), self.address)
+    }
+
+    /// Signs a number of new users in at the OpenID provider.
+    pub async fn sign_in(&self, count: usize) -> Result<Vec<SignedIn>> {
+        prepare(count, |number| self.sign_in_one(number)).await
+    }
+
+    async fn sign_in_one(&self, number: usize) -> Result<SignedIn> {
         let mut auth = AuthServiceClient::new(self.channel.clone());
+        // Each from an address of its own, because logins from one address are limited.
+        let [_, a, b, c] = u32::try_from(number)?.to_be_bytes();
         let client = Some(ClientContext {
-            ip_address: "203.0.113.7".to_owned(),
+            ip_address: format!("10.{a}.{b}.{c}"),
             ..ClientContext::default()
         });
         let request = BeginFederatedLoginRequest {
@@ -104,15 +124,21 @@ impl Service {
         Ok(signed_in)
     }
 
-    /// Opens a number of sessions for a user.
-    pub async fn mint(&self, user_id: &str, device: &str, count: usize) -> Result<Vec<TokenPair>> {
-        let mint = |_| async {
+    /// Opens a number of sessions, each for the next one of the users.
+    pub async fn mint(
+        &self,
+        users: &[SignedIn],
+        device: &str,
+        count: usize,
+    ) -> Result<Vec<TokenPair>> {
+        let mint = |number: usize| async move {
+            let user = users[number % users.len()].user.as_ref().ok_or("no user")?;
             let client = ClientContext {
                 device_name: device.to_owned(),
-                ..ClientContext::default()
+                ..end_user()
             };
             let request = MintSessionRequest {
-                user_id: user_id.to_owned(),
+                user_id: user.id.clone(),
                 client: Some(client),
                 ..Default::default()
             };
@@ -121,29 +147,36 @@ impl Service {
                 .await?;
             minted.into_inner().tokens.ok_or_else(|| "no tokens".into())
         };
-        stream::iter(0..count)
-            .map(mint)
-            .buffer_unordered(PREPARING)
-            .try_collect()
-            .await
+        prepare(count, mint).await
     }
 
     /// A number of access tokens of one new session: within its grace time a used refresh token
     /// gives a new one each time.
-    pub async fn access_tokens(&self, user_id: &str, count: usize) -> Result<Vec<String>> {
-        let spent = self.mint(user_id, "", 1).await?.remove(0).refresh_token;
+    pub async fn access_tokens(&self, users: &[SignedIn], count: usize) -> Result<Vec<String>> {
+        let spent = self.mint(users, "", 1).await?.remove(0).refresh_token;
         self.refresh(&spent).await?;
-        stream::iter(0..count)
-            .map(|_| self.refresh(&spent))
-            .buffer_unordered(PREPARING)
-            .try_collect()
-            .await
+        prepare(count, |_| self.refresh(&spent)).await
+    }
+
+    /// Bans a number of addresses.
+    pub async fn ban(&self, count: usize) -> Result<()> {
+        let ban = |number: usize| async move {
+            let [_, a, b, c] = u32::try_from(number)?.to_be_bytes();
+            let request = BanTargetRequest {
+                target: Some(Target::IpAddress(format!("11.{a}.{b}.{c}"))),
+                ..Default::default()
+            };
+            let mut moderation = ModerationServiceClient::new(self.channel.clone());
+            moderation.ban_target(authorized(request)?).await?;
+            Ok(())
+        };
+        prepare(count, ban).await.map(drop)
     }
 
     async fn refresh(&self, refresh_token: &str) -> Result<String> {
         let request = RefreshSessionRequest {
             refresh_token: refresh_token.to_owned(),
-            client: None,
+            client: Some(end_user()),
         };
         let refreshed = TokenServiceClient::new(self.channel.clone())
             .refresh_session(authorized(request)?)
@@ -154,15 +187,22 @@ impl Service {
             .ok_or("no tokens")?
             .access_token)
     }
+}
 
-    /// The connection for calls outside of the measurements.
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
+/// Makes a number of calls, many at a time.
+async fn prepare<T, F: Future<Output = Result<T>>>(
+    count: usize,
+    call: impl Fn(usize) -> F,
+) -> Result<Vec<T>> {
+    stream::iter(0..count)
+        .map(call)
+        .buffer_unordered(PREPARING)
+        .try_collect()
+        .await
 }
 
 /// A request of the configured caller.
-pub fn authorized<T>(message: T) -> Result<Request<T>> {
+fn authorized<T>(message: T) -> Result<Request<T>> {
     let mut request = Request::new(message);
     request
         .metadata_mut()

@@ -16,14 +16,14 @@ pub struct Row {
 /// of the rounds.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| | requests/s | p50 | p99 | server CPU per request | throughput against |\n|---|--:|--:|--:|--:|--:|\n",
+        "| | server CPU per request | server CPU against | requests/s | p50 | p99 |\n|---|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
         let figure = |read: fn(&Figures) -> f64| median(row.rounds.iter().map(read));
         let (p50, p99) = (figure(|f| f.p50) / 1000.0, figure(|f| f.p99) / 1000.0);
         let (rate, cpu) = (figure(|f| f.rate), figure(|f| f.cpu));
         table.extend([format!(
-            "| {} | {rate:.0} | {p50:.2} ms | {p99:.2} ms | {cpu:.1} µs | {} |\n",
+            "| {} | {cpu:.1} µs | {} | {rate:.0} | {p50:.2} ms | {p99:.2} ms |\n",
             row.name,
             against(row, rows)
         )]);
@@ -39,7 +39,7 @@ fn against(row: &Row, rows: &[Row]) -> String {
         .rounds
         .iter()
         .zip(&other.rounds)
-        .map(|(own, other)| own.rate / other.rate);
+        .map(|(own, other)| own.cpu / other.cpu);
     format!("{:.2} of {}", median(ratios), other.name)
 }
 
