@@ -253,7 +253,7 @@ impl Plan {
 /// Access tokens to verify.
 pub struct Tokens {
     pub seen: Vec<String>,
-    /// Tokens of one session that the service has not seen, `FRESH` for each round.
+    /// Tokens that the service has not seen, `FRESH` for each round, a hundred of each session.
     pub new: Vec<String>,
     /// The same, each of a session of its own.
     pub of_new_sessions: Vec<String>,

@@ -38,6 +38,8 @@ pub const CALLER_TOKEN: &str = "csc_loadloadloadloadloadloadloadloadloadloadlo";
 const PROVIDER: &str = "openid";
 const PERMISSIONS: &str =
     "auth.sign_in, token.*, token.mint, federation.resolve, federation.inline, moderation.*";
+/// Access tokens of one session: so few that they are issued within the grace time.
+const PER_SESSION: usize = 100;
 /// Calls in flight while the benchmark is prepared.
 const PREPARING: usize = 32;
 
@@ -150,12 +152,17 @@ impl Service {
         prepare(count, mint).await
     }
 
-    /// A number of access tokens of one new session: within its grace time a used refresh token
-    /// gives a new one each time.
+    /// A number of access tokens, a hundred of each session: within its grace time a used refresh
+    /// token gives a new one each time.
     pub async fn access_tokens(&self, users: &[SignedIn], count: usize) -> Result<Vec<String>> {
-        let spent = self.mint(users, "", 1).await?.remove(0).refresh_token;
-        self.refresh(&spent).await?;
-        prepare(count, |_| self.refresh(&spent)).await
+        let mut access_tokens = Vec::with_capacity(count);
+        for session in self.mint(users, "", count.div_ceil(PER_SESSION)).await? {
+            let spent = session.refresh_token;
+            self.refresh(&spent).await?;
+            access_tokens.extend(prepare(PER_SESSION, |_| self.refresh(&spent)).await?);
+        }
+        access_tokens.truncate(count);
+        Ok(access_tokens)
     }
 
     /// Bans a number of addresses.
