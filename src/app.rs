@@ -217,12 +217,13 @@ mod tests {
             ("COUNTERSIGN_CALLERS", "/canary"),
             ("COUNTERSIGN_CLAIMS", "{canary}"),
             ("COUNTERSIGN_TEMPLATE_ENV", "canary canary"),
+            ("COUNTERSIGN_HTTP_HOSTS", "http://canary"),
             ("LOGIN_WINDOW", "canary"),
             ("BAN_INTERVAL", "0.5"),
             ("DOMAIN_SERVER", "canary"),
         ]));
         let mistakes = mistakes.expect_err("many");
-        assert_eq!(mistakes.0.len(), 18, "{mistakes}");
+        assert_eq!(mistakes.0.len(), 19, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

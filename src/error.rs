@@ -76,6 +76,7 @@ reasons! {
     CallerNotAllowed = "CALLER_NOT_ALLOWED" PermissionDenied,
     Banned = "BANNED" PermissionDenied,
     RegistrationClosed = "REGISTRATION_CLOSED" PermissionDenied,
+    DestinationNotAllowed = "DESTINATION_NOT_ALLOWED" PermissionDenied,
     LoginClosed = "LOGIN_CLOSED" PermissionDenied,
     EmailInUse = "EMAIL_IN_USE" AlreadyExists,
     NotFederated = "NOT_FEDERATED" FailedPrecondition,
@@ -149,6 +150,11 @@ pub enum Error {
     EmailInUse,
     #[error("a placeholder did not resolve")]
     Unresolved(Vec<Unresolved>),
+    #[error(
+        "no token may be sent to the URL in {0}: it is neither https, nor on this machine, nor a \
+         host of COUNTERSIGN_HTTP_HOSTS"
+    )]
+    DestinationNotAllowed(String),
     #[error("the resolved values are larger than 4 MiB")]
     OutputTooLarge,
     #[error("the store is older than the credential; it was set back")]
@@ -261,6 +267,7 @@ impl Error {
             Self::Unresolved(failing) => failing
                 .first()
                 .map_or(Reason::Internal, |first| first.reason),
+            Self::DestinationNotAllowed(_) => Reason::DestinationNotAllowed,
             Self::StoreRolledBack => Reason::StoreRolledBack,
             Self::LimitExceeded { .. } => Reason::LimitExceeded,
             Self::Busy { .. } => Reason::Busy,

@@ -5,6 +5,7 @@ pub mod auth;
 mod database;
 mod dotenv;
 pub mod env;
+mod http_hosts;
 mod keys;
 mod log;
 pub mod moderation;
@@ -27,10 +28,12 @@ use env::Env;
 use reader::Reader;
 
 pub use database::Database;
+pub use http_hosts::HttpHosts;
 pub use log::{Log, LogFormat};
 pub use report::{Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
+pub use urls::is_loopback;
 
 /// The whole configuration, complete and consistent.
 #[derive(Debug)]

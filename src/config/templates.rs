@@ -1,13 +1,15 @@
-//! Which variables and claims templates may read.
+//! Which variables and claims templates may read, and where the tokens in them may go.
 
 use std::collections::BTreeMap;
 
 use crate::secret::SecretString;
 
+use super::http_hosts::HttpHosts;
 use super::reader::Reader;
 
 const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
 const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
+const HTTP_HOSTS: &str = "COUNTERSIGN_HTTP_HOSTS";
 const MAX_CLAIM_LENGTH: usize = 128;
 /// Secrets of LibreChat that this service does not read itself.
 const SECRETS: [&str; 8] = [
@@ -21,7 +23,7 @@ const SECRETS: [&str; 8] = [
     "SAML_PRIVATE_KEY",
 ];
 
-/// Which variables and claims templates may read.
+/// Which variables and claims templates may read, and where the tokens in them may go.
 #[derive(Debug, Default)]
 pub struct Templates {
     /// COUNTERSIGN_TEMPLATE_ENV: the variables that `${NAME}` may read, with the values they had at
@@ -29,10 +31,12 @@ pub struct Templates {
     pub env: BTreeMap<String, SecretString>,
     /// COUNTERSIGN_CLAIMS: the claims that `{{LIBRECHAT_OPENID_CLAIM_<name>}}` may read.
     pub claims: Vec<String>,
+    /// COUNTERSIGN_HTTP_HOSTS: the hosts that tokens may be sent to by plain http.
+    pub http_hosts: HttpHosts,
 }
 
-/// Reads COUNTERSIGN_TEMPLATE_ENV and COUNTERSIGN_CLAIMS. It must run last: a variable is refused
-/// if it was read as a secret before.
+/// Reads COUNTERSIGN_TEMPLATE_ENV, COUNTERSIGN_CLAIMS and COUNTERSIGN_HTTP_HOSTS. It must run last:
+/// a variable is refused if it was read as a secret before.
 pub(super) fn read(r: &mut Reader<'_>) -> Templates {
     let mut templates = Templates::default();
     for name in r.list(ENV) {
@@ -46,6 +50,11 @@ pub(super) fn read(r: &mut Reader<'_>) -> Templates {
             CLAIMS,
             "must be claim names of letters, digits and _ . : / - separated by commas",
         );
+    }
+    let hosts = HttpHosts::parse(&r.list(HTTP_HOSTS));
+    match hosts {
+        Ok(hosts) => templates.http_hosts = hosts,
+        Err(description) => r.mistake(HTTP_HOSTS, description),
     }
     templates
 }

@@ -22,7 +22,8 @@ pub(super) fn base_url(text: &str) -> Result<Url, &'static str> {
 }
 
 /// Whether the URL's host is this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_loopback_name(name),
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -3,6 +3,7 @@
 
 mod answers;
 mod context;
+mod destination;
 mod in_flight;
 mod renewal;
 mod resolve;

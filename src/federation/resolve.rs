@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Federation;
 use super::answers::{Answers, Source};
 use super::context::ResolveContext;
+use super::destination;
 use super::in_flight::Renewal;
 use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
@@ -27,8 +28,8 @@ impl Federation {
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::ProviderNotFound`], [`Error::Unresolved`] with all failing
-    /// placeholders, [`Error::OutputTooLarge`], [`Error::ProviderUnavailable`], and the store's
-    /// errors.
+    /// placeholders, [`Error::DestinationNotAllowed`], [`Error::OutputTooLarge`],
+    /// [`Error::ProviderUnavailable`], and the store's errors.
     pub async fn resolve(
         &self,
         batch: &Batch,
@@ -62,6 +63,7 @@ impl Federation {
         let rendered = batch
             .render(&answers, context.options)
             .map_err(unresolved)?;
+        destination::check(batch, &rendered, &self.0.templates.http_hosts)?;
         note_releases(&rendered, &answers);
         Ok(rendered)
     }

@@ -29,13 +29,23 @@ pub enum Scope {
     EnvOnly,
 }
 
-/// A template, with its name, sink and scope.
+/// What an entry's value is used for, if that decides more than its sink does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing special.
+    Ordinary,
+    /// The URL that the tokens in the other entries are sent to.
+    Destination,
+}
+
+/// A template, with its name, sink, scope and place.
 #[derive(Debug)]
 pub struct Entry {
     name: String,
     template: Template,
     sink: Sink,
     scope: Scope,
+    place: Place,
 }
 
 impl Entry {
@@ -47,7 +57,15 @@ impl Entry {
             template: Template::parse(template),
             sink,
             scope,
+            place: Place::Ordinary,
         }
+    }
+
+    /// The entry in another place.
+    #[must_use]
+    pub fn with_place(mut self, place: Place) -> Self {
+        self.place = place;
+        self
     }
 
     /// Makes an entry of `ResolvePlaceholders`: its name is that of the header or variable, and a
@@ -169,6 +187,19 @@ impl Batch {
         } else {
             Ok(Self { entries })
         }
+    }
+
+    /// The destinations of the call's tokens among its values, which are in the order of the
+    /// entries: the entries' names and the URLs.
+    pub fn destinations<'a>(
+        &'a self,
+        values: &'a [Option<String>],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.entries
+            .iter()
+            .zip(values)
+            .filter(|(entry, _)| entry.place == Place::Destination)
+            .filter_map(|(entry, value)| Some((entry.name(), value.as_deref()?)))
     }
 
     /// What must be fetched before rendering. Placeholders that are refused or stay text need

@@ -104,6 +104,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
     match error {
         Error::CallerNotAllowed(permission) => note(details, "permission", permission),
         Error::AudienceNotAllowed(audience) => note(details, "audience", &shortened(audience)),
+        Error::DestinationNotAllowed(entry) => note(details, "entry", &shortened(entry)),
         Error::IdTokenInvalid(problem) => note(details, "problem", problem),
         Error::ProviderRefused(problem) => note(details, "problem", &shortened(problem)),
         Error::Banned { until } => {

@@ -64,12 +64,7 @@ pub(crate) async fn server(
     access_token: &str,
     server: &Value,
 ) -> Result<Value, Status> {
-    let target = resolve_mcp_server_request::Target::Server(struct_of(server));
-    let request = ResolveMcpServerRequest {
-        subject: by_token(access_token),
-        target: Some(target),
-        ..Default::default()
-    };
+    let request = server_request(access_token, server);
     Ok(json_of(
         world
             .federation()
@@ -79,6 +74,15 @@ pub(crate) async fn server(
             .server
             .expect("a server"),
     ))
+}
+
+pub(crate) fn server_request(access_token: &str, server: &Value) -> ResolveMcpServerRequest {
+    let target = resolve_mcp_server_request::Target::Server(struct_of(server));
+    ResolveMcpServerRequest {
+        subject: by_token(access_token),
+        target: Some(target),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn endpoint_request(access_token: &str, endpoint: &Value) -> ResolveEndpointRequest {

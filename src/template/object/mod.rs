@@ -34,7 +34,7 @@ impl TemplateObject {
     /// only `${NAME}` resolves, and `headers`. The error lists every field that has a wrong shape.
     pub fn endpoint(object: Map<String, Json>) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
         let mut reader = Reader::new(object);
-        reader.field("baseURL", Sink::Url, Scope::EnvOnly);
+        reader.destination("baseURL", Scope::EnvOnly);
         reader.field("apiKey", Sink::Text, Scope::EnvOnly);
         reader.members("headers", Sink::Header);
         Self::from_reader(reader)
@@ -49,21 +49,18 @@ impl TemplateObject {
     ) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
         let mut reader = Reader::new(object);
         reader.api_key();
-        reader.field(
-            "url",
-            Sink::Url,
-            if tokens_in_url {
-                Scope::Full
-            } else {
-                Scope::NoTokens
-            },
-        );
+        let in_url = if tokens_in_url {
+            Scope::Full
+        } else {
+            Scope::NoTokens
+        };
+        reader.destination("url", in_url);
         reader.field("proxy", Sink::Url, Scope::EnvOnly);
         reader.elements("args");
         reader.members("env", Sink::Env);
         reader.members("headers", Sink::Header);
         reader.members("oauth_headers", Sink::Header);
-        reader.members("oauth", Sink::Text);
+        reader.oauth();
         Self::from_reader(reader)
     }
 

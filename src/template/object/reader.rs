@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::shape::{ShapeError, Slot};
-use crate::template::batch::{Entry, Scope, check_entry_name};
+use crate::template::batch::{Entry, Place, Scope, check_entry_name};
 use crate::template::vocabulary::Sink;
 
 /// What `LibreChat` writes if the user provides the value. It is neither a template nor a URL.
@@ -50,8 +50,12 @@ impl Reader {
     }
 
     fn add(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
-        self.entries
-            .push(Entry::new(slot.path(), template, sink, scope));
+        self.add_at(Place::Ordinary, slot, template, sink, scope);
+    }
+
+    fn add_at(&mut self, place: Place, slot: Slot, template: &str, sink: Sink, scope: Scope) {
+        let entry = Entry::new(slot.path(), template, sink, scope);
+        self.entries.push(entry.with_place(place));
         self.slots.push(slot);
     }
 
@@ -73,6 +77,46 @@ impl Reader {
             Json::String(text) if text.is_empty() || text == USER_PROVIDED => {}
             Json::String(text) => reader.add(Slot::Field(field), text, sink, scope),
             _ => reader.error(field, "must be a string"),
+        });
+    }
+
+    /// The URL that the object's tokens are sent to. What a user provides is one too, although it
+    /// is no URL yet: no token goes to a host that nobody has checked.
+    pub(super) fn destination(&mut self, field: &'static str, scope: Scope) {
+        self.with_member(field, |reader, value| match value {
+            Json::Null => {}
+            Json::String(text) if text.is_empty() => {}
+            Json::String(text) => {
+                let sink = if text == USER_PROVIDED {
+                    Sink::Text
+                } else {
+                    Sink::Url
+                };
+                reader.add_at(Place::Destination, Slot::Field(field), text, sink, scope);
+            }
+            _ => reader.error(field, "must be a string"),
+        });
+    }
+
+    /// The members of `oauth`. Tokens in them and in `oauth_headers` are sent to those that are
+    /// URLs, except for the address that the user comes back to.
+    pub(super) fn oauth(&mut self) {
+        self.with_member("oauth", |reader, value| match value {
+            Json::Null => {}
+            Json::Object(members) => {
+                for (key, value) in members {
+                    let Json::String(text) = value else { continue };
+                    let slot = Slot::Member("oauth", key.clone());
+                    match place_of_url(key) {
+                        None => reader.add(slot, text, Sink::Text, Scope::Full),
+                        Some(_) if text.is_empty() => {}
+                        Some(place) => {
+                            reader.add_at(place, slot, text, Sink::Url, Scope::NoTokens);
+                        }
+                    }
+                }
+            }
+            _ => reader.error("oauth", "must be an object"),
         });
     }
 
@@ -157,6 +201,18 @@ impl Reader {
             headers.insert(name.to_owned(), Json::String(value));
         }
     }
+}
+
+/// The place of a member of `oauth` that is a URL, by its name; `None` if it is none.
+fn place_of_url(key: &str) -> Option<Place> {
+    let key = key.to_ascii_lowercase().replace('_', "");
+    if key == "redirecturi" {
+        return Some(Place::Ordinary);
+    }
+    ["url", "uri", "endpoint", "issuer"]
+        .iter()
+        .any(|end| key.ends_with(end))
+        .then_some(Place::Destination)
 }
 
 /// The name and value of the header for an operator's key.
