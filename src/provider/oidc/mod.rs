@@ -2,6 +2,7 @@
 //! 3.1, RFC 9700), and refresh.
 
 mod discovery;
+mod keys;
 mod presets;
 mod userinfo;
 mod verify;
@@ -11,8 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
-use openidconnect::core::CoreJsonWebKey;
-use serde_json::Value;
 use url::Url;
 
 use super::authorization::Authorization;
@@ -20,21 +19,18 @@ use super::cached::Cached;
 use super::claims::VerifiedClaims;
 use super::grant::{self, Grant, Owner, RefreshError};
 use super::token_endpoint::{Answer, OauthClient, Registration};
-use super::{fetch, profile, token_endpoint};
+use super::{profile, token_endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::config::providers::OpenIdProvider;
 use crate::error::{Error, Result};
 use crate::http;
-use crate::jose;
 use crate::secret::{ExposeSecret as _, SecretString, random_token};
 use discovery::Metadata;
-use verify::{Expected, NonceRule};
+use keys::Keys;
+use verify::{Expected, NonceRule, Rejected};
 
 /// How long the discovery document is used before it is fetched again.
 const METADATA_FRESH: Duration = Duration::from_hours(1);
-/// How long keys are used before they are fetched again. As long as the provider answers, a key
-/// that it withdraws is used for no longer than this.
-const KEYS_FRESH: Duration = Duration::from_mins(10);
 /// The shortest time between two fetches, so that an outage or ID tokens with unknown keys do not
 /// cause a fetch each.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -48,7 +44,7 @@ pub struct OpenIdClient {
     issuer: Url,
     http: http::Client,
     metadata: Cached<Metadata>,
-    keys: Cached<Vec<CoreJsonWebKey>>,
+    keys: Keys,
 }
 
 impl OpenIdClient {
@@ -58,7 +54,7 @@ impl OpenIdClient {
         let issuer = Url::parse(&config.issuer).map_err(Error::internal)?;
         let http = http::Client::for_issuer(&issuer).map_err(Error::internal)?;
         let metadata = Cached::new(clock.clone(), METADATA_FRESH, PAUSE);
-        let keys = Cached::new(clock.clone(), KEYS_FRESH, PAUSE);
+        let keys = Keys::new(clock.clone(), PAUSE);
         Ok(Self {
             config,
             issuer,
@@ -143,7 +139,10 @@ impl OpenIdClient {
             .as_ref()
             .ok_or(Error::IdTokenInvalid("the provider sent no ID token"))?;
         let expected = self.expected(&metadata, &answer, NonceRule::Required(nonce), None);
-        let mut claims = self.verify(id_token, &metadata, &expected, now).await?;
+        let mut claims = self
+            .verify(id_token, &metadata, &expected, now)
+            .await?
+            .map_err(|rejected| Error::IdTokenInvalid(rejected.reason()))?;
         if profile::lacks_email(claims.members(), &self.config.claims) {
             self.add_userinfo(&mut claims, &metadata, &answer.access_token)
                 .await;
@@ -290,36 +289,22 @@ impl OpenIdClient {
         }
     }
 
-    /// Verifies an ID token. If its key is unknown, the keys are fetched again, unless that was
-    /// done a moment ago.
     async fn verify(
         &self,
         id_token: &SecretString,
         metadata: &Metadata,
         expected: &Expected<'_>,
         now: Timestamp,
-    ) -> Result<VerifiedClaims> {
-        let keys = self.keys.get(self.fetch_keys(metadata)).await?;
-        let verified = match verify::verify(id_token.expose_secret(), &keys, expected, now) {
-            Err(verify::Rejected::KeyUnknown) => {
-                let newer = self
-                    .keys
-                    .renew(Some(&keys), self.fetch_keys(metadata))
-                    .await?;
-                verify::verify(id_token.expose_secret(), &newer, expected, now)
-            }
-            verified => verified,
-        };
-        verified.map_err(|rejected| match rejected {
-            verify::Rejected::KeyUnknown => {
-                Error::IdTokenInvalid("none of the provider's keys verifies it")
-            }
-            verify::Rejected::Invalid(why) => Error::IdTokenInvalid(why),
-        })
+    ) -> Result<Result<VerifiedClaims, Rejected>> {
+        let (http, jwks_uri) = (&self.http, &metadata.jwks_uri);
+        self.keys
+            .verify(http, jwks_uri, id_token, expected, now)
+            .await
     }
 
-    /// If the provider's keys cannot be fetched, only the ID token is dropped, as if none had been
-    /// sent: the other new tokens must not be lost.
+    /// Verifies the ID token of a refresh. One that cannot be verified is dropped, as if none had
+    /// been sent: the other new tokens must not be lost, for example while the provider replaces
+    /// its keys. Only one that is proven wrong is an error.
     async fn verify_refreshed(
         &self,
         id_token: &SecretString,
@@ -327,27 +312,23 @@ impl OpenIdClient {
         expected: &Expected<'_>,
         now: Timestamp,
     ) -> Result<Option<VerifiedClaims>, RefreshError> {
+        let provider = &self.config.id;
         match self.verify(id_token, metadata, expected, now).await {
-            Ok(claims) => Ok(Some(claims)),
-            Err(Error::IdTokenInvalid(why)) => Err(RefreshError::Invalid(why)),
+            Ok(Ok(claims)) => Ok(Some(claims)),
+            Ok(Err(Rejected::Wrong(why))) => Err(RefreshError::Invalid(why)),
+            Ok(Err(rejected)) => {
+                tracing::warn!(
+                    provider,
+                    reason = rejected.reason(),
+                    "a refreshed ID token cannot be verified: it is dropped, and the other new tokens are kept"
+                );
+                Ok(None)
+            }
             Err(error) => {
-                tracing::warn!(provider = self.config.id, %error, "the provider's keys cannot be fetched: a refreshed ID token is dropped");
+                tracing::warn!(provider, %error, "the provider's keys cannot be fetched: a refreshed ID token is dropped, and the other new tokens are kept");
                 Ok(None)
             }
         }
-    }
-
-    async fn fetch_keys(&self, metadata: &Metadata) -> Result<Vec<CoreJsonWebKey>> {
-        let body = fetch::json(&self.http, &metadata.jwks_uri, None)
-            .await
-            .map_err(Error::ProviderUnavailable)?;
-        let keys = jose::provider_keys(&body).ok_or_else(|| {
-            Error::ProviderUnavailable("its jwks_uri does not return a JWK set".into())
-        })?;
-        Ok(keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())
-            .collect())
     }
 }
 

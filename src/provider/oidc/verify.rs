@@ -22,7 +22,10 @@ use crate::secret::equal;
 /// How old `iat` may be. We receive a token as soon as it is issued, but Entra dates it five
 /// minutes back.
 const ISSUED_WITHIN: Duration = Duration::from_hours(1);
-const BAD_SIGNATURE: &str = "its signature is invalid";
+const ANOTHER_ISSUER: &str = "it was issued by another issuer";
+const ANOTHER_AUDIENCE: &str = "it is for another audience";
+const EXPIRED: &str = "it has expired";
+const BAD_SIGNATURE: Rejected = Rejected::Wrong("its signature is invalid");
 
 /// What an ID token must contain.
 pub(super) struct Expected<'a> {
@@ -59,13 +62,25 @@ impl NonceRule<'_> {
 }
 
 /// Why an ID token was rejected.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejected {
     /// No key has its `kid` or, if it has none, verifies its signature: the provider may have newer
     /// keys.
     KeyUnknown,
-    /// It failed a check.
-    Invalid(&'static str),
+    /// It cannot be used, but nothing shows that it is another's.
+    Unusable(&'static str),
+    /// It is forged, or meant for another client, user or login.
+    Wrong(&'static str),
+}
+
+impl Rejected {
+    /// What is wrong with it, without a quotation.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::KeyUnknown => "none of the provider's keys verifies it",
+            Self::Unusable(why) | Self::Wrong(why) => why,
+        }
+    }
 }
 
 /// Verifies an ID token with these keys.
@@ -76,13 +91,22 @@ pub(super) fn verify(
     now: Timestamp,
 ) -> Result<VerifiedClaims, Rejected> {
     let names: Vec<&str> = expected.algorithms.iter().map(|alg| name(*alg)).collect();
-    let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Invalid)?;
+    let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Unusable)?;
+    // Before the signature: a token that says itself that it is another's is wrong whoever signed
+    // it.
+    let subject = check_parties(&parsed.claims, expected).map_err(Rejected::Wrong)?;
     verify_with_crate(token, keys, expected, now).map_err(|rejected| match rejected {
         // Without a kid, only the signature shows that the provider has replaced its key.
-        Rejected::Invalid(BAD_SIGNATURE) if parsed.kid.is_none() => Rejected::KeyUnknown,
+        BAD_SIGNATURE if parsed.kid.is_none() => Rejected::KeyUnknown,
         rejected => rejected,
     })?;
-    check_claims(parsed.claims, expected, now).map_err(Rejected::Invalid)
+    let times = check_times(&parsed.claims, expected.tolerance, now);
+    Ok(VerifiedClaims {
+        issuer: expected.issuer.to_owned(),
+        subject,
+        expire_time: times.map_err(Rejected::Unusable)?,
+        members: parsed.claims,
+    })
 }
 
 fn verify_with_crate(
@@ -91,11 +115,11 @@ fn verify_with_crate(
     expected: &Expected<'_>,
     now: Timestamp,
 ) -> Result<(), Rejected> {
-    let invalid = Rejected::Invalid;
+    let unusable = Rejected::Unusable;
     let parsed = CoreIdToken::from_str(token)
-        .map_err(|_| invalid("it lacks a claim of an ID token or has a malformed one"))?;
+        .map_err(|_| unusable("it lacks a claim of an ID token or has a malformed one"))?;
     let issuer = IssuerUrl::new(expected.issuer.to_owned())
-        .map_err(|_| invalid("the issuer is not a URL"))?;
+        .map_err(|_| unusable("the issuer is not a URL"))?;
     // The crate has no clock tolerance, so it gets a time that is earlier by ours.
     let earlier = system_time(now.minus(expected.tolerance));
     let client_id = ClientId::new(expected.client_id.to_owned());
@@ -128,50 +152,49 @@ fn verify_with_crate(
     );
     match computed {
         Ok(computed) if equal(computed.as_bytes(), stated.as_bytes()) => Ok(()),
-        _ => Err(invalid("its at_hash does not match the access token")),
+        _ => Err(Rejected::Wrong(
+            "its at_hash does not match the access token",
+        )),
     }
 }
 
 /// The crate's messages quote the token, so they are replaced.
 fn rejected(error: &ClaimsVerificationError) -> Rejected {
-    Rejected::Invalid(match error {
-        ClaimsVerificationError::SignatureVerification(
-            SignatureVerificationError::NoMatchingKey,
-        ) => return Rejected::KeyUnknown,
-        ClaimsVerificationError::SignatureVerification(_) => BAD_SIGNATURE,
-        ClaimsVerificationError::Expired(_) => "it has expired",
-        ClaimsVerificationError::InvalidAudience(_) => "it is for another audience",
-        ClaimsVerificationError::InvalidIssuer(_) => "it was issued by another issuer",
-        ClaimsVerificationError::InvalidNonce(_) => "its nonce is not that of the login",
-        _ => "it is not a valid ID token",
-    })
+    use ClaimsVerificationError as Claim;
+    use SignatureVerificationError as Signature;
+    match error {
+        Claim::SignatureVerification(Signature::CryptoError(_)) => BAD_SIGNATURE,
+        // Several keys are of the right kind, and the token has no kid.
+        Claim::SignatureVerification(Signature::NoMatchingKey | Signature::AmbiguousKeyId(_)) => {
+            Rejected::KeyUnknown
+        }
+        Claim::SignatureVerification(_) => Rejected::Unusable("its signature cannot be checked"),
+        Claim::Expired(_) => Rejected::Unusable(EXPIRED),
+        Claim::InvalidAudience(_) => Rejected::Wrong(ANOTHER_AUDIENCE),
+        Claim::InvalidIssuer(_) => Rejected::Wrong(ANOTHER_ISSUER),
+        Claim::InvalidNonce(_) => Rejected::Wrong("its nonce is not that of the login"),
+        _ => Rejected::Unusable("it is not a valid ID token"),
+    }
 }
 
-fn check_claims(
-    members: Map<String, Value>,
+/// Checks who issued the token, for whom and about whom, and returns the subject.
+fn check_parties(
+    members: &Map<String, Value>,
     expected: &Expected<'_>,
-    now: Timestamp,
-) -> Result<VerifiedClaims, &'static str> {
+) -> Result<String, &'static str> {
     if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
-        return Err("it was issued by another issuer");
+        return Err(ANOTHER_ISSUER);
     }
-    check_audience(&members, expected.client_id)?;
-    let expire_time = check_times(&members, expected.tolerance, now)?;
+    check_audience(members, expected.client_id)?;
     let subject = members
         .get("sub")
         .and_then(Value::as_str)
         .filter(|sub| is_valid_subject(sub))
-        .ok_or("its sub is not valid")?
-        .to_owned();
+        .ok_or("its sub is not valid")?;
     if expected.subject.is_some_and(|expected| subject != expected) {
         return Err("its sub is that of another user");
     }
-    Ok(VerifiedClaims {
-        issuer: expected.issuer.to_owned(),
-        subject,
-        expire_time,
-        members,
-    })
+    Ok(subject.to_owned())
 }
 
 /// `aud`, a string or a list, must name the client and nobody else. `azp` must be the client if
@@ -186,7 +209,7 @@ fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &
         _ => (false, false),
     };
     match members.get("azp") {
-        _ if !for_us_only => Err("it is for another audience"),
+        _ if !for_us_only => Err(ANOTHER_AUDIENCE),
         None if several => Err("it has several audiences but no azp"),
         Some(azp) if azp != client_id => Err("its azp is another client"),
         _ => Ok(()),
@@ -210,7 +233,7 @@ fn check_times(
     }
     let expire_time = numeric_date(members.get("exp")).ok_or("its exp is not a time")?;
     if expire_time <= now.minus(tolerance) {
-        Err("it has expired")
+        Err(EXPIRED)
     } else {
         Ok(expire_time)
     }

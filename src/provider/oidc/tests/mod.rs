@@ -1,8 +1,9 @@
 mod login;
 mod provider;
+mod refresh;
 mod upkeep;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::config::providers::{ClaimNames, ClientAuth, EndSession, SigningAlg};
@@ -77,6 +78,13 @@ impl Idp {
 
     /// Logs in with changed claims in the ID token; a claim set to null is left out.
     async fn login_with(&self, change: impl FnOnce(&mut Value)) -> Result<(Grant, VerifiedClaims)> {
+        self.answers_with(change);
+        self.exchange().await
+    }
+
+    /// Lets the token endpoint answer with changed claims in the ID token; a claim set to null is
+    /// left out.
+    fn answers_with(&self, change: impl FnOnce(&mut Value)) {
         let mut claims = self.claims();
         change(&mut claims);
         claims
@@ -87,7 +95,6 @@ impl Idp {
             &json!({"alg": "RS256", "kid": "k1", "typ": "JWT"}),
             &claims,
         )));
-        self.exchange().await
     }
 
     async fn exchange(&self) -> Result<(Grant, VerifiedClaims)> {

@@ -1,8 +1,8 @@
-//! Discovery, keys, refresh and logout.
+//! Discovery, keys and logout.
 
 use serde_json::json;
 
-use super::provider::{Provider, jwk_of_other_key, ok, response, signed, signed_by_other_key};
+use super::provider::{Provider, jwk_of_other_key, ok, response, signed_by_other_key};
 use super::*;
 
 #[tokio::test]
@@ -142,113 +142,6 @@ async fn the_last_good_keys_and_metadata_serve_through_an_outage() {
     idp.login_with(|_| {})
         .await
         .expect("a login during the outage");
-}
-
-#[tokio::test]
-async fn a_refresh_brings_new_tokens_with_or_without_an_id_token() {
-    let idp = Idp::start().await;
-    idp.provider.token(ok(
-        &json!({"access_token": "at-2", "expires_in": 60, "scope": "openid"}),
-    ));
-    let (grant, claims) = idp.refresh().await.expect("renewed");
-    assert_eq!((grant.access_token.expose_secret(), claims), ("at-2", None));
-    assert!(grant.refresh_token.is_none() && grant.id_token.is_none());
-    assert_eq!(grant.scopes.expect("scopes"), ["openid"]);
-    assert!(idp.provider.seen("/token")[0].contains("grant_type=refresh_token&refresh_token=rt-1"));
-    for nonce in [json!(null), json!("n-1")] {
-        let mut claims = idp.claims();
-        claims["nonce"] = nonce;
-        idp.provider.token(answer_with(&signed(
-            &json!({"alg": "RS256", "kid": "k1"}),
-            &claims,
-        )));
-        assert_eq!(
-            idp.refresh()
-                .await
-                .expect("renewed")
-                .1
-                .expect("claims")
-                .subject(),
-            "ann-1"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_refreshed_id_token_of_another_user_issuer_or_login_is_refused() {
-    let idp = Idp::start().await;
-    for (name, value) in [
-        ("sub", json!("bob")),
-        ("iss", json!("https://evil.example")),
-        ("nonce", json!("another")),
-    ] {
-        let mut claims = idp.claims();
-        claims[name] = value;
-        idp.provider.token(answer_with(&signed(
-            &json!({"alg": "RS256", "kid": "k1"}),
-            &claims,
-        )));
-        assert!(
-            matches!(idp.refresh().await, Err(RefreshError::Invalid(_))),
-            "{name}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn new_tokens_are_kept_if_only_the_keys_cannot_be_fetched() {
-    let idp = Idp::start().await;
-    idp.provider.keys(response(500, "text/plain", b""));
-    idp.provider.token(answer_with(&signed(
-        &json!({"alg": "RS256", "kid": "k1"}),
-        &idp.claims(),
-    )));
-    let (grant, claims) = idp.refresh().await.expect("renewed");
-    assert!(claims.is_none() && grant.id_token.is_none() && grant.refresh_token.is_some());
-}
-
-#[tokio::test]
-async fn a_failed_refresh_says_whether_the_refresh_token_can_still_be_used() {
-    let idp = Idp::start().await;
-    let error = |code: &str| json!({ "error": code }).to_string().into_bytes();
-    for code in ["invalid_grant", "interaction_required"] {
-        idp.provider
-            .token(response(400, "application/json", &error(code)));
-        assert!(
-            matches!(idp.refresh().await, Err(RefreshError::Refused(refused)) if refused == code)
-        );
-    }
-    for (status, body) in [
-        (400, error("invalid_client")),
-        (429, error("slow_down")),
-        (503, Vec::new()),
-        (500, error("invalid_grant")),
-        (403, b"no".to_vec()),
-    ] {
-        idp.provider
-            .token(response(status, "application/json", &body));
-        assert!(
-            matches!(idp.refresh().await, Err(RefreshError::Transient(_))),
-            "{status}"
-        );
-    }
-    for answer in [
-        response(200, "application/json", b"{"),
-        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_vec(),
-        Vec::new(),
-    ] {
-        idp.provider.token(answer);
-        assert!(matches!(idp.refresh().await, Err(RefreshError::InDoubt(_))));
-    }
-    let unknown = Owner {
-        issuer: "https://other.example",
-        subject: "ann-1",
-        nonce: None,
-    };
-    assert!(matches!(
-        idp.client.refresh(&"rt-1".into(), &unknown, NOW).await,
-        Err(RefreshError::Transient(_))
-    ));
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! A provider's signature keys, and ID tokens verified with them.
+
+use std::time::Duration;
+
+use openidconnect::core::CoreJsonWebKey;
+use serde_json::Value;
+use url::Url;
+
+use super::super::cached::Cached;
+use super::super::fetch;
+use super::verify::{self, Expected, Rejected};
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Result};
+use crate::http::Client;
+use crate::jose;
+use crate::provider::claims::VerifiedClaims;
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// How long keys are used before they are fetched again. As long as the provider answers, a key
+/// that it withdraws is used for no longer than this.
+const FRESH: Duration = Duration::from_mins(10);
+
+/// The keys that a provider's `jwks_uri` published last.
+pub(super) struct Keys(Cached<Vec<CoreJsonWebKey>>);
+
+impl Keys {
+    /// None yet; they are fetched at most once in `pause`.
+    pub(super) fn new(clock: Clock, pause: Duration) -> Self {
+        Self(Cached::new(clock, FRESH, pause))
+    }
+
+    /// Verifies an ID token. If its key is unknown, the keys are fetched again, unless that was
+    /// done a moment ago.
+    ///
+    /// # Errors
+    /// [`Error::ProviderUnavailable`] if there are no keys and they cannot be fetched.
+    pub(super) async fn verify(
+        &self,
+        http: &Client,
+        jwks_uri: &Url,
+        id_token: &SecretString,
+        expected: &Expected<'_>,
+        now: Timestamp,
+    ) -> Result<Result<VerifiedClaims, Rejected>> {
+        let id_token = id_token.expose_secret();
+        let keys = self.0.get(fetch_keys(http, jwks_uri)).await?;
+        match verify::verify(id_token, &keys, expected, now) {
+            Err(Rejected::KeyUnknown) => {
+                let fetch = fetch_keys(http, jwks_uri);
+                let newer = self.0.renew(Some(&keys), fetch).await?;
+                Ok(verify::verify(id_token, &newer, expected, now))
+            }
+            verified => Ok(verified),
+        }
+    }
+}
+
+async fn fetch_keys(http: &Client, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>> {
+    let body = fetch::json(http, jwks_uri, None)
+        .await
+        .map_err(Error::ProviderUnavailable)?;
+    let keys = jose::provider_keys(&body).ok_or_else(|| {
+        Error::ProviderUnavailable("its jwks_uri does not return a JWK set of a usual size".into())
+    })?;
+    Ok(keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())
+        .collect())
+}
