@@ -112,11 +112,10 @@ impl Federation {
         if !begun.await? {
             return Ok(Progress::ReadAgain);
         }
-        let nonce = tokens.claims.get("nonce").and_then(|nonce| nonce.as_str());
         let owner = Owner {
             issuer: &tokens.issuer,
             subject: &tokens.subject,
-            nonce,
+            claims: &tokens.claims,
         };
         match provider.refresh(refresh_token, &owner, now).await {
             Ok((grant, claims)) => {

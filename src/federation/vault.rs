@@ -1,6 +1,5 @@
 //! The vault seals provider tokens for the store, and opens them.
 
-use std::borrow::Cow;
 use std::sync::Mutex;
 
 use serde_json::{Map, Value as Json};
@@ -37,59 +36,8 @@ struct Contents<'a> {
     grant: &'a Grant,
     id_token: Option<IdToken>,
     refresh_token: Option<&'a SecretString>,
-    claims: Cow<'a, Map<String, Json>>,
+    claims: &'a Map<String, Json>,
     scopes: String,
-}
-
-/// The claims about an ID token itself. All others are about the user, except `nonce`: it is
-/// kept, because a later ID token that has a nonce must repeat the login's (OpenID Connect Core
-/// section 12.2).
-const TOKEN_CLAIMS: [&str; 13] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "azp",
-    "auth_time",
-    "at_hash",
-    "c_hash",
-    "acr",
-    "amr",
-];
-
-/// The claims of a new ID token. Claims about the user that it leaves out are kept, because at the
-/// login userinfo may have supplied them.
-fn renewed_claims<'a>(
-    known: &'a Map<String, Json>,
-    new: Option<&'a Map<String, Json>>,
-) -> Cow<'a, Map<String, Json>> {
-    let Some(new) = new else {
-        return Cow::Borrowed(known);
-    };
-    let lacks = |name: &str| {
-        new.get(name)
-            .is_none_or(|value| value.is_null() || value == "")
-    };
-    let mut claims = new.clone();
-    // `email_verified` is only true of the address that it came with.
-    let kept_address = lacks("email");
-    if kept_address {
-        claims.remove("email_verified");
-    }
-    for (name, value) in known {
-        let is_lacking = if name == "email_verified" {
-            kept_address
-        } else {
-            lacks(name)
-        };
-        if is_lacking && !TOKEN_CLAIMS.contains(&name.as_str()) {
-            claims.insert(name.clone(), value.clone());
-        }
-    }
-    Cow::Owned(claims)
 }
 
 fn id_token(grant: &Grant) -> Option<IdToken> {
@@ -117,7 +65,7 @@ impl Vault {
             grant,
             id_token: id_token(grant),
             refresh_token: grant.refresh_token.as_ref(),
-            claims: Cow::Borrowed(claims.members()),
+            claims: claims.members(),
             scopes: grant.scopes.as_deref().unwrap_or_default().join(" "),
         };
         let binding = Binding {
@@ -153,7 +101,7 @@ impl Vault {
                 .refresh_token
                 .as_ref()
                 .or(tokens.refresh_token.as_ref()),
-            claims: renewed_claims(&tokens.claims, claims.map(VerifiedClaims::members)),
+            claims: claims.map_or(&tokens.claims, VerifiedClaims::members),
             scopes: grant
                 .scopes
                 .as_ref()
@@ -180,9 +128,7 @@ impl Vault {
             claims: self.seal_value(
                 binding,
                 "claims",
-                Json::Object(contents.claims.clone().into_owned())
-                    .to_string()
-                    .as_bytes(),
+                Json::Object(contents.claims.clone()).to_string().as_bytes(),
             ),
             scopes: contents.scopes.clone(),
         }
@@ -276,43 +222,5 @@ impl<'a> Binding<'a> {
             self.subject,
             self.provider,
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn renewed(tokens: &Json, new: &Json) -> Json {
-        let object = |json: &Json| json.as_object().expect("an object").clone();
-        Json::Object(renewed_claims(&object(tokens), Some(&object(new))).into_owned())
-    }
-
-    #[test]
-    fn a_renewal_keeps_what_the_new_id_token_does_not_say_of_the_user() {
-        let tokens = json!({"sub": "a", "nonce": "n", "auth_time": 1, "email": "a@x", "email_verified": true, "name": "Ann", "roles": ["x"]});
-        // The login's nonce is kept too, because the next token may repeat it and must have no
-        // other.
-        let kept = json!({"sub": "a", "exp": 2, "nonce": "n", "email": "a@x", "email_verified": true, "name": "Lee", "roles": ["x"]});
-        assert_eq!(
-            renewed(&tokens, &json!({"sub": "a", "exp": 2, "name": "Lee"})),
-            kept
-        );
-    }
-
-    #[test]
-    fn a_new_address_is_not_verified_because_the_old_one_was() {
-        let tokens = json!({"email": "a@x", "email_verified": true});
-        assert_eq!(
-            renewed(&tokens, &json!({"email": "b@x"})),
-            json!({"email": "b@x"})
-        );
-        // Without an address, `email_verified` says nothing about the address from before.
-        assert_eq!(
-            renewed(&json!({"email": "a@x"}), &json!({"email_verified": true})),
-            json!({"email": "a@x"})
-        );
     }
 }

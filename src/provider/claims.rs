@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::carry_over::carry_over;
 use crate::clock::Timestamp;
+use crate::config::providers::ClaimNames;
 
 /// The claims of a user whom a provider has confirmed. Each kind of provider makes them only after
 /// all of its checks.
@@ -30,6 +32,12 @@ impl VerifiedClaims {
     /// `exp` of the ID token.
     pub fn expire_time(&self) -> Timestamp {
         self.expire_time
+    }
+
+    /// These claims of a refresh, with what is kept of those known before.
+    pub(super) fn after(mut self, known: &Map<String, Value>, names: &ClaimNames) -> Self {
+        self.members = carry_over(known, self.members, names);
+        self
     }
 
     /// All claims.

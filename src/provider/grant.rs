@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::token_endpoint::{Answer, Failure};
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error};
@@ -46,14 +48,14 @@ impl Grant {
 }
 
 /// Whose tokens are renewed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Owner<'a> {
     /// The identity's issuer, as the provider writes it.
     pub issuer: &'a str,
     /// The identity's `sub`.
     pub subject: &'a str,
-    /// The login's nonce, if it was kept.
-    pub nonce: Option<&'a str>,
+    /// What was verified about the user before, with the login's nonce.
+    pub claims: &'a Map<String, Value>,
 }
 
 /// Why tokens were not renewed.

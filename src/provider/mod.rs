@@ -2,6 +2,7 @@
 
 mod authorization;
 mod cached;
+mod carry_over;
 mod claims;
 mod fetch;
 mod grant;
@@ -141,8 +142,8 @@ impl Provider {
         }
     }
 
-    /// Renews a user's tokens. The claims are those of the new ID token, if the provider sent one
-    /// and it could be verified.
+    /// Renews a user's tokens. If the provider sent an ID token that could be verified, the claims
+    /// are what it says, with what is still known of the user from before.
     ///
     /// # Errors
     /// [`RefreshError`], which says whether the refresh token can still be used.

@@ -36,6 +36,7 @@ mod refresh;
 mod refresh_device;
 mod refresh_reuse;
 mod renewal;
+mod renewal_claims;
 mod renewal_lifetimes;
 mod resolve;
 mod resolve_requests;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
+use serde_json::Value;
 use url::Url;
 
 use super::authorization::Authorization;
@@ -154,8 +155,9 @@ impl OpenIdClient {
         Ok((grant, claims))
     }
 
-    /// Renews a user's tokens. The claims are those of the new ID token, if the provider sent one
-    /// and it could be verified. The error says whether the refresh token can still be used.
+    /// Renews a user's tokens. If the provider sent an ID token that could be verified, the claims
+    /// are what it says, with what is still known of the user from before. The error says whether
+    /// the refresh token can still be used.
     pub async fn refresh(
         &self,
         refresh_token: &SecretString,
@@ -176,14 +178,16 @@ impl OpenIdClient {
             answer.map_err(|failure| RefreshError::from_failure(failure, self.rotates()))?;
         let claims = match &answer.id_token {
             Some(id_token) => {
+                let nonce = owner.claims.get("nonce").and_then(Value::as_str);
                 let expected = self.expected(
                     &metadata,
                     &answer,
-                    NonceRule::IfPresent(owner.nonce),
+                    NonceRule::IfPresent(nonce),
                     Some(owner.subject),
                 );
                 self.verify_refreshed(id_token, &metadata, &expected, now)
                     .await?
+                    .map(|claims| claims.after(owner.claims, &self.config.claims))
             }
             None => None,
         };

@@ -23,6 +23,7 @@ static OTHER_KEY: LazyLock<RsaKeyPair> =
 struct State {
     status: u16,
     body: String,
+    has_other_key: bool,
     token_requests: Vec<String>,
 }
 
@@ -48,6 +49,11 @@ impl Hostile {
     /// Sets what the token endpoint answers from now on.
     pub fn answer(&self, status: u16, body: &str) {
         self.with(|state| (state.status, state.body) = (status, body.to_owned()));
+    }
+
+    /// Whether its key set names the other key too, as `k2`.
+    pub fn publish_other_key(&self, published: bool) {
+        self.with(|state| state.has_other_key = published);
     }
 
     /// The bodies of all requests to the token endpoint so far.
@@ -77,7 +83,7 @@ impl Hostile {
         let request = read(&mut stream).await;
         let (status, body) = match request.split(' ').nth(1).unwrap_or_default() {
             "/.well-known/openid-configuration" => (200, self.discovery()),
-            "/keys" => (200, json!({ "keys": [jwk(&KEY, "k1")] }).to_string()),
+            "/keys" => (200, self.key_set()),
             "/token" => self.with(|state| {
                 state.token_requests.push(
                     request
@@ -95,6 +101,14 @@ impl Hostile {
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
         );
         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+    }
+
+    fn key_set(&self) -> String {
+        let mut keys = vec![jwk(&KEY, "k1")];
+        if self.with(|state| state.has_other_key) {
+            keys.push(jwk(&OTHER_KEY, "k2"));
+        }
+        json!({ "keys": keys }).to_string()
     }
 
     fn discovery(&self) -> String {
@@ -154,7 +168,7 @@ pub fn signed_as(header: &Value, claims: &Value) -> String {
     sign(&KEY, header, claims)
 }
 
-/// Signed with a key that the provider does not have.
+/// Signed with a key that the provider does not have, unless it has published it.
 pub fn signed_by_stranger(header: &Value, claims: &Value) -> String {
     sign(&OTHER_KEY, header, claims)
 }

@@ -104,10 +104,11 @@ impl Idp {
     }
 
     async fn refresh(&self) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
+        let known = json!({"nonce": "n-1", "email": "ann@x.example", "groups": ["admin"]});
         let owner = Owner {
             issuer: &self.provider.issuer,
             subject: "ann-1",
-            nonce: Some("n-1"),
+            claims: known.as_object().expect("an object"),
         };
         self.client.refresh(&"rt-1".into(), &owner, NOW).await
     }

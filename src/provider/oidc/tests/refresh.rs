@@ -36,6 +36,16 @@ async fn a_refresh_brings_new_tokens_with_or_without_an_id_token() {
 }
 
 #[tokio::test]
+async fn the_claims_after_a_refresh_are_those_of_its_id_token_and_what_describes_the_user() {
+    let idp = Idp::start().await;
+    idp.answers_with(|claims| claims["email"] = json!(null));
+    let (_, claims) = idp.refresh().await.expect("renewed");
+    let claims = claims.expect("claims");
+    assert_eq!(claims.members()["email"], "ann@x.example");
+    assert!(!claims.members().contains_key("groups"));
+}
+
+#[tokio::test]
 async fn a_refreshed_id_token_that_is_proven_wrong_is_refused() {
     let idp = Idp::start().await;
     for (name, value) in [
@@ -170,7 +180,7 @@ async fn a_failed_refresh_says_whether_the_refresh_token_can_still_be_used() {
     let unknown = Owner {
         issuer: "https://other.example",
         subject: "ann-1",
-        nonce: None,
+        claims: &serde_json::Map::new(),
     };
     assert!(matches!(
         idp.client.refresh(&"rt-1".into(), &unknown, NOW).await,
