@@ -130,9 +130,10 @@ impl TokenService for Api {
                 Some(subject) => Some(api.auth.resolve(&subject, now).await?.user_id().clone()),
                 None => None,
             };
-            api.tokens
-                .revoke(&session, owner.as_ref(), "revoked", now)
-                .await?;
+            let ended = api.tokens.revoke(&session, owner.as_ref(), "revoked", now);
+            if ended.await? {
+                tracing::info!(%session, caller = %caller.name(), "a caller ended a session");
+            }
             Ok(proto::RevokeSessionResponse {})
         })
         .await
@@ -162,6 +163,7 @@ impl TokenService for Api {
                 .tokens
                 .revoke_all(subject.user_id(), except.as_ref(), now)
                 .await?;
+            tracing::info!(user = %subject.user_id(), sessions = revoked, caller = %caller.name(), "a caller ended a user's sessions");
             Ok(proto::RevokeUserSessionsResponse {
                 revoked_count: i32::try_from(revoked).unwrap_or(i32::MAX),
             })

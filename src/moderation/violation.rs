@@ -50,6 +50,17 @@ impl Moderation {
                 score::penalty(&new, target, scores, &self.config)
             })
             .await?;
+        // A repeated request is answered with the bans that the first one made.
+        for ban in recorded.bans.iter().filter(|ban| ban.create_time == now) {
+            tracing::info!(
+                ban = %ban.id,
+                user = ban.target.user().map(tracing::field::display),
+                network = ban.target.network().map(tracing::field::display),
+                violation = violation.kind,
+                caller,
+                "a score caused a ban"
+            );
+        }
         Ok(recorded)
     }
 }

@@ -207,20 +207,22 @@ impl Tokens {
         self.genuine_session(&presented, now).await
     }
 
-    /// Ends a session; with `owner`, only if it is that user's. An unknown session is not an error.
+    /// Ends a session; with `owner`, only if it is that user's. Returns whether it ended it: an
+    /// unknown session, or one that had ended, is not an error.
     pub async fn revoke(
         &self,
         session: &SessionId,
         owner: Option<&UserId>,
         reason: &str,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let store = &self.0.store;
-        if !store.revoke_session(session, owner, reason, now).await? {
+        let ended = store.revoke_session(session, owner, reason, now).await?;
+        if !ended {
             // If another process has ended it, memory may not know yet.
             self.0.sessions.forget_if_live(session);
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Ends all live sessions of a user except `except`, and returns how many it ended.

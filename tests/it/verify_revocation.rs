@@ -137,21 +137,24 @@ async fn under_load_no_verification_finds_a_session_active_after_its_revocation_
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
+        let (other, _) = world.signed_in("bob@example.com").await;
         for round in 0..10 {
             let tokens = world.mint(&user.id).await;
             let answered = AtomicBool::new(false);
             let revoke = async {
                 for _ in 0..round {
-                    // Meanwhile the user's other sessions end, so that cached states keep changing.
-                    let request = RevokeUserSessionsRequest {
-                        subject: by_user(&user.id),
-                        except_session_id: tokens.session_id.clone(),
-                    };
-                    world
-                        .tokens()
-                        .revoke_user_sessions(request)
-                        .await
-                        .expect("ended");
+                    // Meanwhile other sessions of this and of another user end, so that cached
+                    // states keep changing.
+                    for user in [&user, &other] {
+                        world.mint(&user.id).await;
+                        let request = RevokeUserSessionsRequest {
+                            subject: by_user(&user.id),
+                            except_session_id: tokens.session_id.clone(),
+                        };
+                        let ended = world.tokens().revoke_user_sessions(request).await;
+                        let ended = ended.expect("ended").into_inner();
+                        assert!(ended.revoked_count > 0);
+                    }
                     world.clock.advance(STALE);
                 }
                 world.revoke(&tokens.session_id).await;

@@ -36,3 +36,12 @@ pub fn keep() {
 pub fn kept() -> Vec<u8> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
+
+/// How many lines were logged that hold all of these texts.
+pub fn count(texts: &[&str]) -> usize {
+    let log = kept();
+    String::from_utf8_lossy(&log)
+        .lines()
+        .filter(|line| texts.iter().all(|text| line.contains(text)))
+        .count()
+}

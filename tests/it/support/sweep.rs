@@ -26,8 +26,8 @@ pub async fn check(engine: &Engine, canaries: &[String]) {
 
 const RULES: [(&str, &str); 5] = [
     (
-        "every session has a generation",
-        "SELECT COUNT(*) FROM sessions WHERE generation < 1",
+        "a session moves to the next generation with each refresh, within its life",
+        "SELECT COUNT(*) FROM sessions WHERE (generation = 1 AND refresh_time <> create_time) OR refresh_time < create_time OR refresh_time >= expire_time",
     ),
     (
         "every user can sign in in some way",
