@@ -1,16 +1,20 @@
 //! Which keys of a provider's key set may verify signatures.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::{decode, object};
 
+/// The most keys that a set may have. A token without a `kid` may be tried with each of them.
+const MAX_KEYS: usize = 100;
 /// RFC 7518 section 3.3.
 const MIN_RSA_BITS: usize = 2048;
 /// Smaller public exponents are not accepted by FIPS 186-5 either.
 const MIN_RSA_EXPONENT: u64 = 65_537;
 
 /// The public signature keys of a JWK set; `None` if the text is not a JWK set (RFC 7517 section
-/// 5).
+/// 5) or has more than 100 keys.
 ///
 /// Symmetric and private keys, keys for other uses and weak RSA keys are left out, and so is every
 /// key that shares its `kid` with another.
@@ -19,18 +23,22 @@ pub fn provider_keys(json: &[u8]) -> Option<Vec<Map<String, Value>>> {
     let Some(Value::Array(keys)) = object(json)?.remove("keys") else {
         return None;
     };
-    let sound: Vec<_> = keys
-        .into_iter()
-        .filter_map(into_object)
-        .filter(may_verify)
-        .collect();
-    Some(
-        sound
-            .iter()
-            .filter(|key| has_unique_kid(key, &sound))
-            .cloned()
-            .collect(),
-    )
+    if keys.len() > MAX_KEYS {
+        return None;
+    }
+    let keys = keys.into_iter().filter_map(into_object);
+    let mut sound: Vec<_> = keys.filter(may_verify).collect();
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for kid in sound.iter().filter_map(kid) {
+        *uses.entry(kid.to_owned()).or_default() += 1;
+    }
+    // A `kid` that several keys share does not identify the one that signed.
+    sound.retain(|key| kid(key).is_none_or(|kid| uses[kid] == 1));
+    Some(sound)
+}
+
+fn kid(key: &Map<String, Value>) -> Option<&str> {
+    key.get("kid").and_then(Value::as_str)
 }
 
 fn into_object(key: Value) -> Option<Map<String, Value>> {
@@ -46,7 +54,11 @@ fn may_verify(key: &Map<String, Value>) -> bool {
         Some("EC" | "OKP") => true,
         _ => false,
     };
-    known_type && is_for_signatures(key) && !["d", "k"].iter().any(|name| key.contains_key(*name))
+    let named = key.get("kid").is_none_or(Value::is_string);
+    known_type
+        && named
+        && is_for_signatures(key)
+        && !["d", "k"].iter().any(|name| key.contains_key(*name))
 }
 
 fn is_for_signatures(key: &Map<String, Value>) -> bool {
@@ -82,19 +94,6 @@ fn is_strong_exponent(bytes: &[u8]) -> bool {
             .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
         exponent >= MIN_RSA_EXPONENT && exponent % 2 == 1
     }
-}
-
-/// A key without a `kid` passes; a `kid` that several keys share does not identify the one that
-/// signed.
-fn has_unique_kid(key: &Map<String, Value>, keys: &[Map<String, Value>]) -> bool {
-    key.get("kid").is_none_or(|kid| {
-        kid.is_string()
-            && keys
-                .iter()
-                .filter(|other| other.get("kid") == Some(kid))
-                .count()
-                == 1
-    })
 }
 
 #[cfg(test)]
@@ -178,6 +177,19 @@ mod tests {
             kept(&[rsa("a", 2048, E), rsa("a", 3072, E), rsa("b", 2048, E)]),
             ["b"]
         );
+    }
+
+    #[test]
+    fn a_set_of_more_than_a_hundred_keys_is_refused() {
+        let set = |count: usize| {
+            let key = |number: usize| json!({"kty": "OKP", "kid": number.to_string(), "x": ""});
+            let keys: Vec<Value> = (0..count).map(key).collect();
+            provider_keys(json!({ "keys": keys }).to_string().as_bytes())
+        };
+        assert_eq!(set(100).map(|keys| keys.len()), Some(100));
+        assert!(set(101).is_none());
+        let empty = format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(500_000));
+        assert!(provider_keys(empty.as_bytes()).is_none());
     }
 
     #[test]

@@ -112,6 +112,40 @@ async fn an_id_token_with_a_wrong_claim_is_refused() {
 }
 
 #[tokio::test]
+async fn an_id_token_for_further_audiences_is_accepted_if_each_of_them_is_trusted() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let trusted = [("OPENID_TRUSTED_AUDIENCES", "project-7, api")];
+        let world = World::trusting(engine, &provider.issuer, &trusted).await;
+        let for_all = |claims: &Value, azp: &Value| {
+            let several = with(claims, "aud", &json!(["project-7", CLIENT_ID, "api"]));
+            json!(signed(&with(&several, "azp", azp)))
+        };
+        for (what, azp) in [("no azp", json!(null)), ("azp", json!("project-7"))] {
+            assert_refused(&world, &provider, what, |claims| for_all(claims, &azp)).await;
+        }
+        assert_refused(&world, &provider, "a stranger", |claims| {
+            let several = with(claims, "aud", &json!([CLIENT_ID, "another-client"]));
+            json!(signed(&with(&several, "azp", &json!(CLIENT_ID))))
+        })
+        .await;
+        let now = world.clock.now().secs();
+        let (_, session, _) = world
+            .arrive_at(&provider, |nonce| {
+                let claims = provider.claims("ann", nonce, now);
+                let mut answer = tokens(ACCESS_TOKEN, "a-refresh-token", "");
+                answer["id_token"] = for_all(&claims, &json!(CLIENT_ID));
+                answer.to_string()
+            })
+            .await
+            .expect("signed in");
+        world.bearer(&session.access_token).await.expect("released");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_id_token_that_the_provider_did_not_sign_is_refused() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {

@@ -60,7 +60,9 @@ async fn fetch_keys(http: &Client, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>
         .await
         .map_err(Error::ProviderUnavailable)?;
     let keys = jose::provider_keys(&body).ok_or_else(|| {
-        Error::ProviderUnavailable("its jwks_uri does not return a JWK set of a usual size".into())
+        Error::ProviderUnavailable(
+            "its jwks_uri does not return a JWK set of at most 100 keys".into(),
+        )
     })?;
     Ok(keys
         .into_iter()

@@ -285,6 +285,7 @@ impl OpenIdClient {
         Expected {
             issuer: &metadata.issuer,
             client_id: &self.config.client_id,
+            trusted_audiences: &self.config.trusted_audiences,
             algorithms: &self.config.algorithms,
             tolerance: self.config.clock_tolerance,
             access_token: answer.access_token.expose_secret(),

@@ -31,12 +31,20 @@ const BAD_SIGNATURE: Rejected = Rejected::Wrong("its signature is invalid");
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
+    /// Audiences that it may have beside the client.
+    pub(super) trusted_audiences: &'a [String],
     pub(super) algorithms: &'a [SigningAlg],
     pub(super) tolerance: Duration,
     pub(super) access_token: &'a str,
     pub(super) nonce: NonceRule<'a>,
     /// The subject that a refreshed ID token must have (OpenID Connect Core section 12.2).
     pub(super) subject: Option<&'a str>,
+}
+
+impl Expected<'_> {
+    fn trusts(&self, audience: &str) -> bool {
+        self.trusted_audiences.iter().any(|one| one == audience)
+    }
 }
 
 /// What `nonce` must be.
@@ -128,6 +136,7 @@ fn verify_with_crate(
         issuer,
         JsonWebKeySet::new(keys.to_vec()),
     )
+    .set_other_audience_verifier_fn(|audience| expected.trusts(audience))
     .set_allowed_algs(expected.algorithms.iter().map(|alg| crate_alg(*alg)))
     .set_time_fn(move || earlier.into());
     let nonce = |nonce: Option<&Nonce>| {
@@ -185,7 +194,7 @@ fn check_parties(
     if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
         return Err(ANOTHER_ISSUER);
     }
-    check_audience(members, expected.client_id)?;
+    check_audience(members, expected)?;
     let subject = members
         .get("sub")
         .and_then(Value::as_str)
@@ -197,21 +206,27 @@ fn check_parties(
     Ok(subject.to_owned())
 }
 
-/// `aud`, a string or a list, must name the client and nobody else. `azp` must be the client if
-/// present, and must be present if `aud` has several members.
-fn check_audience(members: &Map<String, Value>, client_id: &str) -> Result<(), &'static str> {
-    let (for_us_only, several) = match members.get("aud") {
-        Some(Value::String(aud)) => (aud == client_id, false),
-        Some(Value::Array(list)) => (
-            !list.is_empty() && list.iter().all(|aud| aud == client_id),
-            list.len() > 1,
-        ),
-        _ => (false, false),
+/// `aud`, a string or a list, must name the client and otherwise only trusted audiences. `azp` must
+/// be the client if present, and must be present if `aud` has several members.
+fn check_audience(
+    members: &Map<String, Value>,
+    expected: &Expected<'_>,
+) -> Result<(), &'static str> {
+    let audiences = match members.get("aud") {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let ours = |audience: &Value| audience == expected.client_id;
+    let is_known = |audience: &Value| {
+        ours(audience) || audience.as_str().is_some_and(|name| expected.trusts(name))
     };
     match members.get("azp") {
-        _ if !for_us_only => Err(ANOTHER_AUDIENCE),
-        None if several => Err("it has several audiences but no azp"),
-        Some(azp) if azp != client_id => Err("its azp is another client"),
+        _ if !audiences.iter().any(ours) || !audiences.iter().all(is_known) => {
+            Err(ANOTHER_AUDIENCE)
+        }
+        None if audiences.len() > 1 => Err("it has several audiences but no azp"),
+        Some(azp) if azp != expected.client_id => Err("its azp is another client"),
         _ => Ok(()),
     }
 }

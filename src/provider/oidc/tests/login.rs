@@ -120,6 +120,39 @@ async fn an_id_token_with_a_claim_that_is_not_right_is_refused() {
 }
 
 #[tokio::test]
+async fn a_further_audience_is_accepted_only_if_it_is_trusted_and_azp_is_the_client() {
+    let provider = Provider::start().await;
+    let mut config = provider_config(&provider.issuer);
+    config.trusted_audiences = vec!["project-7".into(), "api".into()];
+    let idp = Idp::of(provider, config);
+    for (aud, azp, accepted) in [
+        (json!("chat"), json!(null), true),
+        (json!(["chat", "project-7"]), json!("chat"), true),
+        (json!(["api", "chat", "project-7"]), json!("chat"), true),
+        (json!(["chat", "project-7"]), json!(null), false),
+        (json!(["chat", "project-7"]), json!("project-7"), false),
+        (json!(["chat", "project-7"]), json!(["chat"]), false),
+        (json!(["chat", "project-7", "evil"]), json!("chat"), false),
+        (json!(["chat", 7]), json!("chat"), false),
+        (json!(["project-7"]), json!("chat"), false),
+        (json!("project-7"), json!("chat"), false),
+        (json!("project-7"), json!("project-7"), false),
+    ] {
+        let login = idp.login_with(|claims| {
+            claims["aud"] = aud.clone();
+            claims["azp"] = azp.clone();
+        });
+        match login.await {
+            Ok(_) => assert!(accepted, "{aud} {azp}"),
+            Err(error) => assert!(
+                !accepted && matches!(error, Error::IdTokenInvalid(_)),
+                "{aud} {azp}: {error:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
 async fn claims_at_the_edge_of_what_is_right_pass() {
     let idp = Idp::start().await;
     let now = NOW.secs();

@@ -118,6 +118,22 @@ async fn an_unknown_key_is_asked_for_once_in_thirty_seconds() {
 }
 
 #[tokio::test]
+async fn a_set_of_too_many_keys_is_not_used_and_the_last_good_one_is() {
+    let idp = Idp::start().await;
+    let keys: Vec<_> = (0..101).map(|n| jwk_of_other_key(&n.to_string())).collect();
+    idp.provider.keys(ok(&json!({ "keys": keys })));
+    assert!(matches!(
+        idp.login_with(|_| {}).await,
+        Err(Error::ProviderUnavailable(_))
+    ));
+    let idp = Idp::start().await;
+    idp.login_with(|_| {}).await.expect("a login");
+    idp.provider.keys(ok(&json!({ "keys": keys })));
+    idp.clock.advance(Duration::from_hours(1));
+    idp.login_with(|_| {}).await.expect("the last good keys");
+}
+
+#[tokio::test]
 async fn a_replaced_key_without_an_id_is_found_too() {
     let idp = Idp::start().await;
     idp.login_with(|_| {}).await.expect("a login");
