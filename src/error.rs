@@ -108,7 +108,10 @@ reasons! {
 /// Why a call failed. Calls that waited for the same work share its failure, so it can be cloned.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the caller gave no known credential")]
+    #[error(
+        "no known caller's credential: the metadata `authorization: Bearer <token>` is expected, with \
+         a token of a configured caller"
+    )]
     CallerUnknown,
     #[error("the caller lacks the permission {0}")]
     CallerNotAllowed(&'static str),
@@ -148,7 +151,7 @@ pub enum Error {
     LoginClosed,
     #[error("another account holds the e-mail address")]
     EmailInUse,
-    #[error("a placeholder did not resolve")]
+    #[error("{}", first_of(.0))]
     Unresolved(Vec<Unresolved>),
     #[error(
         "no token may be sent to the URL in {0}: it is neither https, nor on this machine, nor a \
@@ -167,7 +170,7 @@ pub enum Error {
     StoreUnavailable(#[source] Cause),
     #[error("the identity provider does not answer as it should")]
     ProviderUnavailable(#[source] Cause),
-    #[error("the request has invalid fields")]
+    #[error("{}", first_of(.0))]
     Invalid(Vec<FieldError>),
     #[error("no such user")]
     UserNotFound,
@@ -224,6 +227,46 @@ pub struct Unresolved {
     pub placeholder: String,
     /// Why.
     pub reason: Reason,
+}
+
+// The names come from the request, so they are cut: the text travels in the trailers.
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid field {:.80}: {}", self.field, self.description)
+    }
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            entry, placeholder, ..
+        } = self;
+        if placeholder.is_empty() {
+            write!(f, "the value of {entry:.80} cannot be used")?;
+        } else {
+            write!(f, "{placeholder:.80} in {entry:.80} does not resolve")?;
+        }
+        write!(f, ": {}", self.reason.name())?;
+        match self.reason {
+            Reason::NotFederated => f.write_str(" (no provider that the user signed in at has it)"),
+            Reason::ValueMissing => f.write_str(" (there is no value for it)"),
+            Reason::TokenExpired => f.write_str(" (the token could not be renewed)"),
+            Reason::ReconnectRequired => f.write_str(" (the user must sign in there again)"),
+            Reason::PlaceholderNotAllowed => f.write_str(" (it is not allowed in this place)"),
+            Reason::PlaceholderUnknown => f.write_str(" (there is no placeholder of this name)"),
+            Reason::ValueUnsafe => f.write_str(" (the value is not safe in this place)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first problem, for those who read no details, and how many there are beside it.
+fn first_of<T: fmt::Display>(problems: &[T]) -> String {
+    match problems {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+    }
 }
 
 impl Error {

@@ -41,6 +41,11 @@ async fn only_a_known_caller_with_the_permission_gets_in() {
     ] {
         let status = ask(&server.channel, &metadata).await.expect_err("refused");
         assert_failed(&status, Code::Unauthenticated, "CALLER_UNKNOWN");
+        let message = status.message();
+        assert!(
+            message.contains("`authorization: Bearer <token>`"),
+            "{message}"
+        );
     }
     let status = ask(&server.channel, &[("authorization", "Bearer csc_gateway")])
         .await

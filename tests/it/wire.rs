@@ -219,3 +219,39 @@ async fn everything_that_is_wrong_in_a_request_to_resolve_is_named_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_status_message_names_the_first_mistake_for_clients_that_read_no_details() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        let login = LoginRequest {
+            password: "a-canary-password".to_owned(),
+            ..Default::default()
+        };
+        let status = world.auth().login(login).await.expect_err("no address");
+        let message = status.message();
+        assert!(message.starts_with("invalid field email: "), "{message}");
+        assert!(message.ends_with(", and 1 more"), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+
+        let placeholder = "{{LIBRECHAT_OPENID_TOKEN}}";
+        let entries = ["Authorization", "X-Token"]
+            .map(|name| (name.to_owned(), format!("Bearer canary {placeholder}")));
+        let request = ResolvePlaceholdersRequest {
+            subject: by_token(&tokens.access_token),
+            sink: Sink::Header.into(),
+            entries: entries.into(),
+            ..Default::default()
+        };
+        let status = world.federation().resolve_placeholders(request).await;
+        let status = status.expect_err("no provider");
+        let message = status.message();
+        let expected = format!("{placeholder} in Authorization does not resolve: NOT_FEDERATED ");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.ends_with(", and 1 more"), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+        world.end().await;
+    })
+    .await;
+}
