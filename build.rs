@@ -121,6 +121,18 @@ impl Redacted {
             .collect()
     }
 
+    /// The names of the fields, for the test that none is forgotten: prost's own descriptors lack the option.
+    fn fields(&self) -> String {
+        let fields = self.0.iter().flat_map(MessageDescriptor::fields);
+        let names: Vec<_> = fields
+            .filter(|field| is_redacted(&field.options()))
+            .map(|field| field.full_name().to_owned())
+            .collect();
+        format!(
+            "/// Every field with `debug_redact`.\n#[cfg(test)]\nconst REDACTED: &[&str] = &{names:?};\n"
+        )
+    }
+
     fn debug_impls(&self) -> String {
         let mut code = String::new();
         for message in &self.0 {
@@ -130,7 +142,7 @@ impl Redacted {
                 code += &debug_impl(&format!("{}::{name}", module_of(message.name())), &name);
             }
         }
-        code
+        code + &self.fields()
     }
 }
 

@@ -325,6 +325,8 @@ fn active(live: &LiveToken) -> VerifyTokenResponse {
         amr: token.amr.clone(),
         issue_time: time(token.iat),
         expire_time: time(token.exp),
+        token_id: token.jti.clone(),
+        name: user.name.clone(),
     };
     VerifyTokenResponse {
         active: true,

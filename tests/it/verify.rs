@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::clock::Timestamp;
 use countersign::grpc::proto::*;
 use tonic::Code;
@@ -21,6 +23,14 @@ fn at(time: Option<prost_types::Timestamp>) -> Timestamp {
 
 fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
+}
+
+/// The `jti` that is written in a token.
+fn token_id(token: &str) -> String {
+    let payload = token.split('.').nth(1).expect("a payload");
+    let payload = URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    let claims: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
+    claims["jti"].as_str().expect("a jti").to_owned()
 }
 
 #[tokio::test]
@@ -52,7 +62,11 @@ async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
                 nanos: 0,
             }),
             expire_time: tokens.access_expire_time,
+            token_id: token_id(&tokens.access_token),
+            name: user.name,
         };
+        assert_eq!(expected.token_id.len(), 32);
+        assert!(!expected.name.is_empty());
         assert_eq!(claims, expected);
         assert_eq!(
             at(tokens.access_expire_time).secs(),

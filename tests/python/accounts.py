@@ -67,15 +67,16 @@ def a_wrong_password_and_an_unknown_account_look_alike(w):
 def verify_says_who_holds_the_token(w):
     answer = w.verify(w.ann_tokens["access_token"])
     claims = answer["claims"]
-    said = {name: claims.get(name) for name in ("user_id", "session_id", "email", "username", "role", "provider", "audience", "amr")}
+    said = {name: claims.get(name) for name in ("user_id", "session_id", "email", "username", "role", "provider", "audience", "amr", "name")}
     expect(answer["active"] and answer.get("cache_ttl") == "5s", answer)
     expect(
         said == {
             "user_id": w.ann["id"], "session_id": w.ann_tokens["session_id"], "email": "ann@walk.example", "username": "ann",
-            "role": "ADMIN", "provider": "local", "audience": "http://localhost:3080", "amr": ["pwd"],
+            "role": "ADMIN", "provider": "local", "audience": "http://localhost:3080", "amr": ["pwd"], "name": w.ann["name"],
         },
         claims,
     )
+    expect(len(claims["token_id"]) == 32, claims)
     # To the second, which is all that a JWT says.
     expect(claims["issue_time"][:19] >= claims["auth_time"][:19], claims)
     expect(claims["expire_time"][:19] == w.ann_tokens["access_expire_time"][:19], claims, w.ann_tokens["access_expire_time"])
