@@ -236,6 +236,7 @@ mod tests {
         let mut errors = vec![
             Error::CallerNotAllowed("token.mint"),
             Error::AudienceNotAllowed("tools".to_owned()),
+            Error::DestinationNotAllowed("server.url".to_owned()),
             Error::IdTokenInvalid("nonce"),
             Error::ProviderRefused("access_denied".to_owned()),
             Error::Banned {
