@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 /// A result with the service's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure a reason is; `transport/status.rs` maps each kind to its gRPC code.
+/// What kind of failure a reason is; `transport/status/mod.rs` maps each kind to its gRPC code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Unauthenticated,

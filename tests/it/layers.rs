@@ -59,7 +59,7 @@ const PLACES: [(&str, &[&str]); 17] = [
     ("argon2", &["auth/password.rs"]),
     // Only parsing a request knows its fields.
     ("FieldErrors", &["grpc/"]),
-    ("FieldError", &["grpc/", "transport/status.rs"]),
+    ("FieldError", &["grpc/", "transport/status/mod.rs"]),
     // aws-lc-rs generates key pairs only with its own generator.
     ("SystemRandom", &["secret/", "jose/key.rs"]),
 ];
