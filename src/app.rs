@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::caller::{Callers, Gate};
 use crate::clock::Clock;
 use crate::config::env::Env;
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, Found, Mistakes};
 use crate::error::{Error, Result};
 use crate::federation::Federation;
 use crate::grpc::{self, Api, Parts};
@@ -33,6 +33,8 @@ pub struct Settings {
     pub config: Config,
     /// Who may call.
     pub callers: Callers,
+    /// Which settings were found where.
+    pub found: Vec<Found>,
     /// Warnings for the administrator, by the name of the setting; logged at start.
     pub warnings: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl Settings {
         let (config, mut report) = Config::read(env);
         let callers = Callers::read(config.callers_file.as_deref(), &mut report);
         Ok(Self {
+            found: report.take_found(),
             warnings: report.finish()?,
             config,
             callers,

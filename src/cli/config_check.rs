@@ -49,6 +49,10 @@ fn summary(settings: &Settings) -> String {
         format!("  callers    {callers}"),
         format!("  providers  {providers}"),
     ];
+    lines.extend(settings.found.iter().map(|found| {
+        let names = joined(found.names.iter().cloned());
+        format!("  set in     {}: {names}", found.place.name())
+    }));
     lines.extend(
         settings
             .warnings

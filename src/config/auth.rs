@@ -28,9 +28,9 @@ const LONGEST_MINIMUM: u32 = 128;
 impl Auth {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
         Self {
-            allow_registration: r.flag("ALLOW_REGISTRATION", true),
-            allow_email_login: r.flag("ALLOW_EMAIL_LOGIN", true),
-            allow_social_login: r.flag("ALLOW_SOCIAL_LOGIN", false),
+            allow_registration: r.allowed("ALLOW_REGISTRATION", true),
+            allow_email_login: r.allowed("ALLOW_EMAIL_LOGIN", true),
+            allow_social_login: r.allowed("ALLOW_SOCIAL_LOGIN", false),
             min_password_length: min_password_length(r),
             bootstrap_token: bootstrap_token(r),
         }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::secret::{ExposeSecret, Keyring, RootKey, SecretString};
+use crate::secret::{Keyring, RootKey};
 
 use super::database::Database;
 use super::reader::Reader;
@@ -12,23 +12,24 @@ const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
 const CREDS_KEY: &str = "CREDS_KEY";
 /// The key id of CREDS_KEY in the keyring.
 const CREDS_ID: &str = "creds";
-/// The first digits of the secrets in LibreChat's public sample file. Many installations still use
-/// them.
-const SAMPLES: [&str; 4] = ["16f8c0ef", "eaa5191f", "f34be427", "e2341419"];
+/// Secrets of LibreChat that are of no use here. They are read because a published or repeated one
+/// is a danger to the installation.
+pub(super) const OTHERS: [&str; 5] = [
+    "JWT_SECRET",
+    "JWT_REFRESH_SECRET",
+    "CREDS_IV",
+    "OPENID_SESSION_SECRET",
+    "SAML_SESSION_SECRET",
+];
 
 /// Reads COUNTERSIGN_ENCRYPTION_KEYS, or CREDS_KEY as the only key.
 pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
-    for name in ["JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_IV"] {
-        unpublished(r, name);
+    for name in OTHERS {
+        r.secret(name);
     }
     let configured = [KEYS, CREDS_KEY].map(|name| r.is_set(name));
     let ring = r.parse_secret(KEYS, parse_ring);
-    let creds = unpublished(r, CREDS_KEY).and_then(|key| {
-        let parsed = parse_creds(key.expose_secret().trim());
-        parsed
-            .map_err(|description| r.mistake(CREDS_KEY, description))
-            .ok()
-    });
+    let creds = r.parse_secret(CREDS_KEY, parse_creds);
     match configured {
         [true, true] => r.mistake(KEYS, "is set, and so is CREDS_KEY: set only one of them"),
         [false, false] if matches!(database, Database::Postgres(_)) => {
@@ -40,24 +41,6 @@ pub(super) fn read(r: &mut Reader<'_>, database: &Database) -> Option<Keyring> {
         _ => {}
     }
     ring.or(creds)
-}
-
-/// Reads a secret and refuses it if it is one of the published ones.
-fn unpublished(r: &mut Reader<'_>, name: &str) -> Option<SecretString> {
-    let secret = r.secret(name)?;
-    let text = secret.expose_secret().trim();
-    if matches!(text, "secret" | "refresh_secret")
-        || SAMPLES
-            .iter()
-            .any(|sample| text.to_ascii_lowercase().starts_with(sample))
-    {
-        r.mistake(
-            name,
-            "is the value of a public sample file; make one of your own",
-        );
-        return None;
-    }
-    Some(secret)
 }
 
 /// Parses `id:base64,id:base64`; the first key seals.

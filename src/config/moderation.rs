@@ -41,7 +41,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const MAX_SCORE: u32 = 1000;
 
 /// LibreChat's violation types, the setting of each and its default score.
-const SCORES: [(&str, &str, u32); 14] = [
+const SCORES: [(&str, &str, u32); 16] = [
     ("logins", "LOGIN_VIOLATION_SCORE", 1),
     ("registrations", "REGISTRATION_VIOLATION_SCORE", 1),
     ("concurrent", "CONCURRENT_VIOLATION_SCORE", 1),
@@ -51,6 +51,9 @@ const SCORES: [(&str, &str, u32); 14] = [
     ("reset_password_limit", "RESET_PASSWORD_VIOLATION_SCORE", 1),
     ("verify_email_limit", "VERIFY_EMAIL_VIOLATION_SCORE", 1),
     ("file_upload_limit", "FILE_UPLOAD_VIOLATION_SCORE", 1),
+    // LibreChat counts these two as `file_upload_limit`, with a score of their own.
+    ("import_limit", "IMPORT_VIOLATION_SCORE", 1),
+    ("fork_limit", "FORK_VIOLATION_SCORE", 1),
     ("tts_limit", "TTS_VIOLATION_SCORE", 1),
     ("stt_limit", "STT_VIOLATION_SCORE", 1),
     ("tool_call_limit", "TOOL_CALL_VIOLATION_SCORE", 1),

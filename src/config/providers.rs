@@ -186,9 +186,9 @@ impl Prefix {
     fn read(&self, r: &mut Reader<'_>, domains: &Domains) -> Option<OpenIdProvider> {
         let configured = ENABLING.iter().any(|setting| r.is_set(&self.name(setting)));
         let client_secret = r.secret(&self.name("CLIENT_SECRET"));
-        // LibreChat cannot turn off registration through OpenID. Whoever turns
-        // ALLOW_SOCIAL_REGISTRATION off means OpenID too.
-        let social_registration = r.flag("ALLOW_SOCIAL_REGISTRATION", true);
+        // LibreChat makes an account for everyone whom an OpenID provider signs in, so that is the
+        // default. But whoever turns ALLOW_SOCIAL_REGISTRATION off means OpenID too.
+        let social_registration = r.allowed("ALLOW_SOCIAL_REGISTRATION", true);
         let with_secret = r.is_set(&self.name("CLIENT_SECRET"));
         let provider = OpenIdProvider {
             id: self.id.to_owned(),
@@ -210,7 +210,7 @@ impl Prefix {
             clock_tolerance: Duration::from_secs(
                 r.number(&self.name("CLOCK_TOLERANCE"), 60, 0, 300).into(),
             ),
-            allow_registration: r.flag(&self.name("ALLOW_REGISTRATION"), social_registration),
+            allow_registration: r.allowed(&self.name("ALLOW_REGISTRATION"), social_registration),
             email_trusted: r.flag(&self.name("EMAIL_TRUSTED"), false),
             display_name: r
                 .text(&self.name("BUTTON_LABEL"))

@@ -1,14 +1,17 @@
 //! Reads settings by name and collects every mistake.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::secret::{ExposeSecret, SecretString};
 
 use super::arithmetic;
 use super::env::Env;
-use super::report::Report;
+use super::file;
+use super::librechat;
+use super::published;
+use super::report::{Found, Mistake, Place, Report};
 
 /// The longest duration of a setting. Adding it to a time cannot overflow.
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
@@ -18,7 +21,7 @@ const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
 pub(super) struct Reader<'a> {
     env: &'a Env,
     read: BTreeSet<String>,
-    secrets: BTreeSet<String>,
+    secrets: BTreeMap<String, Option<SecretString>>,
     report: Report,
 }
 
@@ -27,13 +30,14 @@ impl<'a> Reader<'a> {
         Self {
             env,
             read: BTreeSet::new(),
-            secrets: BTreeSet::new(),
+            secrets: BTreeMap::new(),
             report: env.mistakes().into(),
         }
     }
 
     pub fn mistake(&mut self, name: &str, description: impl Into<String>) {
-        self.report.mistake(name, description);
+        let mistake = Mistake::new(name, description).found(self.env.place(name));
+        self.report.add(mistake);
     }
 
     pub fn warn(&mut self, warning: impl Into<String>) {
@@ -56,17 +60,27 @@ impl<'a> Reader<'a> {
 
     /// Whether a setting, or its `_FILE` form, has a value.
     pub fn is_set(&self, name: &str) -> bool {
-        let has_value = |name: &str| {
-            self.env
-                .get(name)
-                .is_some_and(|value| !value.to_string_lossy().trim().is_empty())
-        };
-        has_value(name) || has_value(&format!("{name}_FILE"))
+        self.env.has_value(name) || self.env.has_value(&format!("{name}_FILE"))
     }
 
-    /// A secret, from `NAME` or from the file that `NAME_FILE` names.
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names. One that is published in a
+    /// sample file is refused.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.secrets.insert(name.to_owned());
+        let secret = self.any_secret(name).filter(|secret| {
+            let is_published = published::contains(secret);
+            if is_published {
+                self.mistake(
+                    name,
+                    "is the value of a public sample file; make one of your own",
+                );
+            }
+            !is_published
+        });
+        self.secrets.insert(name.to_owned(), secret.clone());
+        secret
+    }
+
+    fn any_secret(&mut self, name: &str) -> Option<SecretString> {
         let file_name = format!("{name}_FILE");
         match (self.raw(name), self.text(&file_name)) {
             (Some(_), Some(_)) => {
@@ -82,7 +96,7 @@ impl<'a> Reader<'a> {
     }
 
     fn secret_file(&mut self, name: &str, path: &str) -> Option<SecretString> {
-        match fs::read_to_string(path) {
+        match file::read_text(Path::new(path)) {
             Ok(text) if text.trim().is_empty() => self.mistake(name, "names an empty file"),
             Ok(text) => return Some(SecretString::from(text.trim_end_matches(['\r', '\n']))),
             Err(error) => self.mistake(name, format!("names a file that cannot be read: {error}")),
@@ -94,7 +108,7 @@ impl<'a> Reader<'a> {
     /// the environment, which only secrets have.
     pub fn is_secret(&self, name: &str) -> bool {
         let stem = name.strip_suffix("_FILE").unwrap_or(name);
-        self.secrets.contains(stem) || self.env.get(&format!("{name}_FILE")).is_some()
+        self.secrets.contains_key(stem) || self.env.get(&format!("{name}_FILE")).is_some()
     }
 
     pub fn parse<T, E: Into<String>>(
@@ -119,8 +133,8 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// A switch. LibreChat treats everything but `true` as false; here anything but `true` and
-    /// `false` is a mistake, so that a typing error does not switch off a protection.
+    /// A switch. Anything but `true` and `false` is a mistake, so that a typing error does not
+    /// switch off a protection.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         let parse = |text: &str| {
             text.to_ascii_lowercase()
@@ -128,6 +142,24 @@ impl<'a> Reader<'a> {
                 .map_err(|_| "must be true or false")
         };
         self.parse(name, parse).unwrap_or(default)
+    }
+
+    /// One of LibreChat's ALLOW_ switches. As in LibreChat, it is on only if it is `true`: if it is
+    /// set to anything else, or set but blank, it is off.
+    pub fn allowed(&mut self, name: &str, if_unset: bool) -> bool {
+        let Some(value) = self.env.get(name) else {
+            self.read.insert(name.to_owned());
+            return if_unset;
+        };
+        let is_blank = value.to_string_lossy().trim().is_empty();
+        let text = self.text(name).unwrap_or_default();
+        let is_on = text.eq_ignore_ascii_case("true");
+        if !is_on && !is_blank && !text.eq_ignore_ascii_case("false") {
+            self.warn(format!(
+                "{name} is neither true nor false, so it is off, as in LibreChat"
+            ));
+        }
+        is_on
     }
 
     pub fn number(&mut self, name: &str, default: u32, least: u32, most: u32) -> u32 {
@@ -185,15 +217,35 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// Ends reading and returns the report, with a warning for each COUNTERSIGN_ name that is not a
-    /// setting.
+    /// Ends reading and returns the report, with what concerns all settings together: secrets that
+    /// are equal, and settings that are there but not followed.
     pub fn finish(mut self) -> Report {
+        self.refuse_equal_secrets();
+        self.judge_librechats();
         for name in self.unknown() {
             self.warn(format!(
                 "{name} is not a setting of this version; it has no effect"
             ));
         }
+        let found = self.env.places().iter().map(|place| Found {
+            place: *place,
+            names: self.found_in(*place),
+        });
+        self.report.note_found(found.collect());
         self.report
+    }
+
+    fn found_in(&self, place: Place) -> Vec<String> {
+        let names = self.read.iter();
+        let names = names.filter(|name| self.env.place(name) == Some(place));
+        let shown = |name: &String| {
+            if self.env.has_value(name) {
+                name.clone()
+            } else {
+                format!("{name} (blank)")
+            }
+        };
+        names.map(shown).collect()
     }
 
     /// Every name that was read, for the test that compares them with the README.
@@ -204,17 +256,47 @@ impl<'a> Reader<'a> {
 
     /// The names of secrets among them.
     #[cfg(test)]
-    pub fn secrets(&self) -> &BTreeSet<String> {
-        &self.secrets
+    pub fn secrets(&self) -> BTreeSet<String> {
+        self.secrets.keys().cloned().collect()
     }
 
+    fn refuse_equal_secrets(&mut self) {
+        let mut seen: Vec<(String, String)> = Vec::new();
+        for (name, secret) in std::mem::take(&mut self.secrets) {
+            let Some(secret) = secret else { continue };
+            let secret = secret.expose_secret().trim();
+            match seen.iter().find(|(_, other)| other == secret) {
+                Some((other, _)) => self.mistake(
+                    &name,
+                    format!("has the same value as {other}: give each a secret of its own"),
+                ),
+                None => seen.push((name, secret.to_owned())),
+            }
+        }
+    }
+
+    fn judge_librechats(&mut self) {
+        let env = self.env;
+        for name in env.names() {
+            if let Some(row) = librechat::refusing(env, name) {
+                self.mistake(name, row.why);
+            } else if let Some(row) = librechat::idle(env, name) {
+                self.warn(format!("{name} has no effect: {}", row.why));
+            }
+        }
+    }
+
+    /// Names that are ours or a provider's, but are no settings.
     fn unknown(&self) -> Vec<String> {
         let in_kubernetes = self.env.get("KUBERNETES_SERVICE_HOST").is_some();
-        let ours = self
-            .env
-            .names()
-            .filter(|name| name.starts_with("COUNTERSIGN_") && !self.read.contains(*name));
-        ours.filter(|name| !(in_kubernetes && is_service_link(name)))
+        let is_unknown = |name: &&str| {
+            let has_prefix = name.starts_with("COUNTERSIGN_") || name.starts_with("OPENID_");
+            let is_known = self.read.contains(*name) || librechat::knows(name);
+            has_prefix && !is_known && self.env.has_value(name)
+        };
+        let unknown = self.env.names().filter(is_unknown);
+        unknown
+            .filter(|name| !(in_kubernetes && is_service_link(name)))
             .map(str::to_owned)
             .collect()
     }

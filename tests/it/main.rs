@@ -48,6 +48,7 @@ mod sealed_tokens;
 mod sessions_ended;
 mod sessions_listed;
 mod sessions_minted;
+mod settings;
 mod support;
 mod targets;
 mod targets_refused;

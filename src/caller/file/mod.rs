@@ -1,18 +1,16 @@
 //! The callers' file, COUNTERSIGN_CALLERS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::credential::TOKEN_PREFIX;
 use super::permission::{Permission, Permissions};
-use crate::config::Report;
+use crate::config::{self, Report};
 
 const NAME: &str = "COUNTERSIGN_CALLERS";
 const SHAPE: &str = "callers: [{ name, token_sha256: [..], permissions: [..], audiences: [..] }]";
-const MAX_BYTES: u64 = 1024 * 1024;
 const MAX_TOKENS: usize = 2;
 const MAX_NAME: usize = 64;
 
@@ -80,10 +78,7 @@ impl Callers {
 
 fn load(path: &Path) -> Result<File, String> {
     let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
-    if fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
-        return Err("names a file of more than 1 MiB".to_owned());
-    }
-    parse(&fs::read_to_string(path).map_err(unreadable)?)
+    parse(&config::read_text(path).map_err(unreadable)?)
 }
 
 /// Says only where the fault is, because the parser's own message may quote the file.

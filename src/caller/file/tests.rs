@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 const A: &str = "0b5b3d5f9f6f1c1a7a2f60a8f5a1a1d0c7d2f0b1a9e8d7c6b5a4f3e2d1c0b9a8";

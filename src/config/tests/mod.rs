@@ -1,8 +1,11 @@
 //! Rules that concern several settings.
 
 mod exposure;
+mod librechat;
 mod openid;
 mod readme;
+mod secrets;
+mod switches;
 
 use std::time::Duration;
 
@@ -159,11 +162,7 @@ fn n03_switches_are_true_or_false_and_never_silently_false() {
             .moderation
             .ban_violations
     );
-    for name in [
-        "ALLOW_REGISTRATION",
-        "BAN_VIOLATIONS",
-        "COUNTERSIGN_INSECURE_OPEN",
-    ] {
+    for name in ["BAN_VIOLATIONS", "COUNTERSIGN_INSECURE_OPEN"] {
         assert_eq!(refused(&[(name, "yes")]), [name]);
     }
 }
@@ -249,33 +248,6 @@ fn n08_an_unknown_name_of_ours_is_warned_about() {
         ("COUNTERSIGN_SERVICE_HOST", "x"),
     ];
     assert_eq!(good(&linked).warnings.len(), 1);
-}
-
-#[test]
-fn a_secret_may_come_from_a_file_and_only_from_one_place() {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), "a long bootstrap token\n").expect("written");
-    let from_file = (
-        "COUNTERSIGN_BOOTSTRAP_TOKEN_FILE",
-        file.path().to_str().expect("a path"),
-    );
-    let config = good(&[from_file]);
-    assert!(config.auth.bootstrap_token.as_ref().is_some_and(|token| {
-        crate::secret::ExposeSecret::expose_secret(token) == "a long bootstrap token"
-    }));
-    assert_eq!(
-        refused(&[
-            from_file,
-            ("COUNTERSIGN_BOOTSTRAP_TOKEN", "another long token")
-        ]),
-        ["COUNTERSIGN_BOOTSTRAP_TOKEN"]
-    );
-    assert_eq!(
-        refused(&[("DATABASE_URL_FILE", "/nonexistent")]),
-        ["DATABASE_URL_FILE"]
-    );
-    std::fs::write(file.path(), "\n").expect("written");
-    assert_eq!(refused(&[from_file]), ["COUNTERSIGN_BOOTSTRAP_TOKEN_FILE"]);
 }
 
 #[test]

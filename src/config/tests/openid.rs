@@ -23,11 +23,8 @@ fn half_a_provider_is_a_mistake() {
 #[test]
 fn settings_without_a_provider_are_checked_and_warned_of() {
     assert_eq!(
-        refused(&[
-            ("OPENID_SCOPE", "x"),
-            ("ALLOW_SOCIAL_REGISTRATION", "canary")
-        ]),
-        ["ALLOW_SOCIAL_REGISTRATION", "OPENID_SCOPE"]
+        refused(&[("OPENID_SCOPE", "x"), ("OPENID_CLOCK_TOLERANCE", "canary")]),
+        ["OPENID_SCOPE", "OPENID_CLOCK_TOLERANCE"]
     );
     let config = good(&[
         ("OPENID_SCOPE", "openid"),
@@ -195,4 +192,25 @@ fn social_login_off_means_no_provider() {
                 .iter()
                 .any(|warning| warning.starts_with("ALLOW_SOCIAL_LOGIN"))
     );
+}
+
+#[test]
+fn registration_through_a_provider_is_open_unless_a_switch_says_otherwise() {
+    for (more, open) in [
+        (&[][..], true),
+        (&[("ALLOW_SOCIAL_REGISTRATION", "true")], true),
+        (&[("ALLOW_SOCIAL_REGISTRATION", "false")], false),
+        (&[("ALLOW_SOCIAL_REGISTRATION", "")], false),
+        (&[("OPENID_ALLOW_REGISTRATION", "")], false),
+        (
+            &[
+                ("ALLOW_SOCIAL_REGISTRATION", "false"),
+                ("OPENID_ALLOW_REGISTRATION", "true"),
+            ],
+            true,
+        ),
+    ] {
+        let provider = provider(more).expect("good");
+        assert_eq!(provider.allow_registration, open, "{more:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::librechat::{self, Effect, Restricts};
 use super::*;
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
@@ -49,5 +50,29 @@ fn the_readme_lists_every_setting_that_is_read_and_no_other() {
         .cloned()
         .collect();
     assert_eq!(names, read);
-    assert_eq!(secrets, *reader.secrets());
+    assert_eq!(secrets, reader.secrets());
+}
+
+#[test]
+fn the_readme_lists_every_setting_of_librechat_that_is_not_followed() {
+    let shown = |row: &librechat::Row| {
+        let names: Vec<_> = row.names.iter().map(|name| format!("`{name}`")).collect();
+        let effect = match row.effect {
+            Effect::None => "No effect",
+            Effect::Refused(Restricts::IfSet) => "Refused",
+            Effect::Refused(Restricts::IfTrue) => "Refused if `true`",
+            Effect::Refused(Restricts::UnlessTrue) => "Refused unless `true`",
+            Effect::Refused(Restricts::WithEmailLogin) => "Refused if `ALLOW_EMAIL_LOGIN` is on",
+        };
+        format!("| {} | {effect} | {} |", names.join(", "), row.why)
+    };
+    let expected: Vec<_> = librechat::ROWS.iter().map(shown).collect();
+    let table = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| LibreChat's setting |"));
+    let listed: Vec<_> = table
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(listed, expected);
 }

@@ -1,0 +1,51 @@
+//! Reads the small files that settings name.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The text of a small regular file. Anything else is refused, because reading it may never end: a
+/// pipe without a writer, for example, keeps its reader waiting.
+///
+/// # Errors
+/// If the file is missing, is not regular, is too large or cannot be read.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length <= MAX_BYTES) {
+        Ok(text)
+    } else {
+        Err(io::Error::other("it has more than 1 MiB"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_a_small_regular_file_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let refusal = |path: &Path| read_text(path).expect_err("refused").to_string();
+
+        fs::write(&path, "text").expect("written");
+        assert_eq!(read_text(&path).expect("read"), "text");
+        fs::write(&path, vec![b'a'; 1024 * 1024 + 1]).expect("written");
+        assert_eq!(refusal(&path), "it has more than 1 MiB");
+        assert_eq!(refusal(directory.path()), "it is not a regular file");
+        let pipe = directory.path().join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo runs").success());
+        assert_eq!(refusal(&pipe), "it is not a regular file");
+    }
+}
