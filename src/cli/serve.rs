@@ -101,7 +101,7 @@ fn greet(address: &str) {
   grpcurl -plaintext -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","client":{{"ip_address":"203.0.113.7"}}}}' \
     {address} countersign.v1.AuthService/Login
 
-  grpcurl -plaintext -d '{{"access_token":"<access_token of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
+  grpcurl -plaintext -d '{{"access_token":"<accessToken of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
 "#
     );
 }

@@ -158,6 +158,12 @@ impl Inner {
         audience: &str,
         now: Timestamp,
     ) -> Result<(AccessClaims, SessionId), Inactive> {
+        if token
+            .get(..7)
+            .is_some_and(|start| start.eq_ignore_ascii_case("Bearer "))
+        {
+            tracing::debug!("an access token begins with `Bearer `: give the token alone");
+        }
         // `judge` checks the audience at each call, because a cached token may be verified for
         // different audiences.
         let expected = Expected {

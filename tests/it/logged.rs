@@ -2,6 +2,7 @@
 
 use countersign::grpc::proto::*;
 
+use crate::bad_tokens::assert_invalid;
 use crate::moderation::violation;
 use crate::support::calls::by_user;
 use crate::support::{World, logs, on_each_engine};
@@ -28,6 +29,20 @@ async fn a_session_that_a_caller_ends_is_logged_once() {
             .expect("ended");
         let line = ["INFO", "a caller ended a user's sessions", &user.id];
         assert_eq!(logs::count(&line), 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_access_token_with_its_scheme_is_invalid_and_the_log_says_why() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (_, session) = world.signed_in("ann@example.com").await;
+        let line = ["DEBUG", "give the token alone"];
+        let before = logs::count(&line);
+        assert_invalid(&world, &[format!("Bearer {}", session.access_token)]).await;
+        assert!(logs::count(&line) > before);
         world.end().await;
     })
     .await;

@@ -1,0 +1,151 @@
+"""Does what README.md says: `readme.py [path of the binary]`.
+
+Runs the commands of the first session and of the tasks, word for word but for ports and the browser, and compares the names in the
+answers with those that README shows. Loads every snippet that is configuration with `config check`. Needs grpcurl's way of
+installation: Go.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from textwrap import dedent
+
+from browser import sign_in
+from provider import Provider
+from service import Service
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text()
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
+ASSIGNMENT = re.compile(r"^[A-Z][A-Z0-9_]*=", re.M)
+SERVED_AT = "127.0.0.1:50051"
+ISSUER = "http://127.0.0.1:4000"
+SECRET_FILE = "/run/secrets/openid"
+MARK = "@@ end of block"
+# How the commands that a reader types are found.
+COMMANDS = 'countersign() { if [ $# = 0 ]; then set -- config check; fi; "$BINARY" "$@"; }\ncargo() { countersign; }\n'
+
+
+def section(start, end):
+    return README[README.index(f"\n{start}\n") : README.index(f"\n{end}\n")]
+
+
+def blocks(text):
+    """The fenced blocks: each one's language and content."""
+    return [(language, dedent(content)) for _, language, content in FENCE.findall(text)]
+
+
+def bash(script, directory, **environment):
+    environment = {**os.environ, **environment}
+    return subprocess.run(["bash", "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def names(text):
+    return set(re.findall(r'"(\w+)":', text))
+
+
+class Session:
+    """The commands of the first session and of the tasks, in one shell."""
+
+    def __init__(self, service, issuer):
+        self.service, self.issuer = service, issuer
+        self.commands, self.checks = [], []
+        text = section("## A first session", "### Configure callers")
+        found = blocks(text) + [("", "")]
+        for (language, content), (_, shown) in zip(found, found[1:]):
+            if language == "sh":
+                self.add(content, shown)
+
+    def add(self, commands, shown):
+        commands = commands.replace(SERVED_AT, self.service.address).replace(ISSUER, self.issuer)
+        commands = re.sub(r"^CODE=….*$", self.browser(), commands, flags=re.M)
+        refused = shown.startswith("ERROR:")
+        if refused:
+            commands = f"if {{ {commands} }} 2>&1; then exit 1; fi\n"
+        self.commands.append(f"{commands}\necho; echo '{MARK}'\n")
+        expected = names(shown) if shown.lstrip().startswith("{") else set()
+        self.checks.append((commands, expected, shown.split("\n  Details")[0] if refused else ""))
+
+    def browser(self):
+        url = r"$(echo \"$BEGUN\" | field authorizationUrl | sed 's/\\\\u0026/\\&/g')".replace('\\"', '"')
+        return f'CODE=$("{sys.executable}" "{Path(__file__).resolve()}" sign-in "{url}")'
+
+    def run(self):
+        done = bash("set -eu\n" + "".join(self.commands), ROOT)
+        answers = done.stdout.split(MARK)[:-1]
+        for (commands, expected, refusal), answer in zip(self.checks, answers):
+            missing = expected - names(answer)
+            assert not missing, f"README shows {missing}, and the answer to this has none:\n{commands}\n{answer}"
+            assert refusal in answer, f"README shows\n{refusal}\nand the answer is\n{answer}"
+        assert done.returncode == 0, f"{self.checks[len(answers)][0]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return len(answers)
+
+
+def is_configuration(language, content):
+    return language == "" and ASSIGNMENT.match(content)
+
+
+def load(content, service, secret):
+    """Loads a snippet as a start would."""
+    content = content.replace(SECRET_FILE, secret).replace(ISSUER, "http://127.0.0.1:4000")
+    if not re.search(r"^countersign$|cargo run$", content.splitlines()[-1]):
+        content = f"set -a\n{content}\nset +a\ncountersign"
+    callers = str(service.directory / "callers.yaml")
+    return bash(f"{COMMANDS}set -eu\n{content}", service.directory, BINARY=service.binary, COUNTERSIGN_CALLERS=callers)
+
+
+def configuration(service):
+    """Every snippet of settings, and the callers' file."""
+    secret = service.directory / "secret"
+    secret.write_text("a-client-secret-of-32-characters")
+    found = blocks(README)
+    (callers,) = [content for language, content in found if language == "yaml" and content.startswith("callers:")]
+    (service.directory / "callers.yaml").write_text(callers)
+    snippets = [content for language, content in found if is_configuration(language, content)]
+    for content in snippets:
+        done = load(content, service, str(secret))
+        loaded = "configuration is good" in done.stdout and re.search(r"callers +chat, gateway$", done.stdout, re.M)
+        assert loaded, f"{content}\n{done.stdout}\n{done.stderr}"
+    # The only audience that is issued: DOMAIN_SERVER, as the chapter about providers sets it.
+    (issued,) = set(re.findall(r"^DOMAIN_SERVER=(\S+)", README, re.M))
+    for audiences in re.findall(r"^ +audiences: \[(.*?)\]", callers, re.M):
+        assert audiences == f'"{issued}"', f"nothing issues {audiences}"
+    return len(snippets) + 1
+
+
+def consoles(service):
+    """Blocks that show a command after `$` and what it prints: each line still begins with the same word."""
+    shown = [content for _, content in blocks(README) if content.startswith("$ ")]
+    for content in shown:
+        command, _, printed = content[2:].partition("\n")
+        done = bash(f'{COMMANDS}PATH="{ROOT}/.cache/bin:$PATH"\n{command.replace(SERVED_AT, service.address)}', service.directory, BINARY=service.binary)
+        begins = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+        missing = {line.split()[0] for line in printed.splitlines() if line.strip()} - begins
+        assert not missing, f"{command}: README shows lines that begin with {missing}; printed was\n{done.stdout}\n{done.stderr}"
+    return len(shown)
+
+
+def main():
+    if sys.argv[1:2] == ["sign-in"]:
+        print(sign_in(sys.argv[2], "bea")["code"])
+        return
+    binary = sys.argv[1] if len(sys.argv) > 1 else "target/release/countersign"
+    with tempfile.NamedTemporaryFile("w", suffix=".log") as log:
+        provider = Provider(log)
+        service = Service(binary, **provider.environment())
+        try:
+            service.start()
+            print(f"{Session(service, provider.issuer).run()} blocks of commands do what README says", flush=True)
+            print(f"{configuration(service)} snippets of configuration load", flush=True)
+            print(f"{consoles(service)} commands print what README shows", flush=True)
+        finally:
+            service.kill()
+            provider.close()
+            service.remove()
+
+
+if __name__ == "__main__":
+    main()
