@@ -53,6 +53,7 @@ impl Values for Answers<'_> {
                 .map_or(Value::Unresolved(Status::UnknownName), |value| {
                     Value::Text(value.into())
                 }),
+            Placeholder::Declared(name) => Value::required(self.context.custom_vars.get(name)),
             Placeholder::Env(name) => self
                 .templates
                 .env
@@ -120,10 +121,10 @@ impl Answers<'_> {
             ),
             OpenIdField::UserId => Value::Text(tokens.subject.as_str().into()),
             OpenIdField::UserEmail => {
-                Value::field(self.profile(tokens).and_then(|profile| profile.email))
+                Value::required(self.profile(tokens).and_then(|profile| profile.email))
             }
             OpenIdField::UserName => {
-                Value::field(self.profile(tokens).and_then(|profile| profile.name))
+                Value::required(self.profile(tokens).and_then(|profile| profile.name))
             }
             OpenIdField::ExpiresAt => {
                 Value::Text(tokens.access_expire_time.secs().to_string().into())

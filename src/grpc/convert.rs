@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use prost_types::value::Kind;
-use serde_json::{Map, Number, Value as Json};
-
 use super::proto::{self, ErrorReason};
 use crate::auth::SignedIn;
 use crate::clock::Timestamp;
@@ -121,50 +118,4 @@ fn ban_target(target: &BanTarget) -> proto::ban_target::Target {
             |address| Target::IpAddress(address.to_string()),
         ),
     }
-}
-
-/// A `google.protobuf.Struct` as JSON; whole numbers stay whole.
-pub(super) fn json_object(object: prost_types::Struct) -> Map<String, Json> {
-    object
-        .fields
-        .into_iter()
-        .map(|(name, value)| (name, json(value)))
-        .collect()
-}
-
-fn json(value: prost_types::Value) -> Json {
-    match value.kind {
-        None | Some(Kind::NullValue(_)) => Json::Null,
-        Some(Kind::BoolValue(flag)) => Json::Bool(flag),
-        Some(Kind::NumberValue(number)) => {
-            Number::from_f64(number).map_or(Json::Null, Json::Number)
-        }
-        Some(Kind::StringValue(text)) => Json::String(text),
-        Some(Kind::ListValue(list)) => Json::Array(list.values.into_iter().map(json).collect()),
-        Some(Kind::StructValue(object)) => Json::Object(json_object(object)),
-    }
-}
-
-/// JSON as a `google.protobuf.Struct`.
-pub(super) fn proto_struct(object: Map<String, Json>) -> prost_types::Struct {
-    prost_types::Struct {
-        fields: object
-            .into_iter()
-            .map(|(name, value)| (name, proto_value(value)))
-            .collect(),
-    }
-}
-
-fn proto_value(value: Json) -> prost_types::Value {
-    let kind = match value {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(flag) => Kind::BoolValue(flag),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(prost_types::ListValue {
-            values: items.into_iter().map(proto_value).collect(),
-        }),
-        Json::Object(object) => Kind::StructValue(proto_struct(object)),
-    };
-    prost_types::Value { kind: Some(kind) }
 }

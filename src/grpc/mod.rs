@@ -6,6 +6,7 @@ mod auth_service;
 mod convert;
 mod federation_service;
 mod field_errors;
+mod json;
 mod moderation_service;
 mod page;
 mod parse;

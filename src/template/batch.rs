@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::header::check_name as check_header_name;
+use super::declared::DeclaredNames;
+use super::header::{check_name as check_header_name, is_credential, repeated};
 use super::parser::Template;
 use super::sink::check_env_name;
 use super::vocabulary::{OpenIdField, Placeholder, Sink, Status, UserField};
@@ -34,6 +35,8 @@ pub enum Scope {
 pub enum Place {
     /// Nothing special.
     Ordinary,
+    /// A credential: no `{{NAME}}` stays in it as text.
+    Credential,
     /// The URL that the tokens in the other entries are sent to.
     Destination,
 }
@@ -50,14 +53,20 @@ pub struct Entry {
 
 impl Entry {
     /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not
-    /// checked.
+    /// checked. A header is in the place of a credential if its name says so.
     pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
+        let header = name.rsplit('.').next().unwrap_or_default();
+        let place = if sink == Sink::Header && is_credential(header) {
+            Place::Credential
+        } else {
+            Place::Ordinary
+        };
         Self {
             name,
             template: Template::parse(template),
             sink,
             scope,
-            place: Place::Ordinary,
+            place,
         }
     }
 
@@ -94,13 +103,25 @@ impl Entry {
         self.sink
     }
 
+    pub(super) const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Makes the custom variables of these names declared ones.
+    pub(super) fn declare(&mut self, names: &DeclaredNames) {
+        names.apply(&mut self.template);
+    }
+
     pub(super) fn permit(&self, placeholder: &Placeholder, user_authored: bool) -> Permit {
         match placeholder {
             Placeholder::Reserved(_) => Permit::Refuse(Status::UnknownName),
             Placeholder::Custom(_) if self.scope == Scope::EnvOnly => {
                 Permit::Literal(Status::UnknownName)
             }
-            Placeholder::Custom(_) => Permit::Resolve,
+            Placeholder::Declared(_) if self.scope == Scope::EnvOnly => {
+                Permit::Refuse(Status::NotAllowed)
+            }
+            Placeholder::Custom(_) | Placeholder::Declared(_) => Permit::Resolve,
             _ if user_authored && placeholder.is_token() => Permit::Refuse(Status::NotAllowed),
             _ if user_authored => Permit::Literal(Status::NotAllowed),
             Placeholder::Env(_) => Permit::Resolve,
@@ -123,13 +144,22 @@ pub(super) enum Permit {
     Refuse(Status),
 }
 
+/// The entries whose names cannot stand beside an earlier one, because headers that differ only by
+/// case are the same header.
+pub fn repeated_names<'a>(sink: Sink, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    match sink {
+        Sink::Header => repeated(names),
+        Sink::Url | Sink::Env | Sink::Text | Sink::Argument => Vec::new(),
+    }
+}
+
 /// Checks that the name fits the sink. The error says what is wrong with the name without repeating
 /// it.
 pub fn check_entry_name(sink: Sink, name: &str) -> Result<(), &'static str> {
     match sink {
         Sink::Header => check_header_name(name),
         Sink::Env => check_env_name(name),
-        Sink::Url | Sink::Text => Ok(()),
+        Sink::Url | Sink::Text | Sink::Argument => Ok(()),
     }
 }
 

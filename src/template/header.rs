@@ -1,5 +1,7 @@
 //! Header names and values.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -35,6 +37,24 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
+}
+
+/// Whether a header holds a credential, as far as its name tells.
+pub fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let ends = ["authorization", "cookie", "api-key", "apikey", "token"];
+    ends.iter().any(|end| {
+        name.strip_suffix(end)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
+    })
+}
+
+/// The headers whose names differ from an earlier one only by case.
+pub fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = BTreeSet::new();
+    names
+        .filter(|name| !seen.insert(name.to_ascii_lowercase()))
+        .collect()
 }
 
 fn is_token_byte(b: u8) -> bool {
@@ -182,6 +202,26 @@ mod tests {
             "anthropic-beta",
         ] {
             assert_eq!(check_name(name), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_credential_is_known_by_its_name() {
+        for name in [
+            "Authorization",
+            "Proxy-Authorization",
+            "COOKIE",
+            "api-key",
+            "X-Api-Key",
+            "x_api_key",
+            "x-goog-api-key",
+            "X-Auth-Token",
+            "token",
+        ] {
+            assert!(is_credential(name), "{name}");
+        }
+        for name in ["X-User", "X-Tokens", "X-Key", "Cookies", "X-Monkey", ""] {
+            assert!(!is_credential(name), "{name}");
         }
     }
 

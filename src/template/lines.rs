@@ -1,7 +1,7 @@
 //! Chooses how a value is built for each sink.
 
 use super::header::HeaderLine;
-use super::sink::{EnvLine, Line, TextLine};
+use super::sink::{ArgumentLine, EnvLine, Line, TextLine};
 use super::url::UrlLine;
 use super::vocabulary::Sink;
 
@@ -13,6 +13,7 @@ pub(super) fn open(sink: Sink, user_authored: bool) -> Box<dyn Line> {
         Sink::Url => Box::new(UrlLine::default()),
         Sink::Env => Box::new(EnvLine::new(user_authored)),
         Sink::Text => Box::new(TextLine::default()),
+        Sink::Argument => Box::new(ArgumentLine::default()),
     }
 }
 

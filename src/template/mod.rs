@@ -1,6 +1,7 @@
 //! Templates with LibreChat's placeholders: parsed once and rendered in one pass, without I/O.
 
 pub mod batch;
+mod declared;
 mod header;
 mod lines;
 pub mod object;

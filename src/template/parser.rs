@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::vocabulary::{Placeholder, RESERVED_PREFIX};
+use super::vocabulary::{Placeholder, is_reserved};
 
 /// The longest name between braces, in bytes; a longer one is text. It bounds how far the parser
 /// looks ahead.
@@ -11,8 +11,9 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// A template cut into text and placeholders.
 ///
 /// A name contains no braces, so the innermost of nested pairs counts. An unclosed, empty or blank
-/// pair is text. `${NAME}` ends at the first `}`. An unclosed `{{LIBRECHAT_…` counts as a
-/// placeholder that never resolves, because it is probably a misspelt credential.
+/// pair is text. `${NAME}` ends at the first `}`. An unclosed `{{LIBRECHAT_…`, whatever its case
+/// and the blanks before it, counts as a placeholder that never resolves, because it is probably a
+/// misspelt credential.
 pub struct Template {
     source_bytes: usize,
     segments: Vec<Segment>,
@@ -49,6 +50,15 @@ impl Template {
         self.source_bytes
     }
 
+    pub(super) fn placeholders_mut(&mut self) -> impl Iterator<Item = &mut Placeholder> {
+        self.segments
+            .iter_mut()
+            .filter_map(|segment| match segment {
+                Segment::Text(_) => None,
+                Segment::Placeholder { placeholder, .. } => Some(placeholder),
+            })
+    }
+
     /// The placeholders in order, repeats included.
     pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.segments.iter().filter_map(|segment| match segment {
@@ -73,8 +83,8 @@ pub fn check_custom_name(name: &str) -> Result<(), &'static str> {
         Err("a custom variable needs a name")
     } else if name.len() > MAX_NAME_BYTES {
         Err("the name of a custom variable may have at most 256 bytes")
-    } else if name.starts_with(RESERVED_PREFIX) {
-        Err("names that begin with LIBRECHAT_ are reserved")
+    } else if is_reserved(name) {
+        Err("names that begin with LIBRECHAT_ are reserved, whatever their case and blanks")
     } else if name.contains(['{', '}']) {
         Err("the name of a custom variable must not contain braces")
     } else {
@@ -180,8 +190,10 @@ impl<'a> Parser<'a> {
 /// The length of an unclosed reserved name, if the text begins with one.
 fn unclosed(rest: &str) -> Option<usize> {
     let part = |b: &u8| b.is_ascii_alphanumeric() || b"_@.:/-".contains(b);
-    let length = rest.bytes().take(MAX_NAME_BYTES).take_while(part).count();
-    rest.starts_with(RESERVED_PREFIX).then_some(length)
+    let bytes = rest.bytes().take(MAX_NAME_BYTES);
+    let blanks = bytes.clone().take_while(u8::is_ascii_whitespace).count();
+    let length = blanks + bytes.skip(blanks).take_while(part).count();
+    is_reserved(&rest[..length]).then_some(length)
 }
 
 #[cfg(test)]
@@ -239,6 +251,11 @@ mod tests {
             ),
             ("{{LIBRECHAT_USER_ID }}", "<!{{LIBRECHAT_USER_ID }}>"),
             ("{{LIBRECHAT_ÄÖ", "<!{{LIBRECHAT_>ÄÖ"),
+            ("{{ librechat_x }", "<!{{ librechat_x> }"),
+            (
+                "{{ LIBRECHAT_OPENID_TOKEN }}",
+                "<!{{ LIBRECHAT_OPENID_TOKEN }}>",
+            ),
         ] {
             assert_eq!(read(source), expected, "{source}");
         }
@@ -308,7 +325,15 @@ mod tests {
     #[test]
     fn a_custom_variable_cannot_take_a_reserved_name() {
         assert_eq!(check_custom_name("MCP_API_KEY"), Ok(()));
-        for name in ["LIBRECHAT_USER_EMAIL", "LIBRECHAT_X", "", " ", "a{b", "a}b"] {
+        for name in [
+            "LIBRECHAT_USER_EMAIL",
+            "LIBRECHAT_X",
+            " librechat_x",
+            "",
+            " ",
+            "a{b",
+            "a}b",
+        ] {
             assert!(check_custom_name(name).is_err(), "{name}");
         }
         assert!(check_custom_name(&"a".repeat(257)).is_err());

@@ -11,6 +11,9 @@ pub(super) trait Line {
     /// cannot be used here.
     fn value(&mut self, value: &str) -> Result<(), Status>;
 
+    /// Notes a placeholder that became empty text.
+    fn gap(&mut self) {}
+
     /// The finished text, or why it must not be returned.
     fn finish(self: Box<Self>) -> Result<String, Status>;
 }
@@ -45,6 +48,44 @@ impl Line for TextLine {
 
     fn finish(self: Box<Self>) -> Result<String, Status> {
         Ok(self.0)
+    }
+}
+
+/// An argument of a command. It must not contain NUL, and it begins with `-` only if the operator
+/// wrote that: a user's value must not become an option.
+#[derive(Default)]
+pub(super) struct ArgumentLine {
+    text: String,
+    /// Whether the operator's text comes first, once there is any.
+    begins_with_operator: Option<bool>,
+}
+
+impl Line for ArgumentLine {
+    fn operator(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.begins_with_operator.get_or_insert(true);
+        }
+        self.text.push_str(text);
+    }
+
+    fn value(&mut self, value: &str) -> Result<(), Status> {
+        self.gap();
+        self.text.push_str(value);
+        Ok(())
+    }
+
+    /// Empty text makes the argument begin with what follows, so it counts as a value.
+    fn gap(&mut self) {
+        self.begins_with_operator.get_or_insert(false);
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        let is_option = self.text.starts_with('-') && self.begins_with_operator == Some(false);
+        if is_option || self.text.contains('\0') {
+            Err(Status::UnsafeValue)
+        } else {
+            Ok(self.text)
+        }
     }
 }
 
@@ -90,6 +131,42 @@ impl Line for EnvLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `§` stands for the value; everything else is the operator's text.
+    fn argument(template: &str, value: Option<&str>) -> Result<String, Status> {
+        let mut line = Box::new(ArgumentLine::default());
+        for (i, text) in template.split('§').enumerate() {
+            match value {
+                _ if i == 0 => {}
+                Some(value) => line.value(value)?,
+                None => line.gap(),
+            }
+            line.operator(text);
+        }
+        line.finish()
+    }
+
+    #[test]
+    fn only_the_operator_makes_an_argument_an_option() {
+        for (template, value) in [
+            ("§", "-rf"),
+            ("§", "--config=/etc/passwd"),
+            ("§-rf", ""),
+            ("§§rf", "-"),
+        ] {
+            assert_eq!(argument(template, Some(value)), Err(Status::UnsafeValue));
+        }
+        assert_eq!(argument("§-rf", None), Err(Status::UnsafeValue));
+        assert_eq!(argument("§", Some("a\0")), Err(Status::UnsafeValue));
+        for (template, value, expected) in [
+            ("--user=§", "-rf", "--user=-rf"),
+            ("-§", "-rf", "--rf"),
+            ("§-x", "a", "a-x"),
+            (" §", "-rf", " -rf"),
+        ] {
+            assert_eq!(argument(template, Some(value)).as_deref(), Ok(expected));
+        }
+    }
 
     #[test]
     fn an_environment_name_is_a_shell_name() {

@@ -30,7 +30,8 @@ pub trait Values {
     /// The value of a placeholder, the same each time within a call.
     ///
     /// An absent USER or BODY field is empty text; BODY without a body is `Missing`. A custom name
-    /// that is not a variable of the request is `UnknownName` and stays text. A `${NAME}` that is
+    /// that is not a variable of the request is `UnknownName` and stays text if it is not in the
+    /// place of a credential; a declared one is `Missing`. A `${NAME}` that is
     /// not listed in the configuration is `NotAllowed`. This is never called with a reserved name.
     /// Empty tokens and an empty `${NAME}` count as missing.
     fn value(&self, placeholder: &Placeholder) -> Value<'_>;

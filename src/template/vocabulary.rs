@@ -112,7 +112,11 @@ pub enum Placeholder {
     Graph,
     /// `{{AnyName}}`: a custom variable, or plain text if the request has no such variable.
     Custom(String),
-    /// A name that begins with `LIBRECHAT_` but is not one of LibreChat's.
+    /// A custom variable that the server's `customUserVars` declares.
+    Declared(String),
+    /// A name that never resolves, because it is probably a misspelt one: it begins like
+    /// `LibreChat`'s but is not one of them, or it differs from a declared one only by case or
+    /// blanks.
     Reserved(String),
     /// `${NAME}`: the operator's text from the environment.
     Env(String),
@@ -121,9 +125,10 @@ pub enum Placeholder {
 impl Placeholder {
     /// The placeholder for a name between double braces.
     pub fn from_name(name: &str) -> Self {
-        match name.strip_prefix(RESERVED_PREFIX) {
+        match name.strip_prefix(RESERVED_PREFIX).and_then(known) {
+            Some(placeholder) => placeholder,
+            None if is_reserved(name) => Self::Reserved(name.to_owned()),
             None => Self::Custom(name.to_owned()),
-            Some(rest) => known(rest).unwrap_or_else(|| Self::Reserved(name.to_owned())),
         }
     }
 
@@ -135,6 +140,27 @@ impl Placeholder {
             _ => false,
         }
     }
+}
+
+/// Whether a name begins like `LibreChat`'s, whatever its case and its blanks.
+pub fn is_reserved(name: &str) -> bool {
+    let mut folded = folded(name);
+    RESERVED_PREFIX.chars().all(|c| folded.next() == Some(c))
+}
+
+/// A name in upper case and without blanks, as far as that can be seen: names that look the same
+/// are the same in this form.
+pub fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars()
+        .filter(|c| !is_blank(*c))
+        .map(|c| c.to_ascii_uppercase())
+}
+
+/// White space, control characters, and characters of no width.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 fn known(rest: &str) -> Option<Placeholder> {
@@ -204,6 +230,8 @@ pub enum Sink {
     Url,
     Env,
     Text,
+    /// An argument of a command.
+    Argument,
 }
 
 /// What happens to an entry with a placeholder that does not resolve.
@@ -346,6 +374,12 @@ mod tests {
             "LIBRECHAT_OPENID_CLAIM_",
             "LIBRECHAT_OPENID_REFRESH_TOKEN",
             "LIBRECHAT_",
+            " LIBRECHAT_OPENID_TOKEN ",
+            "librechat_openid_token",
+            "LibreChat_User_Id",
+            "LIBRE CHAT_OPENID_TOKEN",
+            "\u{200b}LIBRECHAT\u{feff}_OPENID_TOKEN",
+            "\tlibrechat_x",
         ] {
             assert_eq!(
                 Placeholder::from_name(name),
@@ -357,7 +391,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_without_the_prefix_is_a_custom_variable(name in "\\PC{0,40}") {
-            prop_assume!(!name.starts_with(RESERVED_PREFIX));
+            prop_assume!(!is_reserved(&name));
             prop_assert_eq!(Placeholder::from_name(&name), Placeholder::Custom(name));
         }
     }

@@ -24,6 +24,7 @@ mod frame_drain;
 mod id_token;
 mod keys;
 mod layers;
+mod literals;
 mod logged;
 mod login;
 mod login_limits;

@@ -1,10 +1,13 @@
 //! Placeholders that do not resolve: the error, and what the caller can choose instead.
 
 use countersign::grpc::proto::*;
+use serde_json::json;
 use tonic::Code;
 
 use crate::resolve::{VARIABLES, claimant};
+use crate::resolve_safety::arrive_as;
 use crate::support::federated::{failures, map, statuses, wish};
+use crate::support::hostile::Hostile;
 use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
@@ -179,6 +182,33 @@ async fn a_field_missing_from_the_body_is_empty_and_without_a_body_none_resolves
         assert_eq!(resolve(Some(one)).await.expect("resolved")["a"], "[m-1]");
         let status = resolve(None).await.expect_err("no body");
         assert_eq!(reason(&status).1, "VALUE_MISSING");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_identity_without_an_address_or_a_name_does_not_resolve_to_empty_text() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let nameless = json!({ "email": null, "name": null, "preferred_username": null });
+        let session = arrive_as(&world, &provider, "an-access-token", &nameless).await;
+        for field in ["EMAIL", "NAME"] {
+            let template = format!("[{{{{LIBRECHAT_OPENID_USER_{field}}}}}]");
+            let request = wish(&session.access_token, Sink::Text, &[("a", &template)]);
+            let status = world.resolve(request).await.expect_err(field);
+            assert_eq!(reason(&status).1, "VALUE_MISSING");
+        }
+        let account = wish(
+            &session.access_token,
+            Sink::Text,
+            &[("a", "[{{LIBRECHAT_USER_NAME}}]")],
+        );
+        assert_eq!(
+            world.resolve(account).await.expect("the account's")["a"],
+            "[]"
+        );
         world.end().await;
     })
     .await;

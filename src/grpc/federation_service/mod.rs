@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use self::convert::{body_fields, outcomes, text, texts, token_status};
 use super::api::{Api, Incoming, answer};
-use super::convert::{json_object, proto_struct};
 use super::field_errors::{FieldErrors, in_field};
+use super::json::{json_object, proto_struct};
 use super::parse;
 use super::proto::federation_service_server::FederationService;
 use super::proto::{self, resolve_endpoint_request, resolve_mcp_server_request};
@@ -19,7 +19,7 @@ use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::federation::ResolveContext;
-use crate::template::batch::{Batch, Entry, LimitError};
+use crate::template::batch::{Batch, Entry, LimitError, repeated_names};
 use crate::template::object::{ShapeError, TemplateObject};
 use crate::template::outcome::{Rendered, ResolveOptions};
 use crate::template::parser::check_custom_name;
@@ -104,7 +104,8 @@ impl FederationService for Api {
                 message
                     .target
                     .map(|resolve_endpoint_request::Target::Endpoint(endpoint)| {
-                        TemplateObject::endpoint(json_object(endpoint))
+                        let object = json_object("endpoint", endpoint, &mut errors);
+                        TemplateObject::endpoint(object)
                     });
             let read = shaped("endpoint", read, &mut errors);
             let (
@@ -149,7 +150,8 @@ impl FederationService for Api {
             let read = message
                 .target
                 .map(|resolve_mcp_server_request::Target::Server(server)| {
-                    TemplateObject::mcp_server(json_object(server), false)
+                    let object = json_object("server", server, &mut errors);
+                    TemplateObject::mcp_server(object, false)
                 });
             let read = shaped("server", read, &mut errors);
             let (
@@ -303,6 +305,13 @@ fn entries(
 ) -> (Vec<String>, Vec<Entry>) {
     let mut templates: Vec<_> = templates.into_iter().collect();
     templates.sort();
+    let given = templates.iter().map(|(name, _)| name.as_str());
+    for name in repeated_names(sink, given) {
+        errors.add(
+            format!("entries[{name:?}]"),
+            "is the same header as another one of these",
+        );
+    }
     let mut names = Vec::with_capacity(templates.len());
     let mut entries = Vec::with_capacity(templates.len());
     for (name, template) in templates {
@@ -352,9 +361,12 @@ fn shaped<T>(
 ) -> Option<T> {
     match read {
         Some(Ok(object)) => return Some(object),
-        Some(Err(wrong)) => wrong
-            .iter()
-            .for_each(|one| errors.add(format!("{object}.{}", one.field), one.description)),
+        Some(Err(wrong)) => {
+            for one in wrong {
+                let separator = if one.field.is_empty() { "" } else { "." };
+                errors.add(format!("{object}{separator}{}", one.field), one.description);
+            }
+        }
         None => errors.add(object, "is required"),
     }
     None

@@ -1,13 +1,21 @@
 //! Collects the templates of an object and everything that is wrong with its shape.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json};
 
+use super::api_key::admin_header;
+use super::fields::{API_KEY, misspelt, none_known, oauth_member};
 use super::shape::{ShapeError, Slot};
-use crate::template::batch::{Entry, Place, Scope, check_entry_name};
+use crate::template::batch::{Entry, Place, Scope, check_entry_name, repeated_names};
+use crate::template::declared::DeclaredNames;
 use crate::template::vocabulary::Sink;
 
 /// What `LibreChat` writes if the user provides the value. It is neither a template nor a URL.
 const USER_PROVIDED: &str = "user_provided";
+/// The custom variable of a server whose key the user provides.
+const USER_KEY: &str = "MCP_API_KEY";
 
 /// Reads an object field by field and collects templates and errors.
 pub(super) struct Reader {
@@ -15,15 +23,26 @@ pub(super) struct Reader {
     slots: Vec<Slot>,
     entries: Vec<Entry>,
     errors: Vec<ShapeError>,
+    /// The custom variables that the object declares.
+    declared: BTreeSet<String>,
+    /// The header that an operator's key has become.
+    key_header: Option<String>,
 }
 
 impl Reader {
-    pub(super) fn new(object: Map<String, Json>) -> Self {
+    /// Begins to read an object, which must have one of the known fields and none that is misspelt.
+    pub(super) fn new(object: Map<String, Json>, known: &[&str]) -> Self {
+        let mut errors = misspelt("", &object, known);
+        if errors.is_empty() {
+            errors.extend(none_known(&object, known));
+        }
         Self {
             object,
             slots: Vec::new(),
             entries: Vec::new(),
-            errors: Vec::new(),
+            errors,
+            declared: BTreeSet::new(),
+            key_header: None,
         }
     }
 
@@ -33,24 +52,29 @@ impl Reader {
         reason = "the only caller takes the three parts apart"
     )]
     pub(super) fn finish(
-        self,
+        mut self,
     ) -> Result<(Map<String, Json>, Vec<Slot>, Vec<Entry>), Vec<ShapeError>> {
-        if self.errors.is_empty() {
-            Ok((self.object, self.slots, self.entries))
-        } else {
-            Err(self.errors)
+        if !self.errors.is_empty() {
+            return Err(self.errors);
         }
+        let declared = DeclaredNames::new(self.declared);
+        for entry in &mut self.entries {
+            entry.declare(&declared);
+        }
+        Ok((self.object, self.slots, self.entries))
     }
 
     fn error(&mut self, field: impl Into<String>, description: &'static str) {
         self.errors.push(ShapeError {
             field: field.into(),
-            description,
+            description: Cow::Borrowed(description),
         });
     }
 
     fn add(&mut self, slot: Slot, template: &str, sink: Sink, scope: Scope) {
-        self.add_at(Place::Ordinary, slot, template, sink, scope);
+        self.entries
+            .push(Entry::new(slot.path(), template, sink, scope));
+        self.slots.push(slot);
     }
 
     fn add_at(&mut self, place: Place, slot: Slot, template: &str, sink: Sink, scope: Scope) {
@@ -71,52 +95,55 @@ impl Reader {
         }
     }
 
-    pub(super) fn field(&mut self, field: &'static str, sink: Sink, scope: Scope) {
+    /// Reads a field that is a template, if it is given.
+    fn field(&mut self, field: &'static str, read: impl FnOnce(&mut Self, Slot, &str)) {
         self.with_member(field, |reader, value| match value {
             Json::Null => {}
-            Json::String(text) if text.is_empty() || text == USER_PROVIDED => {}
-            Json::String(text) => reader.add(Slot::Field(field), text, sink, scope),
+            Json::String(text) if text.is_empty() => {}
+            Json::String(text) => read(reader, Slot::Field(field), text),
             _ => reader.error(field, "must be a string"),
+        });
+    }
+
+    /// The key of an endpoint.
+    pub(super) fn endpoint_key(&mut self) {
+        self.field("apiKey", |reader, slot, text| {
+            if text != USER_PROVIDED {
+                reader.add_at(Place::Credential, slot, text, Sink::Text, Scope::EnvOnly);
+            }
+        });
+    }
+
+    pub(super) fn proxy(&mut self) {
+        self.field("proxy", |reader, slot, text| {
+            reader.add(slot, text, Sink::Url, Scope::EnvOnly);
         });
     }
 
     /// The URL that the object's tokens are sent to. What a user provides is one too, although it
     /// is no URL yet: no token goes to a host that nobody has checked.
     pub(super) fn destination(&mut self, field: &'static str, scope: Scope) {
-        self.with_member(field, |reader, value| match value {
-            Json::Null => {}
-            Json::String(text) if text.is_empty() => {}
-            Json::String(text) => {
-                let sink = if text == USER_PROVIDED {
-                    Sink::Text
-                } else {
-                    Sink::Url
-                };
-                reader.add_at(Place::Destination, Slot::Field(field), text, sink, scope);
-            }
-            _ => reader.error(field, "must be a string"),
+        self.field(field, |reader, slot, text| {
+            let sink = if text == USER_PROVIDED {
+                Sink::Text
+            } else {
+                Sink::Url
+            };
+            reader.add_at(Place::Destination, slot, text, sink, scope);
         });
     }
 
     /// The members of `oauth`. Tokens in them and in `oauth_headers` are sent to those that are
     /// URLs, except for the address that the user comes back to.
     pub(super) fn oauth(&mut self) {
-        self.with_member("oauth", |reader, value| match value {
-            Json::Null => {}
-            Json::Object(members) => {
-                for (key, value) in members {
-                    let Json::String(text) = value else { continue };
-                    let slot = Slot::Member("oauth", key.clone());
-                    match place_of_url(key) {
-                        None => reader.add(slot, text, Sink::Text, Scope::Full),
-                        Some(_) if text.is_empty() => {}
-                        Some(place) => {
-                            reader.add_at(place, slot, text, Sink::Url, Scope::NoTokens);
-                        }
-                    }
-                }
+        self.object_member("oauth", |reader, key, value| {
+            let Json::String(text) = value else { return };
+            let slot = Slot::Member("oauth", key.to_owned());
+            match oauth_member(key) {
+                (_, true) if text.is_empty() => {}
+                (place, true) => reader.add_at(place, slot, text, Sink::Url, Scope::NoTokens),
+                (place, false) => reader.add_at(place, slot, text, Sink::Text, Scope::Full),
             }
-            _ => reader.error("oauth", "must be an object"),
         });
     }
 
@@ -134,21 +161,33 @@ impl Reader {
 
     fn element(&mut self, slot: Slot, element: &Json) {
         match element {
-            Json::String(text) => self.add(slot, text, Sink::Text, Scope::NoTokens),
+            Json::String(text) => self.add(slot, text, Sink::Argument, Scope::NoTokens),
             Json::Array(_) | Json::Object(_) => self.error(slot.path(), "must be a string"),
             _ => {}
         }
     }
 
-    pub(super) fn members(&mut self, field: &'static str, sink: Sink) {
+    /// Reads the members of a field that is an object, if it is given.
+    fn object_member(&mut self, field: &'static str, read: impl Fn(&mut Self, &str, &Json)) {
         self.with_member(field, |reader, value| match value {
             Json::Null => {}
-            Json::Object(members) => {
-                for (key, value) in members {
-                    reader.member(Slot::Member(field, key.clone()), key, value, sink);
-                }
-            }
+            Json::Object(members) => members
+                .iter()
+                .for_each(|(key, value)| read(reader, key, value)),
             _ => reader.error(field, "must be an object"),
+        });
+    }
+
+    pub(super) fn members(&mut self, field: &'static str, sink: Sink) {
+        self.with_member(field, |reader, value| {
+            let names = value.as_object().into_iter().flat_map(Map::keys);
+            for name in repeated_names(sink, names.map(String::as_str)) {
+                let path = Slot::Member(field, name.to_owned()).path();
+                reader.error(path, "is the same header as another one of these");
+            }
+        });
+        self.object_member(field, |reader, key, value| {
+            reader.member(Slot::Member(field, key.to_owned()), key, value, sink);
         });
     }
 
@@ -156,7 +195,12 @@ impl Reader {
         if let Err(description) = check_entry_name(sink, key) {
             self.error(slot.path(), description);
         }
+        let is_key =
+            matches!(slot, Slot::Member("headers", _)) && self.key_header.as_deref() == Some(key);
         match value {
+            Json::String(text) if is_key => {
+                self.add_at(Place::Credential, slot, text, sink, Scope::Full);
+            }
             Json::String(text) => self.add(slot, text, sink, Scope::Full),
             _ if sink == Sink::Header => self.error(slot.path(), "must be a string"),
             Json::Array(_) | Json::Object(_) if sink == Sink::Env => {
@@ -166,22 +210,46 @@ impl Reader {
         }
     }
 
+    /// The custom variables that a call must give before their placeholders resolve.
+    pub(super) fn custom_user_vars(&mut self) {
+        self.object_member("customUserVars", |reader, name, _| {
+            reader.declared.insert(name.to_owned());
+        });
+    }
+
+    /// A server that expects an exchanged token must not get the user's own one.
+    pub(super) fn refuse_obo(&mut self) {
+        if self.object.get("obo").is_some_and(|obo| !obo.is_null()) {
+            self.error(
+                "obo",
+                "is not supported: this service cannot exchange tokens on behalf of a user yet",
+            );
+        }
+    }
+
     /// Turns an operator's key (`source: admin`) into the header that LibreChat would send for it,
-    /// and removes it from `apiKey`, so that the response contains it only once, resolved.
+    /// and removes it from `apiKey`, so that the response contains it only once, resolved. A key of
+    /// the user (`source: user`) is a custom variable.
     pub(super) fn api_key(&mut self) {
         let mut api_key = match self.object.get("apiKey").cloned() {
             None | Some(Json::Null) => return,
             Some(Json::Object(api_key)) => api_key,
             Some(_) => return self.error("apiKey", "must be an object"),
         };
-        if api_key.get("source").and_then(Json::as_str) != Some("admin") {
-            return;
+        self.errors.extend(misspelt("apiKey.", &api_key, API_KEY));
+        match api_key.get("source").and_then(Json::as_str) {
+            Some("admin") => {}
+            Some("user") => {
+                self.declared.insert(USER_KEY.to_owned());
+                return;
+            }
+            _ => return,
         }
         match api_key.remove("key") {
             None | Some(Json::Null) => {}
             Some(Json::String(key)) => {
                 match admin_header(&api_key, &key) {
-                    Ok((name, value)) => self.set_header(&name, value),
+                    Ok((name, value)) => self.set_key_header(name, value),
                     Err(error) => self.errors.push(error),
                 }
                 self.object
@@ -191,53 +259,15 @@ impl Reader {
         }
     }
 
-    fn set_header(&mut self, name: &str, value: String) {
+    fn set_key_header(&mut self, name: String, value: String) {
         let headers = self.object.entry("headers").or_insert(Json::Null);
         if headers.is_null() {
             *headers = Json::Object(Map::new());
         }
         if let Json::Object(headers) = headers {
-            headers.retain(|key, _| !key.eq_ignore_ascii_case(name));
-            headers.insert(name.to_owned(), Json::String(value));
+            headers.retain(|key, _| !key.eq_ignore_ascii_case(&name));
+            headers.insert(name.clone(), Json::String(value));
         }
-    }
-}
-
-/// The place of a member of `oauth` that is a URL, by its name; `None` if it is none.
-fn place_of_url(key: &str) -> Option<Place> {
-    let key = key.to_ascii_lowercase().replace('_', "");
-    if key == "redirecturi" {
-        return Some(Place::Ordinary);
-    }
-    ["url", "uri", "endpoint", "issuer"]
-        .iter()
-        .any(|end| key.ends_with(end))
-        .then_some(Place::Destination)
-}
-
-/// The name and value of the header for an operator's key.
-fn admin_header(api_key: &Map<String, Json>, key: &str) -> Result<(String, String), ShapeError> {
-    let error = |field: &str, description| {
-        Err(ShapeError {
-            field: field.to_owned(),
-            description,
-        })
-    };
-    let authorization = |scheme| Ok(("Authorization".to_owned(), format!("{scheme} {key}")));
-    match api_key.get("authorization_type").and_then(Json::as_str) {
-        Some("bearer") => authorization("Bearer"),
-        Some("basic") => authorization("Basic"),
-        Some("custom") => match api_key.get("custom_header") {
-            None | Some(Json::Null) => Ok(("X-Api-Key".to_owned(), key.to_owned())),
-            Some(Json::String(name)) if name.is_empty() => {
-                Ok(("X-Api-Key".to_owned(), key.to_owned()))
-            }
-            Some(Json::String(name)) => Ok((name.clone(), key.to_owned())),
-            Some(_) => error("apiKey.custom_header", "must be a string"),
-        },
-        _ => error(
-            "apiKey.authorization_type",
-            "must be bearer, basic or custom",
-        ),
+        self.key_header = Some(name);
     }
 }

@@ -1,11 +1,13 @@
 //! Where the templates of an object are, and what is wrong with its shape.
 
+use std::borrow::Cow;
+
 /// A field that has a wrong shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeError {
-    /// The path in the object (`headers.X-Name`).
+    /// The path in the object (`headers.X-Name`); empty for the object itself.
     pub field: String,
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
 }
 
 /// The place of a template in the object, to which its value is written.

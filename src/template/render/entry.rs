@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::credential::Credential;
-use crate::template::batch::{Entry, Permit};
+use crate::template::batch::{Entry, Permit, Place};
 use crate::template::lines;
 use crate::template::outcome::{Outcome, ResolveOptions};
 use crate::template::parser::Segment;
@@ -75,7 +75,7 @@ impl<'a> EntryRenderer<'a> {
                 source,
                 placeholder,
             } => match self.entry.permit(placeholder, self.options.user_authored) {
-                Permit::Literal(status) => self.literal(source, status),
+                Permit::Literal(status) => self.literal(source, placeholder, status),
                 Permit::Refuse(status) => self.unresolved(source, placeholder, status),
                 Permit::Resolve => self.resolve(source, placeholder, values.value(placeholder)),
             },
@@ -89,7 +89,7 @@ impl<'a> EntryRenderer<'a> {
             Value::Unresolved(status @ Status::UnknownName)
                 if matches!(placeholder, Placeholder::Custom(_)) =>
             {
-                self.literal(source, status)
+                self.literal(source, placeholder, status)
             }
             Value::Unresolved(Status::Resolved) => {
                 self.unresolved(source, placeholder, Status::Missing)
@@ -115,7 +115,11 @@ impl<'a> EntryRenderer<'a> {
         text.len()
     }
 
-    fn literal(&mut self, source: &'a str, status: Status) -> usize {
+    /// Leaves a placeholder as text, unless it would be sent as a credential.
+    fn literal(&mut self, source: &'a str, placeholder: &Placeholder, status: Status) -> usize {
+        if self.credential.is_expected() {
+            return self.unresolved(source, placeholder, status);
+        }
         self.note(source, status, false);
         self.operator(source)
     }
@@ -130,7 +134,7 @@ impl<'a> EntryRenderer<'a> {
         }
         if !text.trim().is_empty() {
             self.credential.text(text);
-        } else if self.entry.sink() != Sink::Text {
+        } else if self.entry.sink() != Sink::Text || self.entry.place() == Place::Credential {
             self.credential.gap(source, false);
         }
         text.len()
@@ -150,6 +154,7 @@ impl<'a> EntryRenderer<'a> {
             return self.operator(source);
         }
         self.credential.gap(source, placeholder.is_token());
+        self.line.gap();
         0
     }
 

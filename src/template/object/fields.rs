@@ -1,0 +1,117 @@
+//! The fields of LibreChat's objects, so that a misspelt one is not ignored.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value as Json};
+
+use super::shape::ShapeError;
+use crate::template::batch::Place;
+
+/// The fields of an endpoint that are read.
+pub(super) const ENDPOINT: &[&str] = &["baseURL", "apiKey", "headers"];
+/// The fields of an MCP server that say what it is and how it is reached.
+pub(super) const SERVER: &[&str] = &[
+    "type",
+    "url",
+    "command",
+    "args",
+    "env",
+    "headers",
+    "oauth",
+    "oauth_headers",
+    "apiKey",
+    "proxy",
+    "customUserVars",
+    "obo",
+];
+/// The fields of an MCP server's `apiKey`.
+pub(super) const API_KEY: &[&str] = &["source", "key", "authorization_type", "custom_header"];
+
+/// The error of an object without any of the fields.
+pub(super) fn none_known(object: &Map<String, Json>, known: &[&str]) -> Option<ShapeError> {
+    let has = |field: &&str| object.get(*field).is_some_and(|value| !value.is_null());
+    (!known.iter().any(has)).then(|| ShapeError {
+        field: String::new(),
+        description: Cow::Owned(format!(
+            "has none of the fields {}. If it is empty, the client may have taken a plain object \
+             for a google.protobuf.Struct: put the members into the field `fields` of the Struct",
+            known.join(", ")
+        )),
+    })
+}
+
+/// The errors of fields that differ from a known one only by case, `_` or `-`.
+pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -> Vec<ShapeError> {
+    let names = object.keys().filter(|name| !known.contains(&name.as_str()));
+    names
+        .filter_map(|name| {
+            let meant = known.iter().find(|known| folded(known) == folded(name))?;
+            Some(ShapeError {
+                field: format!("{path}{name}"),
+                description: Cow::Owned(format!("is not a field: {meant} is meant")),
+            })
+        })
+        .collect()
+}
+
+/// The place of a member of `oauth` and whether it is a URL, by its name.
+pub(super) fn oauth_member(name: &str) -> (Place, bool) {
+    let name = folded(name);
+    let is_url = ["url", "uri", "endpoint", "issuer"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    match name.as_str() {
+        "clientsecret" => (Place::Credential, false),
+        // Nothing is sent to it: the user's browser comes back to it.
+        "redirecturi" => (Place::Ordinary, true),
+        _ if is_url => (Place::Destination, true),
+        _ => (Place::Ordinary, false),
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '-'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(json: &Json, known: &[&str]) -> Vec<(String, String)> {
+        let errors = misspelt("", json.as_object().expect("an object"), known);
+        errors
+            .into_iter()
+            .map(|error| (error.field, error.description.into_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn no_field_is_taken_for_a_misspelt_one() {
+        for known in [ENDPOINT, SERVER, API_KEY] {
+            for field in known {
+                assert_eq!(named(&json!({ *field: 1 }), known), []);
+            }
+        }
+        let others = json!({ "name": 1, "models": 1, "title": 1, "timeout": 1, "baseURLs": 1 });
+        assert_eq!(named(&others, ENDPOINT), []);
+    }
+
+    #[test]
+    fn the_field_that_is_meant_is_named() {
+        for (name, meant) in [
+            ("base_url", "baseURL"),
+            ("baseUrl", "baseURL"),
+            ("BASE-URL", "baseURL"),
+            ("Headers", "headers"),
+            ("api_key", "apiKey"),
+        ] {
+            let expected = format!("is not a field: {meant} is meant");
+            assert_eq!(
+                named(&json!({ name: 1 }), ENDPOINT),
+                [(name.to_owned(), expected)]
+            );
+        }
+    }
+}
