@@ -1,5 +1,6 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -7,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::auth::Auth;
 use crate::caller::{Callers, Gate};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::federation::Federation;
 use crate::grpc::{self, Api, Parts};
 use crate::moderation::Moderation;
 use crate::server;
-use crate::store::{OpenStoreError, Store};
+use crate::store::{Expired, OpenStoreError, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
 
@@ -43,8 +44,6 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct App {
     store: Store,
-    tokens: Tokens,
-    moderation: Moderation,
     clock: Clock,
     tasks: Tasks,
     api: Api,
@@ -112,15 +111,13 @@ impl App {
             clock: clock.clone(),
             tasks: tasks.clone(),
             auth,
-            tokens: tokens.clone(),
-            moderation: moderation.clone(),
+            tokens,
+            moderation,
             federation,
         };
         Ok(Self {
             api: Api::new(parts, &keyring),
             store,
-            tokens,
-            moderation,
             clock,
             tasks,
             gate: Gate::new(&settings.callers),
@@ -165,43 +162,52 @@ impl App {
 impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
-        let (store, tokens) = (self.store.clone(), self.tokens.clone());
-        let (moderation, clock) = (self.moderation.clone(), self.clock.clone());
-        self.tasks.keep("cleaner", move || {
-            clean(
-                store.clone(),
-                tokens.clone(),
-                moderation.clone(),
-                clock.clone(),
-            )
-        });
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.tasks
+            .keep("cleaner", move || clean(store.clone(), clock.clone()));
     }
 }
 
-/// Deletes expired rows at each tick. A failure is logged and tried again at the next one.
-async fn clean(store: Store, tokens: Tokens, moderation: Moderation, clock: Clock) {
+/// Deletes expired rows at each tick, each kind on its own: a failure is logged, counted and tried
+/// again at the next tick, and the other rows are deleted nevertheless.
+async fn clean(store: Store, clock: Clock) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failures = BTreeMap::<Expired, u64>::new();
     loop {
         ticks.tick().await;
-        let now = clock.now();
-        let cleaned = async {
-            store.delete_expired_federated_logins(now).await?;
-            tokens.delete_expired(now).await?;
-            moderation.delete_expired(now).await
-        };
-        if let Err(error) = cleaned.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "expired rows could not be deleted"
-            );
+        for (rows, before) in expired(clock.now()) {
+            if let Err(error) = store.delete_expired(rows, before).await {
+                let failures = failures.entry(rows).or_default();
+                *failures += 1;
+                tracing::warn!(
+                    ?rows,
+                    failures,
+                    error = &error as &dyn std::error::Error,
+                    "expired rows could not be deleted"
+                );
+            }
         }
     }
+}
+
+/// All rows that expire, and up to when they are deleted.
+fn expired(now: Timestamp) -> impl Iterator<Item = (Expired, Timestamp)> {
+    let logins = [(Expired::FederatedLogins, now)].into_iter();
+    logins
+        .chain(Tokens::expired(now))
+        .chain(Moderation::expired(now))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_expires_is_deleted() {
+        let rows = expired(Timestamp::from_secs(1_800_000_000)).map(|(rows, _)| rows);
+        assert_eq!(rows.collect::<Vec<_>>(), Expired::ALL);
+    }
 
     #[test]
     fn n06_all_mistakes_are_told_in_one_run_and_no_value() {

@@ -19,6 +19,7 @@ pub enum Kind {
     InvalidArgument,
     AlreadyExists,
     NotFound,
+    Aborted,
     FailedPrecondition,
     ResourceExhausted,
     Unavailable,
@@ -79,6 +80,7 @@ reasons! {
     DestinationNotAllowed = "DESTINATION_NOT_ALLOWED" PermissionDenied,
     LoginClosed = "LOGIN_CLOSED" PermissionDenied,
     EmailInUse = "EMAIL_IN_USE" AlreadyExists,
+    RequestIdUsed = "REQUEST_ID_USED" Aborted,
     NotFederated = "NOT_FEDERATED" FailedPrecondition,
     ValueMissing = "VALUE_MISSING" FailedPrecondition,
     TokenExpired = "TOKEN_EXPIRED" FailedPrecondition,
@@ -133,8 +135,8 @@ pub enum Error {
     RefreshTokenReused,
     #[error("the session was ended")]
     SessionRevoked,
-    #[error("the request id was used for another user")]
-    RequestIdTaken,
+    #[error("the request id was used for another request, whose answer is not this one's")]
+    RequestIdUsed,
     #[error("the login's state is unknown, used, too old or of another provider")]
     StateInvalid,
     #[error("the binding token is not the one that the login was begun with")]
@@ -307,6 +309,7 @@ impl Error {
             Self::RegistrationClosed => Reason::RegistrationClosed,
             Self::LoginClosed => Reason::LoginClosed,
             Self::EmailInUse => Reason::EmailInUse,
+            Self::RequestIdUsed => Reason::RequestIdUsed,
             Self::Unresolved(failing) => failing
                 .first()
                 .map_or(Reason::Internal, |first| first.reason),
@@ -316,10 +319,9 @@ impl Error {
             Self::Busy { .. } => Reason::Busy,
             Self::StoreUnavailable(_) => Reason::StoreUnavailable,
             Self::ProviderUnavailable(_) => Reason::ProviderUnavailable,
-            Self::Invalid(_)
-            | Self::PasswordGuessable
-            | Self::RequestIdTaken
-            | Self::OutputTooLarge => Reason::FieldsInvalid,
+            Self::Invalid(_) | Self::PasswordGuessable | Self::OutputTooLarge => {
+                Reason::FieldsInvalid
+            }
             Self::UserNotFound => Reason::UserNotFound,
             Self::ProviderNotFound => Reason::ProviderNotFound,
             Self::BanNotFound => Reason::BanNotFound,

@@ -26,7 +26,7 @@ impl Auth {
     /// Opens a session for a user at the caller's request, after the same checks as a login.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdTaken`],
+    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdUsed`],
     /// [`Error::SessionRevoked`] if the session that the request id opened has ended, and the
     /// store's errors.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {

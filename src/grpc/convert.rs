@@ -106,6 +106,8 @@ pub(super) fn ban(ban: Ban) -> proto::Ban {
         reason: ban.reason,
         create_time: time(ban.create_time),
         expire_time: ban.expire_time.and_then(time),
+        violation_type: ban.violation_type,
+        caller: ban.caller,
     }
 }
 

@@ -7,7 +7,6 @@ use crate::error::{Error, FieldError, Result};
 pub(super) fn in_field(field: &str, error: Error) -> Error {
     let description = match error {
         Error::PasswordGuessable => "is too common, or too close to the account's own names",
-        Error::RequestIdTaken => "has been used for another user",
         Error::OutputTooLarge => "resolves to more than 4 MiB",
         _ => return error,
     };
@@ -69,11 +68,7 @@ mod tests {
 
     #[test]
     fn only_errors_about_a_field_name_it() {
-        for about in [
-            Error::PasswordGuessable,
-            Error::RequestIdTaken,
-            Error::OutputTooLarge,
-        ] {
+        for about in [Error::PasswordGuessable, Error::OutputTooLarge] {
             let Error::Invalid(fields) = in_field("server", about) else {
                 panic!("not about a field")
             };

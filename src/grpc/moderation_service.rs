@@ -16,7 +16,7 @@ use crate::model::ban::BanTarget;
 use crate::model::ip_address::IpAddress;
 use crate::model::network::Network;
 use crate::model::request_id::RequestId;
-use crate::moderation::Violation;
+use crate::moderation::{NewBan, Violation};
 
 const BANS: &str = "bans";
 const MAX_KIND_LEN: usize = 64;
@@ -82,8 +82,8 @@ impl ModerationService for Api {
         } = self.begin(request)?;
         let moderation = self.moderation.clone();
         self.run_to_end(async move {
-            let (target, duration, reason) = new_ban(message)?;
-            let made = moderation.ban(target, duration, reason, now).await?;
+            let new = new_ban(message)?;
+            let made = moderation.ban(caller.name(), new, now).await?;
             tracing::info!(ban = %made.id, caller = %caller.name(), "a caller set a ban");
             Ok(proto::BanTargetResponse {
                 ban: Some(ban(made)),
@@ -186,12 +186,20 @@ fn check_score(score: i32) -> Result<u32, &'static str> {
         .ok_or("0 to 1000 is expected")
 }
 
-fn new_ban(message: proto::BanTargetRequest) -> Result<(BanTarget, Option<Duration>, String)> {
+fn new_ban(message: proto::BanTargetRequest) -> Result<NewBan> {
     let mut errors = FieldErrors::default();
     let target = target(message.target, &mut errors);
     let duration = errors.check("duration", ban_duration(message.duration));
     let reason = errors.check("reason", check_reason(message.reason));
-    errors.build(|| Some((target?, duration?, reason?)))
+    let request_id = errors.check("request_id", RequestId::parse(message.request_id));
+    errors.build(|| {
+        Some(NewBan {
+            target: target?,
+            duration: duration?,
+            reason: reason?,
+            request_id: request_id?,
+        })
+    })
 }
 
 fn target(
@@ -300,8 +308,12 @@ mod tests {
             target: None,
             duration: Some(prost_types::Duration::default()),
             reason: "line\nbreak".to_owned(),
+            request_id: "two words".to_owned(),
         };
-        assert_eq!(fields(new_ban(bad)), ["target", "duration", "reason"]);
+        assert_eq!(
+            fields(new_ban(bad)),
+            ["target", "duration", "reason", "request_id"]
+        );
     }
 
     #[test]

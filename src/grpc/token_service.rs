@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::api::{Api, Incoming, answer};
 use super::convert::{duration, error_reason, session, time, tokens, user};
-use super::field_errors::{FieldErrors, in_field};
+use super::field_errors::FieldErrors;
 use super::page::read_size;
 use super::parse;
 use super::proto::token_service_server::TokenService;
@@ -39,8 +39,7 @@ impl TokenService for Api {
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
         self.run_to_end(async move {
-            let minted = auth.mint(mint(message)?, caller.name(), now).await;
-            let minted = minted.map_err(|error| in_field("request_id", error))?;
+            let minted = auth.mint(mint(message)?, caller.name(), now).await?;
             Ok(proto::MintSessionResponse {
                 user: Some(user(minted.user)),
                 tokens: Some(tokens(minted.tokens)),

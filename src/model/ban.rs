@@ -12,9 +12,23 @@ pub struct Ban {
     pub target: BanTarget,
     /// The violation type that crossed the interval, or an administrator's words.
     pub reason: String,
+    /// The violation type that crossed the interval; empty for an administrator's ban.
+    pub violation_type: String,
+    /// The calling backend that reported the violation or asked for the ban.
+    pub caller: String,
     pub create_time: Timestamp,
     /// `None` for a ban until lifted.
     pub expire_time: Option<Timestamp>,
+}
+
+impl Ban {
+    /// Whether it is a ban of the same target, for the same time and reason.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let duration = |ban: &Self| ban.expire_time.map(|end| ban.create_time.until(end));
+        self.target == other.target
+            && self.reason == other.reason
+            && duration(self) == duration(other)
+    }
 }
 
 /// Whom a ban refuses.

@@ -45,9 +45,9 @@ impl Network {
         self.0.network()
     }
 
-    /// The highest address.
-    pub fn last(self) -> IpAddr {
-        self.0.broadcast()
+    /// How many bits its addresses have in common.
+    pub fn prefix_len(self) -> u8 {
+        self.0.prefix_len()
     }
 }
 

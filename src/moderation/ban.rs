@@ -9,6 +9,17 @@ use crate::id::{BanId, UserId};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::ip_address::IpAddress;
 use crate::model::page::{Page, PageRequest};
+use crate::model::request_id::RequestId;
+
+/// A ban that a caller asks for.
+#[derive(Clone, Debug)]
+pub struct NewBan {
+    pub target: BanTarget,
+    /// How long it lasts; `None` until it is lifted.
+    pub duration: Option<Duration>,
+    pub reason: String,
+    pub request_id: Option<RequestId>,
+}
 
 impl Moderation {
     /// The longest-lasting ban in force of the user or the address.
@@ -45,24 +56,28 @@ impl Moderation {
         }
     }
 
-    /// Bans a target for `duration`, or until the ban is lifted. A user's ban ends their sessions
-    /// and deletes their provider tokens.
-    pub async fn ban(
-        &self,
-        target: BanTarget,
-        duration: Option<Duration>,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<Ban> {
+    /// Bans a target. A user's ban ends their sessions and deletes their provider tokens. A repeated
+    /// request id makes no other ban and gets the first one.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdUsed`] if the request id made another ban, and the store's errors.
+    pub async fn ban(&self, caller: &str, new: NewBan, now: Timestamp) -> Result<Ban> {
         let ban = Ban {
             id: BanId::new(now),
-            target,
-            reason,
+            target: new.target,
+            reason: new.reason,
+            violation_type: String::new(),
+            caller: caller.to_owned(),
             create_time: now,
-            expire_time: duration.map(|duration| now.plus(duration)),
+            expire_time: new.duration.map(|duration| now.plus(duration)),
         };
-        self.store.insert_ban(&ban).await?;
-        Ok(ban)
+        let request_id = new.request_id.as_ref().map(RequestId::as_str);
+        let made = self.store.insert_ban(&ban, request_id).await?;
+        if made.is_like(&ban) {
+            Ok(made)
+        } else {
+            Err(Error::RequestIdUsed)
+        }
     }
 
     /// Lifts a ban and returns it as it was.
@@ -100,13 +115,22 @@ mod tests {
         BanTarget::Network(text.parse().expect("a network"))
     }
 
+    fn new(target: BanTarget, duration: Option<Duration>) -> NewBan {
+        NewBan {
+            target,
+            duration,
+            reason: "spam".to_owned(),
+            request_id: None,
+        }
+    }
+
     #[tokio::test]
     async fn a_ban_refuses_until_it_ends_or_is_lifted() {
         on_each_engine(async |store| {
             let (user, _) = signed_in(&store, NOW).await;
             let moderation = Moderation::new(store, config());
             let target = BanTarget::User(user.clone());
-            let ban = moderation.ban(target, Some(Duration::from_hours(2)), "spam".to_owned(), NOW).await.expect("banned");
+            let ban = moderation.ban("desk", new(target, Some(Duration::from_hours(2))), NOW).await.expect("banned");
             let refused = moderation.refuse_banned(Some(&user), Some(address("192.0.2.1")), NOW).await;
             assert!(matches!(refused, Err(Error::Banned { until: Some(until) }) if until == NOW.plus(Duration::from_hours(2))));
             assert_eq!(moderation.list(&PageRequest::first(50), NOW).await.expect("answers").items.as_slice(), std::slice::from_ref(&ban));
@@ -123,7 +147,7 @@ mod tests {
             let moderation = Moderation::new(store, config());
             let target = network("2001:db8::/64");
             moderation
-                .ban(target, None, String::new(), NOW)
+                .ban("desk", new(target, None), NOW)
                 .await
                 .expect("banned");
             let refused = moderation
@@ -161,7 +185,7 @@ mod tests {
                 .await
                 .expect("free");
             moderation
-                .ban(network("192.0.2.1"), None, String::new(), NOW)
+                .ban("desk", new(network("192.0.2.1"), None), NOW)
                 .await
                 .expect("banned");
             assert!(
@@ -180,11 +204,16 @@ mod tests {
             let moderation = Moderation::new(store.clone(), config());
             let day = Duration::from_hours(24);
             let ban = moderation
-                .ban(network("192.0.2.1"), Some(day), String::new(), NOW)
+                .ban("desk", new(network("192.0.2.1"), Some(day)), NOW)
                 .await
                 .expect("banned");
             let then = |days: u32| NOW.plus(day * days);
-            moderation.delete_expired(then(30)).await.expect("deleted");
+            let delete_expired = async |now| {
+                for (rows, before) in Moderation::expired(now) {
+                    store.delete_expired(rows, before).await.expect("deleted");
+                }
+            };
+            delete_expired(then(30)).await;
             assert_eq!(
                 store
                     .find_ban(None, Some(address("192.0.2.1").ip()), NOW)
@@ -192,7 +221,7 @@ mod tests {
                     .expect("answers"),
                 Some(ban)
             );
-            moderation.delete_expired(then(31)).await.expect("deleted");
+            delete_expired(then(31)).await;
             assert_eq!(
                 store
                     .find_ban(None, Some(address("192.0.2.1").ip()), NOW)

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::moderation as config;
-use crate::error::Result;
-use crate::store::Store;
+use crate::store::{Expired, Store};
 
+pub use ban::NewBan;
 pub use limiter::Limiter;
 pub use violation::Violation;
 
@@ -37,13 +37,15 @@ impl Moderation {
         }
     }
 
-    /// Deletes what no rule needs any more.
-    pub async fn delete_expired(&self, now: Timestamp) -> Result<()> {
+    /// The rows that no rule needs any more, and up to when.
+    pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 5] {
         let old = now.minus(RETENTION);
-        self.store.delete_expired_limits(now).await?;
-        self.store.delete_expired_scores(now).await?;
-        self.store.delete_expired_violations(old).await?;
-        self.store.delete_expired_bans(old).await?;
-        Ok(())
+        [
+            (Expired::Limits, now),
+            (Expired::Scores, now),
+            (Expired::Violations, old),
+            (Expired::Bans, old),
+            (Expired::LiftedBans, old),
+        ]
     }
 }

@@ -31,6 +31,8 @@ pub(super) fn penalty(
             id: BanId::new(now),
             target: target.clone(),
             reason: violation.kind.to_owned(),
+            violation_type: violation.kind.to_owned(),
+            caller: violation.caller.to_owned(),
             create_time: now,
             expire_time: Some(now.plus(config.ban_duration)),
         })

@@ -2,8 +2,9 @@
 
 use super::{Moderation, score};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::UserId;
+use crate::model::ban::BanTarget;
 use crate::model::ip_address::IpAddress;
 use crate::model::request_id::RequestId;
 use crate::model::violation::{NewViolation, Recorded};
@@ -23,6 +24,10 @@ pub struct Violation {
 impl Moderation {
     /// Records a violation, and bans each target whose score reaches a multiple of the ban
     /// interval. A repeated request id adds nothing and gets the first answer.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdUsed`] if the request id was given to another violation, and the store's
+    /// errors.
     pub async fn record(
         &self,
         caller: &str,
@@ -44,12 +49,10 @@ impl Moderation {
             create_time: now,
             score_expire_time: self.config.score_ttl.map(|ttl| now.plus(ttl)),
         };
-        let recorded = self
-            .store
-            .record_violation(&new, |target, scores| {
-                score::penalty(&new, target, scores, &self.config)
-            })
-            .await?;
+        let penalty =
+            |target: &BanTarget, scores| score::penalty(&new, target, scores, &self.config);
+        let recorded = self.store.record_violation(&new, penalty).await?;
+        let recorded = recorded.ok_or(Error::RequestIdUsed)?;
         // A repeated request is answered with the bans that the first one made.
         for ban in recorded.bans.iter().filter(|ban| ban.create_time == now) {
             tracing::info!(

@@ -57,10 +57,16 @@ pub(super) enum Conn {
 
 /// All migrations, in the order of their numbers.
 fn migrations() -> Vec<Migration> {
-    let sources = [(
-        "accounts, sessions, bans, provider tokens",
-        include_str!("migrations/0001_accounts_sessions_bans_provider_tokens.sql"),
-    )];
+    let sources = [
+        (
+            "accounts, sessions, bans, provider tokens",
+            include_str!("migrations/0001_accounts_sessions_bans_provider_tokens.sql"),
+        ),
+        (
+            "bans by prefix, rows by expiry",
+            include_str!("migrations/0002_bans_by_prefix_and_rows_by_expiry.sql"),
+        ),
+    ];
     let migration = |(number, (holds, sql)): (i64, (&'static str, &'static str))| {
         let kind = MigrationType::Simple;
         Migration::new(number, holds.into(), kind, sql.into_sql_str(), false)

@@ -47,8 +47,8 @@ record!(OwnerRow, "identities", key session_id, as "i" "", { user_id, issuer, su
 
 statements! {
     INSERT = concatcp!(
-        "INSERT INTO federated_tokens (", SealedTokens::COLUMNS, ", session_id, identity_id, provider, update_time, state, version)
-        VALUES (", SealedTokens::PLACEHOLDERS, ", $8, $9, $10, $11, 'ACTIVE', 1)"
+        "INSERT INTO federated_tokens (", SealedTokens::COLUMNS, ", session_id, identity_id, provider, update_time, state, version, session_expire_time)
+        VALUES (", SealedTokens::PLACEHOLDERS, ", $8, $9, $10, $11, 'ACTIVE', 1, (SELECT s.expire_time FROM sessions s WHERE s.id = $8))"
     );
     LIST = concatcp!(
         "SELECT ", StatusRow::JOINED, ", ", SealedTokens::JOINED, ", ", OwnerRow::JOINED, "

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::{query, query_as};
+use sqlx::query_as;
 
 use super::Store;
-use super::backend::{in_tx, statements, transaction, writing};
+use super::backend::{in_tx, statements, transaction};
 use super::error::StoreError;
 use super::record::record;
 use crate::clock::Timestamp;
@@ -21,7 +21,6 @@ statements! {
             attempts = CASE WHEN limits.reset_time <= $3 THEN 1 ELSE limits.attempts + 1 END,
             reset_time = CASE WHEN limits.reset_time <= $3 OR limits.reset_time > $4 THEN $4 ELSE limits.reset_time END
         RETURNING attempts AS count, reset_time";
-    DELETE_EXPIRED = "DELETE FROM limits WHERE reset_time <= $1";
 }
 
 impl Store {
@@ -47,16 +46,6 @@ impl Store {
             Ok(attempt)
         })
     }
-
-    /// Deletes windows that have ended.
-    pub async fn delete_expired_limits(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED)
-            .bind(now.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -64,6 +53,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::store::Expired;
     use crate::store::testing::on_each_engine;
 
     const WINDOW: Duration = Duration::from_mins(5);
@@ -94,7 +84,7 @@ mod tests {
                 }
             );
             store
-                .delete_expired_limits(end.minus(Duration::from_millis(1)))
+                .delete_expired(Expired::Limits, end.minus(Duration::from_millis(1)))
                 .await
                 .expect("deleted");
             assert_eq!(count(START).await.count, 3);

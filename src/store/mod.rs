@@ -6,11 +6,16 @@ pub mod changes;
 #[cfg(test)]
 mod conflicts;
 mod error;
+mod expired;
 mod federated_logins;
 mod federated_tokens;
+#[cfg(test)]
+mod filling;
 mod limits;
 mod markers;
 mod open;
+#[cfg(test)]
+mod plans;
 mod record;
 mod sessions;
 mod signing_keys;
@@ -25,6 +30,7 @@ use backend::Pools;
 use changes::{Change, Changes};
 
 pub use error::StoreError;
+pub use expired::Expired;
 pub use open::OpenStoreError;
 
 /// The store, on SQLite or PostgreSQL. Clones share their connections.

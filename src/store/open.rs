@@ -84,6 +84,7 @@ impl Store {
         };
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
+        store.index_old_bans().await?;
         store.write_canaries(&keyring).await?;
         // Checked again, because another process may meanwhile have written the canaries of other
         // keys to a new store.

@@ -7,12 +7,13 @@ use sqlx::{
 use super::backend::Pools;
 use super::testing::on_each_engine;
 use super::{
-    bans, federated_logins, federated_tokens, limits, markers, open, sessions, signing_keys, users,
-    violations,
+    bans, expired, federated_logins, federated_tokens, limits, markers, open, sessions,
+    signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 12] = [
+const LISTS: [&[&str]; 13] = [
     bans::STATEMENTS,
+    expired::STATEMENTS,
     federated_logins::STATEMENTS,
     federated_tokens::STATEMENTS,
     limits::STATEMENTS,
@@ -26,10 +27,15 @@ const LISTS: [&[&str]; 12] = [
     violations::STATEMENTS,
 ];
 
+/// Every statement of the store.
+pub(super) fn all() -> Vec<&'static str> {
+    LISTS.concat()
+}
+
 #[tokio::test]
 async fn every_statement_can_be_prepared_on_both_engines_and_returns_no_numeric() {
     on_each_engine(async |store| {
-        for sql in LISTS.concat() {
+        for sql in all() {
             let text = AssertSqlSafe(sql).into_sql_str();
             match &store.pools {
                 Pools::Sqlite { write, .. } => {

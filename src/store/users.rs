@@ -38,7 +38,7 @@ statements! {
             OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)))";
     LIST = concatcp!(
         "SELECT ", User::COLUMNS, " FROM users
-        WHERE create_time > $1 OR (create_time = $1 AND id > $2) ORDER BY create_time, id LIMIT $3"
+        WHERE (create_time, id) > ($1, $2) ORDER BY create_time, id LIMIT $3"
     );
 }
 

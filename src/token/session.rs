@@ -13,6 +13,7 @@ use crate::model::page::{Page, PageRequest};
 use crate::model::request_id::RequestId;
 use crate::model::session::{Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState};
 use crate::secret;
+use crate::store::Expired;
 
 /// How often a refresh reads the session again after another refresh moved it. Each round is lost
 /// only to yet another refresh, so few rounds are enough.
@@ -66,19 +67,18 @@ impl Tokens {
         }
     }
 
-    /// Deletes the provider tokens of expired sessions, and the sessions that nobody needs any
-    /// more.
-    pub async fn delete_expired(&self, now: Timestamp) -> Result<()> {
-        let kept_from = now.minus(RETENTION);
-        Ok(self.0.store.delete_expired_sessions(now, kept_from).await?)
+    /// The rows that nobody needs any more, and up to when.
+    pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 2] {
+        let old = now.minus(RETENTION);
+        [(Expired::FederatedTokens, now), (Expired::Sessions, old)]
     }
 
     /// Opens a session of a user whose reading began at `began`. A repeated request id gets the
     /// current token pair of the session that it opened.
     ///
     /// # Errors
-    /// [`Error::Banned`]; [`Error::RequestIdTaken`]; [`Error::SessionRevoked`] if the session that
-    /// the request id opened is over, and the store's errors.
+    /// [`Error::Banned`]; [`Error::RequestIdUsed`] if the session that the request id opened was
+    /// asked for otherwise or is over; and the store's errors.
     pub async fn open(
         &self,
         open: OpenSession,
@@ -117,14 +117,14 @@ impl Tokens {
             .find_session(&id, now)
             .await?
             .ok_or(Error::SessionNotFound)?;
-        if state.user.id != session.user_id {
-            return Err(Error::RequestIdTaken);
+        if !is_like(&state.session, session) {
+            return Err(Error::RequestIdUsed);
         }
-        if now >= state.session.expire_time {
-            return Err(Error::SessionRevoked);
+        match state.check_live(now) {
+            Ok(()) => Ok(self.issue(state, began, now)),
+            Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
+            Err(NotLive::Revoked | NotLive::Expired) => Err(Error::RequestIdUsed),
         }
-        check_live(&state, now)?;
-        Ok(self.issue(state, began, now))
     }
 
     /// Exchanges a refresh token for the next pair.
@@ -301,6 +301,19 @@ fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
         NotLive::Revoked => Error::SessionRevoked,
         NotLive::Expired => Error::RefreshTokenExpired,
     })
+}
+
+/// Whether a session was asked for as another one is asked for now. A refresh changes what is known
+/// of the device.
+fn is_like(opened: &Session, asked: &Session) -> bool {
+    // Sessions end at a whole second, so their lengths differ by less than one.
+    let seconds = |session: &Session| {
+        let begin = session.create_time;
+        begin.until(session.expire_time).as_millis().div_ceil(1000)
+    };
+    opened.user_id == asked.user_id
+        && seconds(opened) == seconds(asked)
+        && (opened.generation > 1 || opened.device() == asked.device())
 }
 
 /// The device as the caller describes it now; what the caller left out is taken from `known`.

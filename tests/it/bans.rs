@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign::grpc::proto::ban_target_request::Target;
 use countersign::grpc::proto::*;
+use futures_util::future::join_all;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -42,6 +43,7 @@ async fn try_ban(
         target,
         duration,
         reason: "spam".to_owned(),
+        request_id: String::new(),
     };
     Ok(world
         .moderation()
@@ -183,6 +185,7 @@ async fn for_an_invalid_ban_every_wrong_field_is_named_and_nobody_is_banned() {
                 target: None,
                 duration,
                 reason: "line\nbreak".to_owned(),
+                request_id: "two words".to_owned(),
             };
             let status = world
                 .moderation()
@@ -191,7 +194,7 @@ async fn for_an_invalid_ban_every_wrong_field_is_named_and_nobody_is_banned() {
                 .expect_err("refused");
             assert_eq!(
                 fields(&status),
-                ["duration", "reason", "target"],
+                ["duration", "reason", "request_id", "target"],
                 "{duration:?}"
             );
         }
@@ -257,6 +260,70 @@ async fn bans_in_force_are_listed_newest_first_page_by_page() {
             made[..4],
             "the oldest ban has ended"
         );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repeated_request_makes_one_ban_and_with_other_content_none() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let user = world.register("ann@example.com").await;
+        let first = BanTargetRequest {
+            target: Some(Target::UserId(user.id)),
+            duration: for_minutes(5),
+            reason: "spam".to_owned(),
+            request_id: "ban-1".to_owned(),
+        };
+        let send = async |request| world.moderation().ban_target(request).await;
+        let made = join_all((0..5).map(|_| send(first.clone()))).await;
+        let made: Vec<_> = made
+            .into_iter()
+            .map(|made| made.expect("banned").into_inner().ban.expect("a ban"))
+            .collect();
+        assert!(made.iter().all(|ban| *ban == made[0]), "{made:?}");
+        assert_eq!((&*made[0].violation_type, &*made[0].caller), ("", "open"));
+        let changes: [fn(&mut BanTargetRequest); 4] = [
+            |request| request.target = Some(Target::Cidr("192.0.2.0/24".to_owned())),
+            |request| request.duration = for_minutes(6),
+            |request| request.duration = None,
+            |request| request.reason = "other".to_owned(),
+        ];
+        for change in changes {
+            let mut request = first.clone();
+            change(&mut request);
+            let status = send(request.clone()).await.expect_err("refused");
+            let taken = (Code::Aborted, "REQUEST_ID_USED".to_owned());
+            assert_eq!(reason(&status), taken, "{request:?}");
+        }
+        lift(&world, &made[0].id).await.expect("lifted");
+        let again = send(first).await.expect("answers").into_inner().ban;
+        assert_eq!(again.as_ref(), made.first(), "lifted, and not made again");
+        assert_eq!(engine.number("SELECT COUNT(*) FROM bans").await, 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ban_by_score_tells_the_violation_and_who_reported_it() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let report = RecordViolationRequest {
+            r#type: "non_browser".to_owned(),
+            ip_address: "203.0.113.9".to_owned(),
+            ..Default::default()
+        };
+        let recorded = world.moderation().record_violation(report).await;
+        let ban = recorded.expect("recorded").into_inner().ban.expect("a ban");
+        assert_eq!(
+            (&*ban.violation_type, &*ban.caller, &*ban.reason),
+            ("non_browser", "open", "non_browser")
+        );
+        let mut moderation = world.moderation();
+        let listed = moderation.list_bans(ListBansRequest::default()).await;
+        assert_eq!(listed.expect("a page").into_inner().bans, [ban]);
         world.end().await;
     })
     .await;

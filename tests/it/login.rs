@@ -29,6 +29,7 @@ async fn ban(world: &World<'_>, user: &User, minutes: i64) {
             nanos: 0,
         }),
         reason: "spam".to_owned(),
+        request_id: String::new(),
     };
     world
         .moderation()

@@ -10,6 +10,7 @@ mod callers_audiences;
 mod callers_ownership;
 mod callers_subjects;
 mod circles;
+mod cleaner;
 mod destinations;
 mod dropped_calls;
 mod federated_login;

@@ -216,6 +216,7 @@ async fn after_the_clock_was_set_back_the_grace_time_still_ends_and_tokens_and_b
                     nanos: 0,
                 }),
                 reason: "spam".to_owned(),
+                request_id: String::new(),
             })
             .await
             .expect("banned");

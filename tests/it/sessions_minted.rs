@@ -19,6 +19,14 @@ pub(crate) fn mint(user_id: &str, request_id: &str) -> MintSessionRequest {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "message fields are optional on the wire"
+)]
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
 async fn minted(world: &World<'_>, request: MintSessionRequest) -> Result<TokenPair, Status> {
     let tokens = world
         .tokens()
@@ -173,7 +181,6 @@ async fn a_repeated_request_gives_the_same_session_again() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, _) = world.signed_in("ann@example.com").await;
-        let (other, _) = world.signed_in("bob@example.com").await;
         let pairs = join_all((0..20).map(|_| minted(&world, mint(&user.id, "request-1")))).await;
         let pairs: Vec<_> = pairs
             .into_iter()
@@ -212,15 +219,55 @@ async fn a_repeated_request_gives_the_same_session_again() {
             "FIELDS_INVALID".to_owned(),
             vec!["request_id".to_owned()],
         );
-        assert_eq!(refused(&world, mint(&other.id, "request-1")).await, invalid);
         for id in ["two words", "ä", "a\n", &"x".repeat(129)] {
             assert_eq!(refused(&world, mint(&user.id, id)).await, invalid, "{id}");
         }
-        let over = (Code::Unauthenticated, "SESSION_REVOKED".to_owned(), vec![]);
+        let over = (Code::Aborted, "REQUEST_ID_USED".to_owned(), vec![]);
         world.revoke(&next.session_id).await;
         assert_eq!(refused(&world, mint(&user.id, "request-1")).await, over);
         world.clock.advance(Duration::from_hours(7 * 24));
         assert_eq!(refused(&world, mint(&user.id, "request-2")).await, over);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_repeated_with_other_content_opens_nothing() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        let (other, _) = world.signed_in("bob@example.com").await;
+        let first = MintSessionRequest {
+            client: client(),
+            ttl: seconds(3600),
+            ..mint(&user.id, "request-1")
+        };
+        let opened = minted(&world, first.clone()).await.expect("minted");
+        let taken = (Code::Aborted, "REQUEST_ID_USED".to_owned(), vec![]);
+        for changed in [
+            MintSessionRequest {
+                user_id: other.id,
+                ..first.clone()
+            },
+            MintSessionRequest {
+                ttl: seconds(3601),
+                ..first.clone()
+            },
+            MintSessionRequest {
+                ttl: None,
+                ..first.clone()
+            },
+            MintSessionRequest {
+                client: None,
+                ..first.clone()
+            },
+        ] {
+            assert_eq!(refused(&world, changed.clone()).await, taken, "{changed:?}");
+        }
+        world.clock.advance(Duration::from_millis(1700));
+        let again = minted(&world, first).await.expect("the same session");
+        assert_eq!(again.session_id, opened.session_id);
         world.end().await;
     })
     .await;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
+use tonic::Code;
 
 use crate::moderation::{BANS, record, record_many, violation};
 use crate::support::callers::{Backend, CallersFile};
 use crate::support::calls::fields;
-use crate::support::{World, on_each_engine};
+use crate::support::{World, on_each_engine, reason};
 
 #[tokio::test]
 async fn twenty_violations_at_once_at_two_replicas_make_twenty_points_and_one_ban() {
@@ -91,6 +92,43 @@ async fn a_repeated_request_id_counts_once_and_gets_the_first_answer() {
             "another caller's ids are its own"
         );
         assert_eq!(engine.number(BANS).await, 3);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_repeated_with_other_content_adds_nothing() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let user = world.register("ann@example.com").await;
+        let first = RecordViolationRequest {
+            r#type: "logins".to_owned(),
+            user_id: user.id,
+            ip_address: "203.0.113.7".to_owned(),
+            score: Some(3),
+            request_id: "one".to_owned(),
+        };
+        let record = async |request| world.moderation().record_violation(request).await;
+        let recorded = record(first.clone()).await.expect("recorded").into_inner();
+        let changes: [fn(&mut RecordViolationRequest); 5] = [
+            |request| request.r#type = "registrations".to_owned(),
+            |request| request.user_id = "6650f1c2a3b4c5d6e7f80912".to_owned(),
+            |request| request.ip_address = String::new(),
+            |request| request.score = Some(4),
+            |request| request.score = None,
+        ];
+        for change in changes {
+            let mut request = first.clone();
+            change(&mut request);
+            let status = record(request.clone()).await.expect_err("refused");
+            let taken = (Code::Aborted, "REQUEST_ID_USED".to_owned());
+            assert_eq!(reason(&status), taken, "{request:?}");
+        }
+        let again = record(first).await.expect("recorded").into_inner();
+        assert_eq!(again, recorded);
+        let scored = "SELECT CAST(SUM(score) AS BIGINT) FROM scores";
+        assert_eq!(engine.number(scored).await, 6, "three for each target");
         world.end().await;
     })
     .await;

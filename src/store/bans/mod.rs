@@ -1,15 +1,17 @@
 //! Bans of users and of addresses.
 
+mod prefix;
+
 use std::net::IpAddr;
 
 use const_format::concatcp;
 use sqlx::{query, query_as};
 
 use super::Store;
-use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
+use super::backend::{Tx, in_tx, reading, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
-use super::record::{Record as _, record};
+use super::record::{Bind as _, Record as _, record};
 use super::sessions;
 use crate::clock::Timestamp;
 use crate::id::{BanId, UserId, ViolationId};
@@ -26,28 +28,59 @@ struct BanRow {
     user_id: Option<UserId>,
     network: Option<Network>,
     reason: String,
+    violation_type: String,
+    caller: String,
     create_time: Timestamp,
     expire_time: Option<Timestamp>,
 }
 
-record!(BanRow, "bans", key id, { id, user_id, network, reason, create_time, expire_time });
+record!(BanRow, "bans", key id, {
+    id, user_id, network, reason, violation_type, caller, create_time, expire_time,
+});
+
+/// A ban of addresses that was stored before bans had a prefix.
+struct OldBan {
+    id: BanId,
+    network: Network,
+}
+
+record!(OldBan, "bans", key id, { id, network });
+
+/// In force at `$3`.
+const IN_FORCE: &str = "lift_time IS NULL AND (expire_time IS NULL OR expire_time > $3)";
+/// The number stands for a ban that lasts until it is lifted.
+const LONGEST: &str = "ORDER BY COALESCE(expire_time, 9223372036854775807) DESC, id LIMIT 1";
 
 statements! {
-    INSERT = "INSERT INTO bans (id, violation_id, user_id, network, range_first, range_last, reason, create_time, expire_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    /// The longest-lasting ban in force of a user or an address. The number stands for a ban that
-    /// lasts until it is lifted.
-    FIND = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
-        WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $3)
-            AND (user_id = $1 OR (range_first <= $2 AND range_last >= $2))
-        ORDER BY COALESCE(expire_time, 9223372036854775807) DESC, id LIMIT 1");
+    INSERT = concatcp!(
+        "INSERT INTO bans (", BanRow::COLUMNS, ", prefix, violation_id, request_id) VALUES (", BanRow::PLACEHOLDERS, ", $9, $10, $11)
+        ON CONFLICT (caller, request_id) WHERE request_id IS NOT NULL DO NOTHING"
+    );
+    ADD_PREFIX_LENGTH = "INSERT INTO ban_prefix_lengths (length) VALUES ($1) ON CONFLICT (length) DO NOTHING";
+    FIND_BY_REQUEST = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans WHERE caller = $1 AND request_id = $2");
+    /// The longest-lasting ban in force of a user or an address. It is put together from look-ups of
+    /// one row each, because PostgreSQL does not know how few lengths there are, and would scan all
+    /// bans for a join with them.
+    FIND = concatcp!(
+        "SELECT ", BanRow::COLUMNS, " FROM bans WHERE id = (
+            SELECT found.id FROM (
+                SELECT (SELECT id FROM bans WHERE user_id = $1 AND ", IN_FORCE, " ", LONGEST, ") AS id
+                UNION ALL
+                SELECT (SELECT id FROM bans WHERE prefix = substr(CAST($2 AS TEXT), 1, CAST(lengths.length AS INTEGER)) AND ", IN_FORCE, " ", LONGEST, ")
+                FROM ban_prefix_lengths lengths
+            ) found
+            WHERE found.id IS NOT NULL
+            ORDER BY (SELECT COALESCE(b.expire_time, 9223372036854775807) FROM bans b WHERE b.id = found.id) DESC, found.id LIMIT 1
+        )"
+    );
     FIND_BY_VIOLATION = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans WHERE violation_id = $1 ORDER BY network IS NOT NULL");
     LIST = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
-        WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $1) AND (create_time < $2 OR (create_time = $2 AND id < $3))
+        WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $1) AND (create_time, id) < ($2, $3)
         ORDER BY create_time DESC, id DESC LIMIT $4");
     LIFT = concatcp!("UPDATE bans SET lift_time = $2 WHERE id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)
         RETURNING ", BanRow::COLUMNS);
-    DELETE_EXPIRED = "DELETE FROM bans WHERE lift_time <= $1 OR expire_time <= $1";
+    LIST_WITHOUT_PREFIX = "SELECT id, network FROM bans WHERE network IS NOT NULL AND prefix IS NULL LIMIT 500";
+    SET_PREFIX = "UPDATE bans SET prefix = $2 WHERE id = $1";
 }
 
 impl TryFrom<BanRow> for Ban {
@@ -63,21 +96,47 @@ impl TryFrom<BanRow> for Ban {
             id: row.id,
             target,
             reason: row.reason,
+            violation_type: row.violation_type,
+            caller: row.caller,
             create_time: row.create_time,
             expire_time: row.expire_time,
         })
     }
 }
 
+impl From<Ban> for BanRow {
+    fn from(ban: Ban) -> Self {
+        Self {
+            id: ban.id,
+            user_id: ban.target.user().cloned(),
+            network: ban.target.network(),
+            reason: ban.reason,
+            violation_type: ban.violation_type,
+            caller: ban.caller,
+            create_time: ban.create_time,
+            expire_time: ban.expire_time,
+        }
+    }
+}
+
 impl Store {
-    /// Stores a ban. A banned user's sessions end, and their provider tokens are deleted.
-    pub async fn insert_ban(&self, ban: &Ban) -> Result<(), StoreError> {
-        transaction!(self, |tx| {
-            insert(&mut tx, ban, None).await?;
-            tx.commit().await
+    /// Stores a ban and returns it; a banned user's sessions end, and their provider tokens are
+    /// deleted. If the caller's request id made a ban before, returns that one and changes nothing.
+    pub async fn insert_ban(&self, ban: &Ban, request_id: Option<&str>) -> Result<Ban, StoreError> {
+        let earlier = transaction!(self, |tx| {
+            if !insert(&mut tx, ban, None, request_id).await? {
+                return find_by_request(&mut tx, &ban.caller, request_id)
+                    .await
+                    .map(Some);
+            }
+            tx.commit().await?;
+            Ok(None)
         })?;
+        if let Some(earlier) = earlier {
+            return Ok(earlier);
+        }
         self.publish_ban(ban);
-        Ok(())
+        Ok(ban.clone())
     }
 
     /// Lifts a ban and returns it as it was; `None` if no ban with this id is in force.
@@ -109,7 +168,7 @@ impl Store {
     ) -> Result<Option<Ban>, StoreError> {
         let row = reading!(self, |db| query_as::<_, BanRow>(FIND)
             .bind(user.map(UserId::as_str))
-            .bind(address.map(comparable))
+            .bind(address.map(prefix::of_address))
             .bind(now.millis())
             .fetch_optional(db)
             .await)?;
@@ -134,14 +193,29 @@ impl Store {
         Ok(Page::new(bans?, page))
     }
 
-    /// Deletes bans that had ended or been lifted by `before`.
-    pub async fn delete_expired_bans(&self, before: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED)
-            .bind(before.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+    /// Gives the bans that were stored before bans had a prefix theirs.
+    pub(super) async fn index_old_bans(&self) -> Result<(), StoreError> {
+        loop {
+            let old = reading!(self, |db| query_as::<_, OldBan>(LIST_WITHOUT_PREFIX)
+                .fetch_all(db)
+                .await)?;
+            if old.is_empty() {
+                return Ok(());
+            }
+            transaction!(self, |tx| {
+                for ban in &old {
+                    let prefix = prefix::of_network(ban.network);
+                    add_prefix_length(&mut tx, &prefix).await?;
+                    in_tx!(tx, |db| query(SET_PREFIX)
+                        .bind(ban.id.as_str())
+                        .bind(&prefix)
+                        .execute(db)
+                        .await
+                        .map(drop))?;
+                }
+                tx.commit().await
+            })?;
+        }
     }
 
     /// Announces that the banned user's state has changed.
@@ -152,40 +226,58 @@ impl Store {
     }
 }
 
-/// The address as bytes that both engines compare alike, after a byte for its family. IPv4
-/// addresses are not mapped into IPv6, because all of them would then lie in `::/64`, the network
-/// of `::1`.
-fn comparable(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => [[4].as_slice(), &ip.octets()].concat(),
-        IpAddr::V6(ip) => [[6].as_slice(), &ip.octets()].concat(),
-    }
-}
-
-/// Stores a ban within a transaction, and ends a banned user's sessions.
+/// Stores a ban within a transaction, and ends a banned user's sessions; `false` if the request id
+/// made a ban before.
 pub(super) async fn insert(
     tx: &mut Tx,
     ban: &Ban,
     violation: Option<&ViolationId>,
-) -> Result<(), StoreError> {
-    let (user, network) = (ban.target.user(), ban.target.network());
-    in_tx!(*tx, |db| query(INSERT)
-        .bind(ban.id.as_str())
+    request_id: Option<&str>,
+) -> Result<bool, StoreError> {
+    let row = BanRow::from(ban.clone());
+    let prefix = row.network.map(prefix::of_network);
+    let inserted = in_tx!(*tx, |db| row
+        .bind_to(query(INSERT))
+        .bind(&prefix)
         .bind(violation.map(ViolationId::as_str))
-        .bind(user.map(UserId::as_str))
-        .bind(network.map(|network| network.to_string()))
-        .bind(network.map(|network| comparable(network.first())))
-        .bind(network.map(|network| comparable(network.last())))
-        .bind(&ban.reason)
-        .bind(ban.create_time.millis())
-        .bind(ban.expire_time.map(Timestamp::millis))
+        .bind(request_id)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    if let Some(prefix) = &prefix {
+        add_prefix_length(tx, prefix).await?;
+    }
+    if let Some(user) = ban.target.user() {
+        sessions::ending::revoke_all(tx, user, None, REVOKE_REASON, ban.create_time).await?;
+    }
+    Ok(true)
+}
+
+async fn add_prefix_length(tx: &mut Tx, prefix: &str) -> Result<(), StoreError> {
+    let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX);
+    in_tx!(*tx, |db| query(ADD_PREFIX_LENGTH)
+        .bind(length)
         .execute(db)
         .await
         .map(drop))?;
-    if let Some(user) = user {
-        sessions::ending::revoke_all(tx, user, None, REVOKE_REASON, ban.create_time).await?;
-    }
     Ok(())
+}
+
+/// The ban that a caller's request id made.
+async fn find_by_request(
+    tx: &mut Tx,
+    caller: &str,
+    request_id: Option<&str>,
+) -> Result<Ban, StoreError> {
+    let row = in_tx!(*tx, |db| query_as::<_, BanRow>(FIND_BY_REQUEST)
+        .bind(caller)
+        .bind(request_id)
+        .fetch_one(db)
+        .await)?;
+    Ban::try_from(row)
 }
 
 /// The bans that a violation led to, the user's first.

@@ -25,7 +25,6 @@ record!(Identity, "identities", key id, { id, user_id });
 statements! {
     INSERT_LOGIN = concatcp!("INSERT INTO federated_logins (", FederatedLogin::COLUMNS, ") VALUES (", FederatedLogin::PLACEHOLDERS, ")");
     CONSUME_LOGIN = concatcp!("DELETE FROM federated_logins WHERE state_hash = $1 RETURNING ", FederatedLogin::COLUMNS);
-    DELETE_EXPIRED_LOGINS = "DELETE FROM federated_logins WHERE expire_time <= $1";
     FIND_IDENTITY = concatcp!("SELECT ", Identity::COLUMNS, " FROM identities WHERE issuer = $1 AND subject = $2");
     INSERT_IDENTITY = "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (issuer, subject) DO NOTHING";
     EMAIL_TAKEN = "SELECT id FROM users WHERE email = $1";
@@ -57,16 +56,6 @@ impl Store {
             tx.commit().await?;
             Ok(login)
         })
-    }
-
-    /// Deletes sign-ins that were not completed in time.
-    pub async fn delete_expired_federated_logins(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED_LOGINS)
-            .bind(now.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
     }
 
     /// The identity of an account at a provider, found by issuer and subject alone.

@@ -6,7 +6,7 @@ use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 use crate::store::Store;
-use crate::store::backend::{Tx, in_tx, statements, transaction, writing};
+use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::changes::Change;
 use crate::store::error::StoreError;
 
@@ -16,9 +16,6 @@ statements! {
     REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
     DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
     DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
-    DELETE_TOKENS_OF_EXPIRED = "DELETE FROM federated_tokens WHERE session_id IN
-        (SELECT t.session_id FROM federated_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.expire_time <= $1 LIMIT 500)";
-    DELETE_EXPIRED = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expire_time < $1 LIMIT 500)";
 }
 
 impl Store {
@@ -83,35 +80,6 @@ impl Store {
         }
         Ok(revoked)
     }
-
-    /// Deletes the provider tokens of expired sessions, and the sessions that expired before
-    /// `kept_from`.
-    pub async fn delete_expired_sessions(
-        &self,
-        now: Timestamp,
-        kept_from: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.delete_in_batches(DELETE_TOKENS_OF_EXPIRED, now)
-            .await?;
-        self.delete_in_batches(DELETE_EXPIRED, kept_from).await
-    }
-
-    /// Repeats a statement until it deletes nothing. Each batch is small, because SQLite has one
-    /// writer and other calls wait for it.
-    async fn delete_in_batches(
-        &self,
-        sql: &'static str,
-        before: Timestamp,
-    ) -> Result<(), StoreError> {
-        while writing!(self, |db| query(sql)
-            .bind(before.millis())
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?
-            > 0
-        {}
-        Ok(())
-    }
 }
 
 /// Ends all live sessions of a user except `except`, and deletes their provider tokens.
@@ -147,14 +115,15 @@ mod tests {
     use sqlx::query_scalar;
 
     use super::*;
-    use crate::store::backend::{Pools, reading};
+    use crate::store::Expired;
+    use crate::store::backend::{Pools, reading, writing};
     use crate::store::testing::{on_each_engine, signed_in};
 
     const KEPT: Duration = Duration::from_hours(30 * 24);
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const IDENTITY: &str = "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time) VALUES ('i', $1, 'openid', 'iss', 'sub', 0)";
-    const TOKENS: &str = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, claims, scopes, state, version, update_time)
-        VALUES ($1, 'i', 'openid', $2, 0, $2, '', 'ACTIVE', 1, 0)";
+    const TOKENS: &str = "INSERT INTO federated_tokens (session_id, identity_id, provider, access_token, access_expire_time, claims, scopes, state, version, update_time, session_expire_time)
+        VALUES ($1, 'i', 'openid', $2, 0, $2, '', 'ACTIVE', 1, 0, (SELECT expire_time FROM sessions WHERE id = $1))";
 
     async fn count(store: &Store, sql: &'static str) -> i64 {
         reading!(store, |db| query_scalar(sql).fetch_one(db).await).expect("counted")
@@ -179,11 +148,12 @@ mod tests {
             .expect("stored");
             let end = START.plus(Duration::from_hours(24));
             let left = async |now: Timestamp| {
-                let kept_from = now.minus(KEPT);
-                store
-                    .delete_expired_sessions(now, kept_from)
-                    .await
-                    .expect("deleted");
+                for (rows, before) in [
+                    (Expired::FederatedTokens, now),
+                    (Expired::Sessions, now.minus(KEPT)),
+                ] {
+                    store.delete_expired(rows, before).await.expect("deleted");
+                }
                 (
                     count(&store, "SELECT COUNT(*) FROM federated_tokens").await,
                     count(&store, "SELECT COUNT(*) FROM sessions").await,
@@ -191,11 +161,9 @@ mod tests {
             };
             assert_eq!(left(end.minus(Duration::from_millis(1))).await, (1, 1));
             assert_eq!(left(end).await, (0, 1));
-            assert_eq!(left(end.plus(KEPT)).await, (0, 1));
-            assert_eq!(
-                left(end.plus(KEPT + Duration::from_millis(1))).await,
-                (0, 0)
-            );
+            let kept = end.plus(KEPT).minus(Duration::from_millis(1));
+            assert_eq!(left(kept).await, (0, 1));
+            assert_eq!(left(end.plus(KEPT)).await, (0, 0));
         })
         .await;
     }

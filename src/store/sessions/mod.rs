@@ -40,7 +40,7 @@ statements! {
         WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
     LIST = concatcp!(
         "SELECT ", Session::COLUMNS, " FROM sessions
-        WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time < $3 OR (create_time = $3 AND id < $4))
+        WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time, id) < ($3, $4)
         ORDER BY create_time DESC, id DESC LIMIT $5"
     );
 }

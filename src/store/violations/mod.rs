@@ -3,7 +3,7 @@
 use sqlx::{query, query_as, query_scalar};
 
 use super::Store;
-use super::backend::{Tx, in_tx, statements, transaction, writing};
+use super::backend::{Tx, in_tx, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::record;
@@ -19,13 +19,12 @@ statements! {
     CLAIM = "INSERT INTO violations (id, caller, request_id, type, user_id, ip_address, added, previous_score, score, create_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (caller, request_id) DO NOTHING";
     ANSWER = "UPDATE violations SET previous_score = $2, score = $3 WHERE id = $1";
-    FIND_ANSWER = "SELECT id, previous_score, score FROM violations WHERE caller = $1 AND request_id = $2";
+    FIND_ANSWER = "SELECT id, previous_score, score FROM violations WHERE caller = $1 AND request_id = $2
+        AND type = $3 AND user_id IS NOT DISTINCT FROM $4 AND ip_address IS NOT DISTINCT FROM $5 AND added = $6";
     ADD = "INSERT INTO scores (type, target_kind, target, score, expire_time) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (type, target_kind, target) DO UPDATE SET
             score = CASE WHEN scores.expire_time <= $6 THEN $4 ELSE scores.score + $4 END, expire_time = $5
         RETURNING score";
-    DELETE_EXPIRED = "DELETE FROM violations WHERE create_time <= $1";
-    DELETE_EXPIRED_SCORES = "DELETE FROM scores WHERE expire_time <= $1";
 }
 
 /// The stored answer to a request id.
@@ -39,12 +38,13 @@ record!(Answer, "violations", key id, { id, previous_score, score });
 
 impl Store {
     /// Records a violation, and carries out what `penalty` returns for each target and its scores
-    /// before and after. A repeated request id adds nothing and gets the first answer.
+    /// before and after. A repeated request id adds nothing and gets the first answer; `None` if it was
+    /// given to another violation.
     pub async fn record_violation(
         &self,
         violation: &NewViolation<'_>,
         penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send + Sync,
-    ) -> Result<Recorded, StoreError> {
+    ) -> Result<Option<Recorded>, StoreError> {
         let (recorded, changed) = transaction!(self, |tx| {
             let id = ViolationId::new(violation.create_time);
             if !claim(&mut tx, &id, violation).await? {
@@ -59,32 +59,12 @@ impl Store {
                 .await
                 .map(drop))?;
             tx.commit().await?;
-            Ok((recorded, changed))
+            Ok((Some(recorded), changed))
         })?;
         if let Some(user) = violation.user.filter(|_| changed) {
             self.publish(&Change::UserChanged(user.clone()));
         }
         Ok(recorded)
-    }
-
-    /// Deletes violations recorded up to `before`, and with them the answers to their request ids.
-    pub async fn delete_expired_violations(&self, before: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED)
-            .bind(before.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
-    }
-
-    /// Deletes scores that have expired.
-    pub async fn delete_expired_scores(&self, now: Timestamp) -> Result<(), StoreError> {
-        writing!(self, |db| query(DELETE_EXPIRED_SCORES)
-            .bind(now.millis())
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
     }
 }
 
@@ -135,18 +115,27 @@ async fn score(
     Ok((recorded, changed))
 }
 
-async fn first_answer(tx: &mut Tx, violation: &NewViolation<'_>) -> Result<Recorded, StoreError> {
+/// The answer to the same violation with the same request id; `None` if the violation is another.
+async fn first_answer(
+    tx: &mut Tx,
+    violation: &NewViolation<'_>,
+) -> Result<Option<Recorded>, StoreError> {
     let row = in_tx!(*tx, |db| query_as::<_, Answer>(FIND_ANSWER)
         .bind(violation.caller)
         .bind(violation.request_id)
-        .fetch_one(db)
+        .bind(violation.kind)
+        .bind(violation.user.map(UserId::as_str))
+        .bind(violation.address.map(|(ip, _)| ip.to_string()))
+        .bind(violation.added)
+        .fetch_optional(db)
         .await)?;
+    let Some(row) = row else { return Ok(None) };
     let bans = bans::of_violation(tx, &row.id).await?;
-    Ok(Recorded {
+    Ok(Some(Recorded {
         score: row.score,
         previous_score: row.previous_score,
         bans,
-    })
+    }))
 }
 
 /// Adds the violation to the target's score, and returns the new score.
@@ -186,7 +175,7 @@ async fn punish(
             Ok(None)
         }
         (Penalty::Ban(ban), _) => {
-            bans::insert(tx, &ban, Some(violation)).await?;
+            bans::insert(tx, &ban, Some(violation), None).await?;
             Ok(Some(ban))
         }
     }

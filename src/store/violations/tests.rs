@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::id::BanId;
 use crate::model::page::PageRequest;
+use crate::store::Expired;
 use crate::store::testing::{on_each_engine, signed_in};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -38,6 +39,8 @@ fn ban_at_20(target: &BanTarget, (previous, score): (i64, i64)) -> Penalty {
             id: BanId::new(NOW),
             target: target.clone(),
             reason: "message_limit".to_owned(),
+            violation_type: "logins".to_owned(),
+            caller: "chat".to_owned(),
             create_time: NOW,
             expire_time: Some(UNTIL),
         })
@@ -63,7 +66,7 @@ async fn parallel_violations_all_count_and_ban_once() {
             join_all((0..25).map(|_| store.record_violation(&violation, ban_at_20))).await;
         let mut recorded: Vec<_> = recorded
             .into_iter()
-            .map(|recorded| recorded.expect("recorded"))
+            .map(|recorded| recorded.expect("recorded").expect("no other"))
             .collect();
         recorded.sort_unstable_by_key(|recorded| recorded.score);
         assert!(
@@ -116,7 +119,7 @@ async fn a_repeated_request_gets_the_first_answer_also_in_parallel() {
         let recorded = join_all((0..10).map(|_| store.record_violation(&hard, ban_at_20))).await;
         let recorded: Vec<_> = recorded
             .into_iter()
-            .map(|recorded| recorded.expect("recorded"))
+            .map(|recorded| recorded.expect("recorded").expect("no other"))
             .collect();
         assert_eq!(
             (
@@ -140,6 +143,7 @@ async fn a_repeated_request_gets_the_first_answer_also_in_parallel() {
                 .record_violation(&of_another_caller, ban_at_20)
                 .await
                 .expect("recorded")
+                .expect("no other")
                 .score,
             21
         );
@@ -154,13 +158,14 @@ async fn a_score_lasts_from_its_last_violation_and_then_starts_from_zero() {
         let last = NOW.plus(HOUR).minus(Duration::from_millis(1));
         for (now, expected) in [(NOW, (0, 1)), (last, (1, 2)), (last.plus(HOUR), (0, 1))] {
             store
-                .delete_expired_scores(now.minus(Duration::from_millis(1)))
+                .delete_expired(Expired::Scores, now.minus(Duration::from_millis(1)))
                 .await
                 .expect("deleted");
             let recorded = store
                 .record_violation(&violation(Some(&user), None, now), nothing)
                 .await
-                .expect("recorded");
+                .expect("recorded")
+                .expect("no other");
             assert_eq!((recorded.previous_score, recorded.score), expected);
         }
         let lasting = NewViolation {
@@ -170,13 +175,15 @@ async fn a_score_lasts_from_its_last_violation_and_then_starts_from_zero() {
         store
             .record_violation(&lasting, nothing)
             .await
-            .expect("recorded");
+            .expect("recorded")
+            .expect("no other");
         let much_later = violation(None, None, NOW.plus(1000 * HOUR));
         assert_eq!(
             store
                 .record_violation(&much_later, nothing)
                 .await
                 .expect("recorded")
+                .expect("no other")
                 .score,
             3
         );
@@ -198,6 +205,7 @@ async fn types_users_and_addresses_are_scored_apart() {
                 .record_violation(&violation, nothing)
                 .await
                 .expect("recorded")
+                .expect("no other")
                 .score
         };
         assert_eq!(score(violation(Some(&ann), None, NOW)).await, 1);
@@ -224,7 +232,8 @@ async fn a_soft_ban_ends_sessions_makes_no_ban_and_is_told() {
         let recorded = store
             .record_violation(&violation(Some(&user), None, NOW), end_sessions)
             .await
-            .expect("recorded");
+            .expect("recorded")
+            .expect("no other");
         assert_eq!(recorded.bans, []);
         assert!(
             store
@@ -246,7 +255,8 @@ async fn a_soft_ban_ends_sessions_makes_no_ban_and_is_told() {
         store
             .record_violation(&violation(None, None, NOW), end_sessions)
             .await
-            .expect("recorded");
+            .expect("recorded")
+            .expect("no other");
         assert_eq!(
             *heard.lock().expect("no panic"),
             [Change::UserChanged(user)],
@@ -264,15 +274,19 @@ async fn a_request_id_is_forgotten_with_its_violation() {
                 .record_violation(&violation(None, Some("r-1"), NOW), nothing)
                 .await
                 .expect("recorded")
+                .expect("no other")
                 .score
         };
         assert_eq!((record().await, record().await), (1, 1));
         store
-            .delete_expired_violations(NOW.minus(Duration::from_millis(1)))
+            .delete_expired(Expired::Violations, NOW.minus(Duration::from_millis(1)))
             .await
             .expect("deleted");
         assert_eq!(record().await, 1);
-        store.delete_expired_violations(NOW).await.expect("deleted");
+        store
+            .delete_expired(Expired::Violations, NOW)
+            .await
+            .expect("deleted");
         assert_eq!(record().await, 2);
     })
     .await;

@@ -92,6 +92,7 @@ fn code(kind: Kind) -> Code {
         Kind::InvalidArgument => Code::InvalidArgument,
         Kind::AlreadyExists => Code::AlreadyExists,
         Kind::NotFound => Code::NotFound,
+        Kind::Aborted => Code::Aborted,
         Kind::FailedPrecondition => Code::FailedPrecondition,
         Kind::ResourceExhausted => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
@@ -127,7 +128,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::MethodUnknown
         | Error::CredentialsWrong
         | Error::PasswordGuessable
-        | Error::RequestIdTaken
+        | Error::RequestIdUsed
         | Error::OutputTooLarge
         | Error::AccessTokenInvalid
         | Error::RefreshTokenInvalid

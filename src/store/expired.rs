@@ -1,0 +1,98 @@
+//! Deleting what has expired, in batches: each is a transaction of its own, so that other writers of
+//! SQLite wait for one batch at most.
+
+use const_format::concatcp;
+use sqlx::query;
+
+use super::Store;
+use super::backend::{statements, writing};
+use super::error::StoreError;
+use crate::clock::Timestamp;
+
+/// How many rows a batch deletes. It is part of the statements, because PostgreSQL plans for a tenth
+/// of the table if a limit is a parameter.
+const BATCH: u64 = 200;
+
+/// Rows that expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expired {
+    /// Sign-ins at a provider that were not completed in time.
+    FederatedLogins,
+    /// Provider tokens whose session has expired.
+    FederatedTokens,
+    /// Sessions that expired.
+    Sessions,
+    /// Limiters' windows that ended.
+    Limits,
+    /// Scores that expired.
+    Scores,
+    /// Violations by when they were recorded, and with them the answers to their request ids.
+    Violations,
+    /// Bans that expired.
+    Bans,
+    /// Bans that were lifted.
+    LiftedBans,
+}
+
+statements! {
+    FEDERATED_LOGINS = concatcp!("DELETE FROM federated_logins WHERE state_hash IN
+        (SELECT state_hash FROM federated_logins WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+    FEDERATED_TOKENS = concatcp!("DELETE FROM federated_tokens WHERE (session_id, identity_id) IN
+        (SELECT session_id, identity_id FROM federated_tokens WHERE session_expire_time <= $1 LIMIT ", BATCH, ")");
+    SESSIONS = concatcp!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+    LIMITS = concatcp!("DELETE FROM limits WHERE (name, target) IN
+        (SELECT name, target FROM limits WHERE reset_time <= $1 LIMIT ", BATCH, ")");
+    SCORES = concatcp!("DELETE FROM scores WHERE (type, target_kind, target) IN
+        (SELECT type, target_kind, target FROM scores WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+    VIOLATIONS = concatcp!("DELETE FROM violations WHERE id IN (SELECT id FROM violations WHERE create_time <= $1 LIMIT ", BATCH, ")");
+    BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+    LIFTED_BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE lift_time <= $1 LIMIT ", BATCH, ")");
+}
+
+impl Expired {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::FederatedLogins,
+        Self::FederatedTokens,
+        Self::Sessions,
+        Self::Limits,
+        Self::Scores,
+        Self::Violations,
+        Self::Bans,
+        Self::LiftedBans,
+    ];
+
+    const fn statement(self) -> &'static str {
+        match self {
+            Self::FederatedLogins => FEDERATED_LOGINS,
+            Self::FederatedTokens => FEDERATED_TOKENS,
+            Self::Sessions => SESSIONS,
+            Self::Limits => LIMITS,
+            Self::Scores => SCORES,
+            Self::Violations => VIOLATIONS,
+            Self::Bans => BANS,
+            Self::LiftedBans => LIFTED_BANS,
+        }
+    }
+}
+
+impl Store {
+    /// Deletes the rows that had expired by `before`.
+    pub async fn delete_expired(&self, rows: Expired, before: Timestamp) -> Result<(), StoreError> {
+        while self.delete_batch(rows, before).await? == BATCH {}
+        Ok(())
+    }
+
+    /// Deletes a batch of the rows that had expired by `before`, and returns how many there were.
+    pub(super) async fn delete_batch(
+        &self,
+        rows: Expired,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        writing!(self, |db| query(rows.statement())
+            .bind(before.millis())
+            .execute(db)
+            .await
+            .map(|done| done.rows_affected()))
+    }
+}

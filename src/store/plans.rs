@@ -1,0 +1,126 @@
+//! No statement may scan a table that grows: each engine is asked how it would run each statement.
+
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool, query, query_scalar, raw_sql};
+
+use super::backend::Pools;
+use super::filling;
+use super::statements::all;
+use super::testing::on_each_engine;
+
+/// Tables with a handful of rows: the keys, and the lengths of banned prefixes (129 at most). And an
+/// index of the bans that a start still has to change.
+const SMALL: [&str; 5] = [
+    "canaries",
+    "signing_keys",
+    "ban_prefix_lengths",
+    "lengths",
+    "bans_without_prefix",
+];
+/// Rows of a subquery, which are as many as its own scans found.
+const SUBQUERIES: [&str; 2] = ["found", "(subquery"];
+/// How many rows each table has.
+const ROWS: i64 = 2_000;
+
+#[tokio::test]
+async fn no_statement_scans_a_table_that_grows() {
+    on_each_engine(async |store| {
+        filling::fill(&store, ROWS).await;
+        for sql in all() {
+            let plan = match &store.pools {
+                Pools::Sqlite { read, .. } => on_sqlite(read, sql).await,
+                Pools::Postgres(pool) => on_postgres(pool, sql).await,
+            };
+            let scans = scans(&plan);
+            assert!(scans.is_empty(), "{scans:?}\n{sql}\n{}", plan.join("\n"));
+        }
+    })
+    .await;
+}
+
+#[test]
+fn scans_are_recognised() {
+    for scanning in [
+        &["SCAN bans"][..],
+        &["|--SCAN b USING INDEX bans_by_age"],
+        &["  ->  Seq Scan on bans  (cost=0.00..1.00)"],
+        &[
+            "Index Scan using bans_by_age on bans",
+            "  Filter: (lift_time IS NULL)",
+        ],
+    ] {
+        let plan: Vec<_> = scanning.iter().map(ToString::to_string).collect();
+        assert_eq!(scans(&plan).len(), 1, "{scanning:?}");
+    }
+    for searching in [
+        &["SEARCH bans USING INDEX bans_by_prefix (prefix=?)"][..],
+        &["SCAN lengths"],
+        &["SCAN CONSTANT ROW"],
+        &[
+            "Index Scan using bans_by_age on bans",
+            "  Index Cond: (id = $1)",
+        ],
+        &["Seq Scan on ban_prefix_lengths lengths"],
+    ] {
+        let plan: Vec<_> = searching.iter().map(ToString::to_string).collect();
+        assert_eq!(scans(&plan), [""; 0], "{searching:?}");
+    }
+}
+
+/// The steps of a plan that read the whole of a table that grows.
+fn scans(plan: &[String]) -> Vec<&str> {
+    let next = plan.iter().skip(1).map(String::as_str).chain([""]);
+    plan.iter()
+        .map(String::as_str)
+        .zip(next)
+        .filter(|(step, next)| reads_all(step, next))
+        .map(|(step, _)| step)
+        .collect()
+}
+
+fn reads_all(step: &str, next: &str) -> bool {
+    let of_sqlite = step.split_once("SCAN ").map(|(_, table)| table);
+    let of_postgres = step.split_once("Seq Scan on ").map(|(_, table)| table);
+    let table = of_sqlite.or(of_postgres).unwrap_or_default();
+    let name = table.split(' ').next().unwrap_or_default();
+    let known = table == "CONSTANT ROW"
+        || SMALL.contains(&name)
+        || SUBQUERIES.iter().any(|start| name.starts_with(start));
+    // PostgreSQL may also read an index from end to end.
+    let whole_index = (step.contains("Index Scan") || step.contains("Index Only Scan"))
+        && !SMALL.iter().any(|small| step.contains(small))
+        && !next.contains("Index Cond");
+    (!table.is_empty() && !known) || whole_index
+}
+
+async fn on_sqlite(pool: &SqlitePool, sql: &str) -> Vec<String> {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = query(explain).fetch_all(pool).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
+    let detail = |row| sqlx::Row::get::<String, _>(row, "detail");
+    rows.iter().map(detail).collect()
+}
+
+/// The plan for parameters of which nothing is known, as a prepared statement gets it after a few
+/// runs.
+async fn on_postgres(pool: &PgPool, sql: &str) -> Vec<String> {
+    let mut connection = pool.acquire().await.expect("connects");
+    let parameters = (1..100)
+        .take_while(|n| sql.contains(&format!("${n}")))
+        .count();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let arguments = if parameters == 0 {
+        String::new()
+    } else {
+        format!("({nulls})")
+    };
+    let prepare =
+        format!("SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL; PREPARE asked AS {sql}");
+    raw_sql(AssertSqlSafe(prepare))
+        .execute(&mut *connection)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {sql}"));
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE asked{arguments}"));
+    let lines = query_scalar(explain).persistent(false);
+    let lines = lines.fetch_all(&mut *connection).await;
+    lines.unwrap_or_else(|error| panic!("{error}: {sql}"))
+}
