@@ -43,6 +43,7 @@ impl Auth {
         let profile = Profile {
             email: Some(new.email),
             email_verified: false,
+            unverified_email: None,
             name: new.name.into_string(),
             username: new.username.into_string(),
             avatar_url: String::new(),

@@ -317,14 +317,21 @@ struct VerifiedLogin<'a> {
 }
 
 impl VerifiedLogin<'_> {
-    /// The user's profile as the provider states it, in our own formats.
+    /// The user's profile as the provider states it, in our own formats. An address that it does
+    /// not call verified would let a user reserve, and be taken for the owner of, any address.
     fn profile(&self) -> Profile {
         let claimed = self.provider.profile(self.claims.members());
         // An address that we would refuse at a registration is left out.
-        let email = claimed.email.and_then(|email| Email::parse(&email).ok());
+        let stated = claimed.email.and_then(|email| Email::parse(&email).ok());
+        let (email, unverified_email) = if claimed.email_verified {
+            (stated, None)
+        } else {
+            (None, stated)
+        };
         Profile {
-            email_verified: claimed.email_verified && email.is_some(),
+            email_verified: email.is_some(),
             email,
+            unverified_email,
             name: claimed.name.unwrap_or_default(),
             username: claimed.username.unwrap_or_default().to_lowercase(),
             avatar_url: claimed.picture.unwrap_or_default(),

@@ -16,7 +16,7 @@ pub const LOCAL: &str = "local";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub id: UserId,
-    /// Absent if the account's provider gave none.
+    /// Absent if the account's provider gave none that it calls verified.
     pub email: Option<Email>,
     pub email_verified: bool,
     pub name: String,
@@ -35,6 +35,9 @@ pub struct Profile {
     pub email: Option<Email>,
     /// Whether the provider says that it verified that very address.
     pub email_verified: bool,
+    /// An address that the provider does not call verified. It does not become the account's, and
+    /// is no longer the account's if it was before.
+    pub unverified_email: Option<Email>,
     pub name: String,
     pub username: String,
     pub avatar_url: String,

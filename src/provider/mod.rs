@@ -169,7 +169,11 @@ impl Provider {
     /// The profile that verified claims describe.
     pub fn profile(&self, claims: &Map<String, Value>) -> ClaimedProfile {
         match self {
-            Self::OpenId(client) => profile::profile(claims, &client.config().claims),
+            Self::OpenId(client) => {
+                let mut profile = profile::profile(claims, &client.config().claims);
+                profile.email_verified |= client.config().email_trusted && profile.email.is_some();
+                profile
+            }
         }
     }
 }

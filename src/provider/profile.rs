@@ -14,7 +14,8 @@ const MAX_URL: usize = 2048;
 pub struct ClaimedProfile {
     /// The e-mail address as the provider writes it.
     pub email: Option<String>,
-    /// Whether the provider says that it verified this address, and not another one of the user.
+    /// Whether the provider says that it verified this address, and not another one of the user, or
+    /// is trusted with all addresses.
     pub email_verified: bool,
     /// The display name.
     pub name: Option<String>,

@@ -53,6 +53,7 @@ pub(crate) fn profile() -> Profile {
     Profile {
         email: None,
         email_verified: false,
+        unverified_email: None,
         name: "Ann".to_owned(),
         username: "ann".to_owned(),
         avatar_url: String::new(),

@@ -28,14 +28,15 @@ statements! {
         FROM users WHERE email = $1"
     );
     /// Takes over a provider's claims at a login. What the provider leaves out is kept, and so is
-    /// the e-mail address if another account holds the new one.
+    /// the e-mail address if another account holds the new one. An address that the provider does
+    /// not call verified ($8) is taken away.
     UPDATE_PROFILE = "UPDATE users SET name = COALESCE(NULLIF($2, ''), name), username = COALESCE(NULLIF($3, ''), username),
             avatar_url = COALESCE(NULLIF($4, ''), avatar_url),
-            email = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
-            email_verified = CASE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email_verified ELSE $6 END,
+            email = CASE WHEN email = $8 THEN NULL WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email ELSE $5 END,
+            email_verified = CASE WHEN email = $8 THEN FALSE WHEN $5 = '' OR EXISTS (SELECT 1 FROM users o WHERE o.email = $5 AND o.id <> $1) THEN email_verified ELSE $6 END,
             update_time = $7
         WHERE id = $1 AND (($2 <> '' AND name <> $2) OR ($3 <> '' AND username <> $3) OR ($4 <> '' AND avatar_url <> $4)
-            OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)))";
+            OR ($5 <> '' AND (COALESCE(email, '') <> $5 OR email_verified <> $6)) OR email = $8)";
     LIST = concatcp!(
         "SELECT ", User::COLUMNS, " FROM users
         WHERE (create_time, id) > ($1, $2) ORDER BY create_time, id LIMIT $3"
@@ -156,6 +157,7 @@ pub(super) async fn update_profile(
         .bind(profile.email.as_ref().map_or("", Email::as_str))
         .bind(profile.email_verified)
         .bind(now.millis())
+        .bind(profile.unverified_email.as_ref().map_or("", Email::as_str))
         .execute(db)
         .await
         .map(drop))?;

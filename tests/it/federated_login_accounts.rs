@@ -1,10 +1,12 @@
 //! Sign-in at a provider: the account that it creates, finds or updates.
 
+use countersign::grpc::proto::*;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::federated_login::{arrived, complete, users_and_sessions};
 use crate::support::calls::complete_request;
+use crate::support::federated::wish;
 use crate::support::hostile::{Hostile, signed, tokens};
 use crate::support::provider::Provider;
 use crate::support::{World, on_each_engine, reason};
@@ -73,8 +75,8 @@ async fn the_next_login_updates_the_account_with_what_the_provider_says() {
             });
             arrival.await.expect("signed in")
         };
-        let (first, session, new_user) = login(json!({ "email_verified": "false" })).await;
-        assert!(new_user && !first.email_verified);
+        let (first, session, new_user) = login(json!({})).await;
+        assert!(new_user && first.email_verified);
         assert_eq!(world.verify(&session.access_token).await.claims.expect("active").email, "ann-1@example.net");
 
         let (second, _, new_user) =
@@ -86,6 +88,110 @@ async fn the_next_login_updates_the_account_with_what_the_provider_says() {
 
         let (third, ..) = login(json!({ "email": "held@example.com" })).await;
         assert_eq!((&third.id, third.email.as_str()), (&first.id, "ann.b@example.net"), "another account's address stays out");
+        world.end().await;
+    })
+    .await;
+}
+
+/// Signs in with this `email_verified`, as `sub` with the address `sub@example.net`.
+async fn arrive(
+    world: &World<'_>,
+    provider: &Hostile,
+    sub: &str,
+    email_verified: Value,
+) -> (User, TokenPair) {
+    let arrival = world.arrive_at(provider, |nonce| {
+        let mut claims = provider.claims(sub, nonce, world.clock.now().secs());
+        claims["email_verified"] = email_verified;
+        tokens("an-access-token", "a-refresh-token", &signed(&claims)).to_string()
+    });
+    let (user, tokens, _) = arrival.await.expect("signed in");
+    (user, tokens)
+}
+
+/// The account's address and the identity's.
+async fn addresses(world: &World<'_>, session: &TokenPair) -> String {
+    let both =
+        "{{LIBRECHAT_USER_EMAIL}}|{{LIBRECHAT_USER_EMAILVERIFIED}}|{{LIBRECHAT_OPENID_USER_EMAIL}}";
+    let wish = wish(&session.access_token, Sink::Text, &[("both", both)]);
+    let mut values = world.resolve(wish).await.expect("resolved");
+    values.remove("both").expect("the value")
+}
+
+#[tokio::test]
+async fn an_address_that_the_provider_does_not_call_verified_is_not_the_accounts() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        for (sub, said) in [
+            ("ann", json!(false)),
+            ("bob", json!(null)),
+            ("cid", json!("false")),
+        ] {
+            let (user, session) = arrive(&world, &provider, sub, said).await;
+            assert_eq!((user.email.as_str(), user.email_verified), ("", false));
+            let claims = world
+                .verify(&session.access_token)
+                .await
+                .claims
+                .expect("active");
+            assert_eq!((claims.email.as_str(), claims.email_verified), ("", false));
+            assert_eq!(
+                addresses(&world, &session).await,
+                format!("|false|{sub}@example.net")
+            );
+            let owner = world.register(&format!("{sub}@example.net")).await;
+            assert_ne!(owner.id, user.id, "it reserves nothing");
+        }
+        // The provider verified it in the end, but somebody else has it by now.
+        let (ann, session) = arrive(&world, &provider, "ann", json!(true)).await;
+        assert_eq!(ann.email, "");
+        assert_eq!(addresses(&world, &session).await, "|false|ann@example.net");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_is_the_accounts_for_as_long_as_the_provider_calls_it_verified() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (user, session) = arrive(&world, &provider, "ann", json!(true)).await;
+        assert_eq!(user.email, "ann@example.net");
+        assert_eq!(
+            addresses(&world, &session).await,
+            "ann@example.net|true|ann@example.net"
+        );
+        let (same, later) = arrive(&world, &provider, "ann", json!(false)).await;
+        assert_eq!(
+            (&same.id, same.email.as_str(), same.email_verified),
+            (&user.id, "", false)
+        );
+        for session in [session, later] {
+            assert_eq!(addresses(&world, &session).await, "|false|ann@example.net");
+        }
+        world.register("ann@example.net").await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn if_the_provider_is_trusted_with_addresses_every_one_counts_as_verified() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let trusted = [("OPENID_EMAIL_TRUSTED", "true")];
+        let world = World::trusting(engine, &provider.issuer, &trusted).await;
+        let (user, session) = arrive(&world, &provider, "ann", json!(null)).await;
+        assert_eq!(
+            (user.email.as_str(), user.email_verified),
+            ("ann@example.net", true)
+        );
+        assert_eq!(
+            addresses(&world, &session).await,
+            "ann@example.net|true|ann@example.net"
+        );
         world.end().await;
     })
     .await;

@@ -107,6 +107,29 @@ async fn what_a_provider_leaves_out_at_a_login_stays() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_no_longer_verified_is_taken_away_and_another_one_is_not() {
+    on_each_engine(async |store| {
+        let (user, identity) = (UserId::new(NOW), IdentityId::new());
+        let sign_in = async |profile, subject| {
+            let login = login(&user, profile, &identity, subject);
+            match store.commit_federated_login(login).await {
+                Ok(Committed::SignedIn(user)) => (user.email.is_some(), user.email_verified),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(sign_in(full_profile(), Some("ann")).await, (true, true));
+        for (unverified, kept) in [("bob@x.example", true), ("ann@x.example", false)] {
+            let profile = Profile {
+                unverified_email: Email::parse(unverified).ok(),
+                ..profile()
+            };
+            assert_eq!(sign_in(profile, None).await, (kept, kept), "{unverified}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_login_announces_a_change_only_if_it_changed_what_a_token_tells_of_the_user() {
     on_each_engine(async |store| {
         let (user, identity) = (UserId::new(NOW), IdentityId::new());
