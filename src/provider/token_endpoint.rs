@@ -14,7 +14,7 @@ use oauth2::basic::{
 use oauth2::{
     AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
     EndpointSet, ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
-    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -132,19 +132,29 @@ pub(super) async fn exchange(
     answer(request.request_async(&Outbound(http)).await)
 }
 
+/// What a refresh asks for.
+pub(super) struct RefreshParams<'a> {
+    /// None means what was granted before.
+    pub(super) scopes: Vec<String>,
+    /// Not in the standard, but Auth0 has it.
+    pub(super) audience: Option<&'a str>,
+}
+
 /// Uses a refresh token (RFC 6749 section 6).
 pub(super) async fn refresh(
     http: &Client,
     client: &OauthClient,
     token: &SecretString,
+    params: RefreshParams<'_>,
 ) -> Result<Answer, Failure> {
     let token = RefreshToken::new(token.expose_secret().to_owned());
-    answer(
-        client
-            .exchange_refresh_token(&token)
-            .request_async(&Outbound(http))
-            .await,
-    )
+    let mut request = client
+        .exchange_refresh_token(&token)
+        .add_scopes(params.scopes.into_iter().map(Scope::new));
+    if let Some(audience) = params.audience {
+        request = request.add_extra_param("audience", audience);
+    }
+    answer(request.request_async(&Outbound(http)).await)
 }
 
 type CrateAnswer = Result<

@@ -219,3 +219,59 @@ async fn a_renewal_keeps_the_refresh_token_if_it_gets_no_new_one_and_stores_the_
     })
     .await;
 }
+
+#[tokio::test]
+async fn scopes_that_the_provider_did_not_grant_do_not_end_the_renewals() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        // This provider grants `offline_access` only with consent, which nobody was asked for.
+        let scope = [("OPENID_SCOPE", "openid profile email offline_access")];
+        let world = World::trusting(engine, &provider.issuer, &scope).await;
+        let (_, session) = world.arrive("ann").await;
+        let old = world.bearer(&session.access_token).await.expect("resolved");
+        world.clock.advance(AGE);
+        let new = world.bearer(&session.access_token).await.expect("renewed");
+        let asked = provider.stats().await;
+        assert_ne!(old, new);
+        assert_eq!(
+            (asked.refreshes(), asked.successes["refresh_token"]),
+            (2, 1)
+        );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renewal_asks_for_the_scopes_and_the_audience_of_the_configuration() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let settings = [
+            ("OPENID_SCOPE", "openid api://chat/.default"),
+            ("OPENID_REFRESH_AUDIENCE", "https://api.example.com"),
+        ];
+        let world = World::trusting(engine, &provider.issuer, &settings).await;
+        let login = |nonce: &str| {
+            let claims = provider.claims("ann", nonce, world.clock.now().secs());
+            tokens("access-1", "refresh-1", &signed(&claims)).to_string()
+        };
+        let (_, session, _) = world.arrive_at(&provider, login).await.expect("signed in");
+        world.clock.advance(Duration::from_secs(280));
+        provider.answer(
+            200,
+            &json!({ "access_token": "access-2", "expires_in": 300 }).to_string(),
+        );
+        assert_eq!(
+            world.bearer(&session.access_token).await.expect("renewed"),
+            "access-2"
+        );
+        let asked = provider.token_requests().pop().expect("a request");
+        let form: std::collections::BTreeMap<_, _> =
+            url::form_urlencoded::parse(asked.as_bytes()).collect();
+        assert_eq!(form["scope"], "openid api://chat/.default");
+        assert_eq!(form["audience"], "https://api.example.com");
+        world.end().await;
+    })
+    .await;
+}

@@ -19,7 +19,7 @@ use super::authorization::Authorization;
 use super::cached::Cached;
 use super::claims::VerifiedClaims;
 use super::grant::{self, Grant, Owner, RefreshError};
-use super::token_endpoint::{Answer, OauthClient, Registration};
+use super::token_endpoint::{Answer, Failure, OauthClient, RefreshParams, Registration};
 use super::{profile, token_endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::config::providers::OpenIdProvider;
@@ -173,7 +173,7 @@ impl OpenIdClient {
                 "the provider's issuer has changed and is no longer that of the identity".into(),
             ));
         }
-        let answer = token_endpoint::refresh(&self.http, &client, refresh_token).await;
+        let answer = self.use_refresh_token(&client, refresh_token).await;
         let mut answer =
             answer.map_err(|failure| RefreshError::from_failure(failure, self.rotates()))?;
         let claims = match &answer.id_token {
@@ -199,6 +199,28 @@ impl OpenIdClient {
             Grant::new(&self.config.id, answer, expire_time, now),
             claims,
         ))
+    }
+
+    /// Asks for the configured scopes and audience, as LibreChat does. Who signed in before
+    /// OPENID_SCOPE was changed, or was granted less, must not lose their sign-in: if the provider
+    /// refuses the scopes, it is asked again without them, which means those that it granted.
+    async fn use_refresh_token(
+        &self,
+        client: &OauthClient,
+        refresh_token: &SecretString,
+    ) -> Result<Answer, Failure> {
+        let ask = |scopes| {
+            let audience = self.config.refresh_audience.as_deref();
+            let params = RefreshParams { scopes, audience };
+            token_endpoint::refresh(&self.http, client, refresh_token, params)
+        };
+        if !self.config.scopes_on_refresh {
+            return ask(Vec::new()).await;
+        }
+        match ask(self.scopes()).await {
+            Err(Failure::Refused(code)) if code == "invalid_scope" => ask(Vec::new()).await,
+            answer => answer,
+        }
     }
 
     /// The URL that ends the user's session at the provider, if that is configured and the provider

@@ -1,5 +1,6 @@
 //! A provider on a local socket whose responses a test sets.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -21,6 +22,7 @@ struct State {
     discovery: Vec<u8>,
     keys: Vec<u8>,
     token: Vec<u8>,
+    next_tokens: VecDeque<Vec<u8>>,
     userinfo: Vec<u8>,
     seen: Vec<String>,
 }
@@ -72,6 +74,11 @@ impl Provider {
         self.with(|state| state.token = answer);
     }
 
+    /// Answers the next token request with this.
+    pub(super) fn token_once(&self, answer: Vec<u8>) {
+        self.with(|state| state.next_tokens.push_back(answer));
+    }
+
     pub(super) fn userinfo(&self, answer: Vec<u8>) {
         self.with(|state| state.userinfo = answer);
     }
@@ -95,7 +102,10 @@ impl Provider {
                 match path.as_str() {
                     "/.well-known/openid-configuration" => state.discovery.clone(),
                     "/keys" => state.keys.clone(),
-                    "/token" => state.token.clone(),
+                    "/token" => {
+                        let next = state.next_tokens.pop_front();
+                        next.unwrap_or_else(|| state.token.clone())
+                    }
                     "/userinfo" => state.userinfo.clone(),
                     _ => response(404, "text/plain", b""),
                 }

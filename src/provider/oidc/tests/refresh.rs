@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::provider::{jwk_of_other_key, ok, response, signed, signed_by_other_key};
+use super::provider::{Provider, jwk_of_other_key, ok, response, signed, signed_by_other_key};
 use super::*;
 
 #[tokio::test]
@@ -43,6 +43,42 @@ async fn the_claims_after_a_refresh_are_those_of_its_id_token_and_what_describes
     let claims = claims.expect("claims");
     assert_eq!(claims.members()["email"], "ann@x.example");
     assert!(!claims.members().contains_key("groups"));
+}
+
+#[tokio::test]
+async fn a_refresh_asks_for_the_configured_scopes_and_audience() {
+    let asked = async |change: fn(&mut OpenIdProvider), refused: bool| {
+        let provider = Provider::start().await;
+        let mut config = provider_config(&provider.issuer);
+        change(&mut config);
+        let idp = Idp::of(provider, config);
+        let refusal = br#"{"error":"invalid_scope"}"#;
+        if refused {
+            idp.provider
+                .token_once(response(400, "application/json", refusal));
+        }
+        idp.answers_with(|_| {});
+        idp.refresh().await.expect("renewed");
+        let body = |request: String| request.split_once("\r\n\r\n").expect("a body").1.to_owned();
+        let bodies = idp.provider.seen("/token").into_iter().map(body);
+        bodies.collect::<Vec<_>>()
+    };
+    let bare = "grant_type=refresh_token&refresh_token=rt-1";
+    let scoped = format!("{bare}&scope=openid+profile+email");
+    assert_eq!(asked(|_| {}, false).await, [bare]);
+    assert_eq!(
+        asked(|config| config.scopes_on_refresh = true, false).await,
+        [scoped.as_str()]
+    );
+    assert_eq!(
+        asked(|config| config.scopes_on_refresh = true, true).await,
+        [scoped.as_str(), bare]
+    );
+    let audience = |config: &mut OpenIdProvider| config.refresh_audience = Some("api".into());
+    assert_eq!(
+        asked(audience, false).await,
+        [format!("{bare}&audience=api")]
+    );
 }
 
 #[tokio::test]
