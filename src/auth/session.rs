@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::id::UserId;
+use crate::id::{SessionId, UserId};
 use crate::model::ip_address::IpAddress;
 use crate::model::request_id::RequestId;
 use crate::model::session::Device;
@@ -71,6 +71,18 @@ impl Auth {
         self.0.moderation.refuse_banned(None, address, now).await?;
         let (tokens, user) = self.0.tokens.refresh(token, caller, device, now).await?;
         Ok(SignedIn { user, tokens })
+    }
+
+    /// Ends the session of a sign-in whose caller gave up before it was complete.
+    pub async fn abandon(&self, session: &SessionId, now: Timestamp) {
+        match self.0.tokens.revoke(session, None, "abandoned", now).await {
+            Ok(_) => {
+                tracing::info!(%session, "a session was ended, because the caller gave up before the sign-in was complete");
+            }
+            Err(error) => {
+                tracing::warn!(%session, error = &error as &dyn std::error::Error, "the session of an abandoned sign-in could not be ended");
+            }
+        }
     }
 
     /// Ends the session of a refresh token of any generation, and returns the URL at which the

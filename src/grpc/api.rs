@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::on_drop::OnDrop;
 use super::page::PageTokens;
 use crate::auth::Auth;
 use crate::caller::CallerContext;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::federation::Federation;
+use crate::id::SessionId;
 use crate::moderation::Moderation;
 use crate::secret::Keyring;
 use crate::tasks::Tasks;
@@ -76,14 +78,50 @@ impl Api {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        // The text of a JoinError quotes the panic, which may quote what a user sent; so it is
-        // dropped.
-        let done = self
-            .tasks
-            .spawn(work)
-            .await
-            .map_err(|_| status(Error::internal("the work of a call panicked")))?;
-        done.map(Response::new).map_err(status)
+        self.finish(work).await.map(Response::new)
+    }
+
+    /// Runs a sign-in to its end, and returns its outcome. If the caller gives up before that, the
+    /// session that it opened is ended: nobody has its tokens, and a new sign-in opens another one.
+    pub(super) fn sign_in<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        session: fn(&T) -> &SessionId,
+    ) -> impl Future<Output = Result<T, Status>> + Send {
+        let api = self.clone();
+        let signing_in = self.finish(async move {
+            let outcome = work.await?;
+            let session = session(&outcome).clone();
+            // If nobody waits for this task any more, its outcome is dropped.
+            Ok((outcome, OnDrop::new(move || api.abandon(session))))
+        });
+        async move {
+            let (outcome, abandon) = signing_in.await?;
+            abandon.cancel();
+            Ok(outcome)
+        }
+    }
+
+    fn abandon(self, session: SessionId) {
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move { self.auth.abandon(&session, self.clock.now()).await });
+    }
+
+    /// Runs the work in a task of its own, which begins at once. So the future that waits for it is
+    /// small.
+    fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Status>> + Send {
+        let task = self.tasks.spawn(work);
+        async move {
+            // The text of a JoinError quotes the panic, which may quote what a user sent; so it is
+            // dropped.
+            let done = task
+                .await
+                .map_err(|_| status(Error::internal("the work of a call panicked")))?;
+            done.map_err(status)
+        }
     }
 }
 

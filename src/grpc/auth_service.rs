@@ -51,16 +51,16 @@ impl AuthService for Api {
         } = self.begin(request)?;
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
-        self.run_to_end(async move {
+        let work = async move {
             // Before the fields: a caller that may not offer the form needs no advice about it.
             auth.require_password_login()?;
             let credentials = credentials(message)?;
-            let login = auth.login(credentials, caller.name(), now).await?;
-            Ok(proto::LoginResponse {
-                result: Some(login_response::Result::SignedIn(signed_in(login))),
-            })
-        })
-        .await
+            auth.login(credentials, caller.name(), now).await
+        };
+        let login = self.sign_in(work, |login| &login.tokens.session_id).await?;
+        Ok(Response::new(proto::LoginResponse {
+            result: Some(login_response::Result::SignedIn(signed_in(login))),
+        }))
     }
 
     async fn logout(
@@ -129,19 +129,21 @@ impl AuthService for Api {
         } = self.begin(request)?;
         self.require_own_audience(&caller)?;
         let auth = self.auth.clone();
-        self.run_to_end(async move {
-            let completed = auth
-                .complete_federated_login(callback(message)?, caller.name(), now)
-                .await?;
-            let result =
-                complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
-            Ok(proto::CompleteFederatedLoginResponse {
-                result: Some(result),
-                new_user: completed.new_user,
-                return_to: completed.return_to,
-            })
-        })
-        .await
+        let work = async move {
+            let callback = callback(message)?;
+            auth.complete_federated_login(callback, caller.name(), now)
+                .await
+        };
+        let completed = self
+            .sign_in(work, |completed| &completed.signed_in.tokens.session_id)
+            .await?;
+        let result =
+            complete_federated_login_response::Result::SignedIn(signed_in(completed.signed_in));
+        Ok(Response::new(proto::CompleteFederatedLoginResponse {
+            result: Some(result),
+            new_user: completed.new_user,
+            return_to: completed.return_to,
+        }))
     }
 
     async fn get_user(

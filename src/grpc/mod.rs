@@ -8,6 +8,7 @@ mod federation_service;
 mod field_errors;
 mod json;
 mod moderation_service;
+mod on_drop;
 mod page;
 mod parse;
 pub mod proto;
