@@ -11,6 +11,7 @@ use countersign::grpc::proto::federation_service_client::FederationServiceClient
 use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -26,6 +27,12 @@ pub struct World<'a> {
     replica: Option<Replica>,
     /// Texts that must never be found in the log or the database.
     canaries: Mutex<Vec<String>>,
+}
+
+/// A replica on a runtime of its own, so that it can be killed.
+pub struct Mortal {
+    pub replica: Replica,
+    runtime: Runtime,
 }
 
 /// One instance of the service.
@@ -69,27 +76,34 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Starts another replica on the same database.
+    /// Starts another replica on the same database, with the same clock.
     pub async fn another(&self) -> Result<Replica, StartError> {
-        let settings =
-            Settings::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let app = App::start(settings, self.clock.clone()).await?;
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(app.serve(listener, async {
-            let _ = stopped.await;
-        }));
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .expect("a URL")
-            .connect()
+        self.another_at(self.clock.clone()).await
+    }
+
+    /// Starts another replica on the same database, with a clock of its own.
+    pub async fn another_at(&self, clock: Clock) -> Result<Replica, StartError> {
+        Replica::start(self.load_settings(), clock).await
+    }
+
+    /// Starts another replica on the same database that can be killed.
+    pub async fn mortal(&self) -> Mortal {
+        let (settings, clock) = (self.load_settings(), self.clock.clone());
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let replica = runtime
+            .spawn(Replica::start(settings, clock))
             .await
-            .expect("connects");
-        Ok(Replica {
-            channel,
-            stop,
-            served,
-        })
+            .expect("no panic")
+            .expect("the service starts");
+        Mortal { replica, runtime }
+    }
+
+    fn load_settings(&self) -> Settings {
+        Settings::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration")
     }
 
     fn replica(&self) -> &Replica {
@@ -162,6 +176,26 @@ impl<'a> World<'a> {
 }
 
 impl Replica {
+    async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = App::start(settings, clock).await?;
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(app.serve(listener, async {
+            let _ = stopped.await;
+        }));
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .expect("a URL")
+            .connect()
+            .await
+            .expect("connects");
+        Ok(Self {
+            channel,
+            stop,
+            served,
+        })
+    }
+
     pub fn tokens(&self) -> TokenServiceClient<Channel> {
         TokenServiceClient::new(self.channel.clone())
     }
@@ -170,5 +204,13 @@ impl Replica {
         drop(self.channel);
         let _ = self.stop.send(());
         self.served.await.expect("no panic").expect("ends well");
+    }
+}
+
+impl Mortal {
+    /// Ends the replica at once: all its work stops wherever it stands, as if the process was
+    /// killed.
+    pub fn kill(self) {
+        self.runtime.shutdown_background();
     }
 }
