@@ -98,7 +98,8 @@ impl App {
             tasks.clone(),
             config.providers,
             config.templates,
-        )?;
+        )
+        .await?;
         let auth = Auth::new(
             config.auth,
             store.clone(),

@@ -172,6 +172,8 @@ pub enum Error {
     StoreUnavailable(#[source] Cause),
     #[error("the identity provider does not answer as it should")]
     ProviderUnavailable(#[source] Cause),
+    #[error("expired provider tokens could not be renewed now")]
+    RenewalPostponed { retry_after: Duration },
     #[error("{}", first_of(.0))]
     Invalid(Vec<FieldError>),
     #[error("no such user")]
@@ -318,7 +320,9 @@ impl Error {
             Self::LimitExceeded { .. } => Reason::LimitExceeded,
             Self::Busy { .. } => Reason::Busy,
             Self::StoreUnavailable(_) => Reason::StoreUnavailable,
-            Self::ProviderUnavailable(_) => Reason::ProviderUnavailable,
+            Self::ProviderUnavailable(_) | Self::RenewalPostponed { .. } => {
+                Reason::ProviderUnavailable
+            }
             Self::Invalid(_) | Self::PasswordGuessable | Self::OutputTooLarge => {
                 Reason::FieldsInvalid
             }

@@ -14,7 +14,7 @@ use crate::model::identity::{
     Committed, ConfirmedAccount, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,
 };
 use crate::model::ip_address::IpAddress;
-use crate::model::provider_tokens::{NewTokens, TokensKey};
+use crate::model::provider_tokens::TokensKey;
 use crate::model::return_path::ReturnPath;
 use crate::model::session::{Device, Session, SessionState};
 use crate::moderation::Limiter;
@@ -246,21 +246,12 @@ impl Auth {
             request_id: None,
         };
         let session = self.0.tokens.new_session(open, now);
-        let tokens = NewTokens {
-            key: TokensKey {
-                session_id: session.id.clone(),
-                identity_id: identity.id.clone(),
-            },
-            provider: provider.to_owned(),
-            content: self.0.federation.vault().seal_login(
-                &session.id,
-                &identity.id,
-                &identity.user_id,
-                login.grant,
-                login.claims,
-            ),
-            update_time: now,
+        let key = TokensKey {
+            session_id: session.id.clone(),
+            identity_id: identity.id.clone(),
         };
+        let (user, vault) = (&identity.user_id, self.0.federation.vault());
+        let tokens = vault.seal_login(key, user, login.grant, login.claims, now);
         let account = if new_user {
             let user = User::new(identity.user_id, provider.to_owned(), login.profile(), now);
             let (issuer, subject) = (login.issuer.clone(), login.claims.subject().to_owned());

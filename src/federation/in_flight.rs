@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -18,8 +19,8 @@ pub(super) enum Renewal {
     Renewed,
     /// There will be no newer version.
     Impossible(Status),
-    /// The provider or the store did not answer; it may be tried again.
-    Unavailable,
+    /// The provider or the store did not answer; it may be tried again after a while.
+    Unavailable { retry_after: Duration },
 }
 
 /// The row and the version that a renewal starts from. The version is part of it, because a call

@@ -2,11 +2,14 @@
 //! placeholders to them.
 
 mod answers;
+mod attempts;
+mod binding;
 mod context;
 mod destination;
 mod in_flight;
 mod renewal;
 mod resolve;
+mod sealing;
 mod status;
 mod tokens;
 mod vault;
@@ -27,6 +30,7 @@ use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
 use crate::store::changes::Change;
 use crate::tasks::Tasks;
+use attempts::Attempts;
 use in_flight::{InFlight, Renewal, Start};
 use tokens::ProviderTokens;
 
@@ -57,14 +61,17 @@ struct Inner {
     /// Owns the cache's entries of the sessions in use.
     in_use: Bounded<SessionId, Arc<Entry<SessionTokens>>>,
     renewals: InFlight<Start, Renewal>,
+    attempts: Attempts,
+    tasks: Tasks,
 }
 
 impl Federation {
-    /// Builds a client for each provider; a provider is not contacted before it is needed.
+    /// Builds a client for each provider; a provider is not contacted before it is needed. Tokens
+    /// that an earlier version sealed are sealed anew.
     ///
     /// # Errors
-    /// If no client can be built from a provider's settings.
-    pub fn start(
+    /// If no client can be built from a provider's settings, and the store's errors.
+    pub async fn start(
         store: Store,
         keyring: Keyring,
         clock: Clock,
@@ -80,16 +87,20 @@ impl Federation {
             .max_capacity(SESSIONS)
             .time_to_idle(IDLE)
             .build();
-        Ok(Self(Arc::new(Inner {
+        let federation = Self(Arc::new(Inner {
             cache: Cache::new(clock.clone(), store.changes(), affects),
             in_use,
             store,
+            attempts: Attempts::new(clock.clone()),
             clock,
             vault: Vault::new(keyring),
             providers,
             templates,
-            renewals: InFlight::new(tasks),
-        })))
+            renewals: InFlight::new(tasks.clone()),
+            tasks,
+        }));
+        federation.seal_anew().await?;
+        Ok(federation)
     }
 
     /// The providers, in the order of configuration.

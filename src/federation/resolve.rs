@@ -124,12 +124,12 @@ impl Federation {
                 };
                 (*access, *id_token) = (failing(*access), failing(*id_token));
             }
-            Renewal::Unavailable if context.options.on_unresolved == OnUnresolved::Fail => {
-                return Err(Error::ProviderUnavailable(
-                    "expired tokens could not be renewed now".into(),
-                ));
+            Renewal::Unavailable { retry_after }
+                if context.options.on_unresolved == OnUnresolved::Fail =>
+            {
+                return Err(Error::RenewalPostponed { retry_after });
             }
-            Renewal::Unavailable => {}
+            Renewal::Unavailable { .. } => {}
         }
         Ok(source)
     }

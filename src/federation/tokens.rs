@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value as Json};
 
+use super::binding::Binding;
 use crate::clock::Timestamp;
 use crate::id::UserId;
 use crate::model::provider_tokens::{TokenState, TokensKey};
@@ -28,6 +29,7 @@ pub(super) struct ProviderTokens {
     pub claims: Map<String, Json>,
     pub scopes: String,
     pub state: TokenState,
+    pub state_seal: Vec<u8>,
     pub version: i64,
     pub update_time: Timestamp,
     /// Which tokens were released since they were read from the store.
@@ -41,6 +43,17 @@ impl ProviderTokens {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(field.clone())
+    }
+
+    pub fn binding(&self) -> Binding<'_> {
+        Binding {
+            session: &self.key.session_id,
+            identity: &self.key.identity_id,
+            user: &self.user_id,
+            issuer: &self.issuer,
+            subject: &self.subject,
+            provider: &self.provider,
+        }
     }
 
     /// When the tokens were renewed last; `None` for those of the login.

@@ -16,10 +16,10 @@ pub struct NewTokens {
     pub key: TokensKey,
     pub provider: String,
     pub content: SealedTokens,
-    pub update_time: Timestamp,
 }
 
-/// What a refresh replaces.
+/// What a refresh replaces. Each sealed value opens only together with the times, the scopes and
+/// the version that it was sealed with.
 #[derive(Debug)]
 pub struct SealedTokens {
     pub access_token: Vec<u8>,
@@ -30,6 +30,10 @@ pub struct SealedTokens {
     pub claims: Vec<u8>,
     /// Granted scopes, separated by spaces.
     pub scopes: String,
+    /// The seal over the state and the version; `None` in rows that were sealed before there was
+    /// one.
+    pub state_seal: Option<Vec<u8>>,
+    pub update_time: Timestamp,
 }
 
 /// How the tokens of an identity stand.
@@ -37,12 +41,39 @@ pub struct SealedTokens {
 pub enum TokenState {
     /// As the provider gave them.
     Active,
-    /// Being renewed; from `lease` on the attempt counts as one without an outcome.
-    Refreshing { lease: Timestamp },
+    /// An attempt to renew them was begun.
+    Refreshing,
     /// The provider could not be asked; not again before `retry`.
     Backoff { retry: Timestamp },
     /// The user has to sign in at the provider again.
     ReconnectRequired,
+}
+
+impl TokenState {
+    /// As it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Refreshing => "REFRESHING",
+            Self::Backoff { .. } => "BACKOFF",
+            Self::ReconnectRequired => "RECONNECT_REQUIRED",
+        }
+    }
+
+    /// When the provider may be asked again.
+    pub fn retry(self) -> Option<Timestamp> {
+        match self {
+            Self::Backoff { retry } => Some(retry),
+            Self::Active | Self::Refreshing | Self::ReconnectRequired => None,
+        }
+    }
+}
+
+/// A state to be stored. No two seals are the same, so a seal also tells one attempt from another.
+#[derive(Debug)]
+pub struct SealedState {
+    pub state: TokenState,
+    pub seal: Vec<u8>,
 }
 
 /// Tokens as stored.
@@ -57,14 +88,4 @@ pub struct StoredTokens {
     pub state: TokenState,
     /// 1 for those of the login, and one more with each refresh.
     pub version: i64,
-    pub update_time: Timestamp,
-}
-
-/// How a refresh ended that brought no tokens.
-#[derive(Clone, Copy, Debug)]
-pub enum FailedRefresh {
-    /// It may be tried again from `retry` on.
-    Backoff { retry: Timestamp },
-    /// The provider refused, or whether it answered is not known.
-    ReconnectRequired,
 }

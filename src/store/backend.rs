@@ -66,6 +66,10 @@ fn migrations() -> Vec<Migration> {
             "bans by prefix, rows by expiry",
             include_str!("migrations/0002_bans_by_prefix_and_rows_by_expiry.sql"),
         ),
+        (
+            "seals of provider tokens",
+            include_str!("migrations/0003_seals_of_provider_tokens.sql"),
+        ),
     ];
     let migration = |(number, (holds, sql)): (i64, (&'static str, &'static str))| {
         let kind = MigrationType::Simple;

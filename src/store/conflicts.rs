@@ -14,7 +14,7 @@ use crate::id::{BanId, IdentityId, UserId};
 use crate::model::account::{AdminClaim, LOCAL, User};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::identity::{Committed, FederatedLogin};
-use crate::model::provider_tokens::FailedRefresh;
+use crate::model::provider_tokens::{SealedState, TokenState};
 use crate::model::session::{Device, Refresh};
 use crate::model::violation::{NewViolation, Penalty};
 
@@ -155,10 +155,15 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
         let committed = losing.survive("login", store.commit_federated_login(login));
         let committed = committed.await;
         assert!(matches!(committed, Committed::SignedIn(_)), "{committed:?}");
-        let lease = NOW.plus(Duration::from_secs(30));
-        let attempt = store.begin_token_refresh(&key, 1, lease, NOW, false);
+        let sealed = |state| SealedState {
+            state,
+            seal: vec![2],
+        };
+        let begun = sealed(TokenState::Refreshing);
+        let attempt = store.set_token_state(&key, &[1], &begun);
         assert!(losing.survive("attempt", attempt).await);
-        let failed = store.fail_token_refresh(&key, 1, FailedRefresh::ReconnectRequired);
+        let given_up = sealed(TokenState::ReconnectRequired);
+        let failed = store.erase_refresh_token(&key, &[2], &given_up);
         assert!(losing.survive("outcome", failed).await);
     })
     .await;

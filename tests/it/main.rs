@@ -41,6 +41,7 @@ mod refresh_reuse;
 mod renewal;
 mod renewal_claims;
 mod renewal_lifetimes;
+mod renewal_replicas;
 mod resolve;
 mod resolve_requests;
 mod resolve_safety;

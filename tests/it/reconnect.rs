@@ -7,6 +7,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::renewal::{AGE, provider};
+use crate::support::calls::retry_after;
 use crate::support::federated::wish;
 use crate::support::hostile::{Hostile, signed, signed_by_stranger, tokens};
 use crate::support::{World, on_each_engine, reason};
@@ -42,6 +43,8 @@ async fn a_refresh_token_that_the_provider_refuses_is_not_sent_again() {
             state(&world, &session).await,
             (FederatedTokenState::ReconnectRequired, false)
         );
+        let kept = "SELECT COUNT(*) FROM federated_tokens WHERE refresh_token IS NOT NULL";
+        assert_eq!(engine.number(kept).await, 0, "it is erased");
         provider.fail(json!({})).await;
         for _ in 0..2 {
             world.clock.advance(Duration::from_mins(1));
@@ -75,12 +78,21 @@ async fn a_refresh_token_that_the_provider_refuses_is_not_sent_again() {
     .await;
 }
 
+/// How long the caller should wait, because the provider is not asked now.
+async fn wait(world: &World<'_>, session: &TokenPair) -> Duration {
+    let status = world.bearer(&session.access_token).await;
+    let status = status.expect_err("not asked yet");
+    assert_eq!(reason(&status).1, "PROVIDER_UNAVAILABLE");
+    retry_after(&status).expect("a wait")
+}
+
 #[tokio::test]
 async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
     let provider = provider().await;
     on_each_engine(async |engine| {
         for fault in [
             json!({ "status": 503 }),
+            json!({ "status": 500, "error": "invalid_grant" }),
             json!({ "status": 401, "error": "invalid_client" }),
             json!({ "status": 429 }),
         ] {
@@ -98,14 +110,13 @@ async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
                 (Code::Unavailable, "PROVIDER_UNAVAILABLE".to_owned()),
                 "{fault}"
             );
+            assert_eq!(retry_after(&status), Some(Duration::from_secs(30)));
             assert_eq!(
                 state(&world, &session).await,
                 (FederatedTokenState::Backoff, true)
             );
-            assert_eq!(
-                world.no_bearer(&session.access_token).await,
-                "PROVIDER_UNAVAILABLE"
-            );
+            world.clock.advance(Duration::from_secs(12));
+            assert_eq!(wait(&world, &session).await, Duration::from_secs(18));
             let mut optional = wish(
                 &session.access_token,
                 Sink::Header,
@@ -124,7 +135,7 @@ async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
             assert_eq!(provider.stats().await.refreshes(), 1);
 
             provider.fail(json!({})).await;
-            world.clock.advance(Duration::from_secs(30));
+            world.clock.advance(Duration::from_secs(18));
             world.bearer(&session.access_token).await.expect("renewed");
             assert_eq!(
                 (
@@ -184,40 +195,6 @@ async fn after_a_lost_answer_the_refresh_token_is_not_sent_again_and_a_new_login
                 provider.stats().await.refreshes()
             ),
             ((FederatedTokenState::ReconnectRequired, false), 1)
-        );
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_renewal_that_a_killed_process_began_is_never_repeated() {
-    let provider = provider().await;
-    on_each_engine(async |engine| {
-        provider.reset().await;
-        let mut world = World::trusting(engine, &provider.issuer, &[]).await;
-        let (_, session) = world.arrive("ann").await;
-        world.clock.advance(AGE);
-        let lease = world.clock.now().millis() - 1;
-        let killed = format!(
-            "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = {lease}"
-        );
-        assert_eq!(engine.execute(&killed).await, 1);
-        world.restart().await;
-        assert_eq!(
-            state(&world, &session).await,
-            (FederatedTokenState::Refreshing, true)
-        );
-        assert_eq!(
-            world.no_bearer(&session.access_token).await,
-            "RECONNECT_REQUIRED"
-        );
-        assert_eq!(
-            (
-                state(&world, &session).await,
-                provider.stats().await.refreshes()
-            ),
-            ((FederatedTokenState::ReconnectRequired, false), 0)
         );
         world.end().await;
     })

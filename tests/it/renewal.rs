@@ -7,6 +7,7 @@ use countersign::grpc::proto::federation_service_client::FederationServiceClient
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
 use serde_json::json;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::support::federated::wish;
@@ -22,7 +23,8 @@ pub(crate) async fn provider() -> Provider {
     Provider::start(json!({ "access_token_ttl": 100 })).await
 }
 
-async fn bearer_of(channel: Channel, access_token: &str) -> String {
+/// The user's access token at the provider, as one replica gives it.
+pub(crate) async fn bearer_of(channel: Channel, access_token: &str) -> Result<String, Status> {
     let request = wish(
         access_token,
         Sink::Text,
@@ -30,13 +32,9 @@ async fn bearer_of(channel: Channel, access_token: &str) -> String {
     );
     let answer = FederationServiceClient::new(channel)
         .resolve_placeholders(request)
-        .await;
-    answer
-        .expect("resolved")
-        .into_inner()
-        .entries
-        .remove("t")
-        .expect("a token")
+        .await?;
+    let token = answer.into_inner().entries.remove("t");
+    Ok(token.expect("a token"))
 }
 
 #[tokio::test]
@@ -85,7 +83,11 @@ async fn two_replicas_renew_a_token_once_and_both_give_the_new_one() {
             .cycle()
             .take(20)
             .map(|channel| bearer_of(channel.clone(), &session.access_token));
-        let tokens: BTreeSet<String> = join_all(calls).await.into_iter().collect();
+        let tokens: BTreeSet<String> = join_all(calls)
+            .await
+            .into_iter()
+            .map(|answer| answer.expect("renewed"))
+            .collect();
         assert_eq!((tokens.len(), provider.stats().await.refreshes()), (1, 1));
         drop(channels);
         other.stop().await;

@@ -69,7 +69,7 @@ pub(super) fn texts(object: Option<Json>) -> HashMap<String, String> {
 pub(super) fn token_status(status: TokenStatus) -> proto::FederatedTokenStatus {
     let state = match status.state {
         TokenState::Active => WireState::Active,
-        TokenState::Refreshing { .. } => WireState::Refreshing,
+        TokenState::Refreshing => WireState::Refreshing,
         TokenState::Backoff { .. } => WireState::Backoff,
         TokenState::ReconnectRequired => WireState::ReconnectRequired,
     };

@@ -24,9 +24,11 @@ pub(in crate::store) fn login(
         access_expire_time: NOW,
         id_token: None,
         id_expire_time: None,
-        refresh_token: None,
+        refresh_token: Some(vec![1]),
         claims: vec![1],
         scopes: String::new(),
+        state_seal: Some(vec![1]),
+        update_time: NOW,
     };
     let account = match subject {
         Some(subject) => ConfirmedAccount::New {
@@ -48,7 +50,6 @@ pub(in crate::store) fn login(
             },
             provider: "openid".to_owned(),
             content,
-            update_time: NOW,
         },
         session,
     }

@@ -116,7 +116,9 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
                 note(details, "until", &rfc3339(*until));
             }
         }
-        Error::LimitExceeded { retry_after } | Error::Busy { retry_after } => {
+        Error::LimitExceeded { retry_after }
+        | Error::Busy { retry_after }
+        | Error::RenewalPostponed { retry_after } => {
             details.set_retry_info(Some(*retry_after));
         }
         Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => {

@@ -112,6 +112,11 @@ impl Engine {
         self.value(sql).await
     }
 
+    /// Reads one text directly from the database.
+    pub async fn text(&self, sql: &str) -> String {
+        self.value(sql).await
+    }
+
     async fn value<T>(&self, sql: &str) -> T
     where
         T: for<'r> Decode<'r, Sqlite>

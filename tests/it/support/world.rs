@@ -11,7 +11,7 @@ use countersign::grpc::proto::federation_service_client::FederationServiceClient
 use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -32,7 +32,7 @@ pub struct World<'a> {
 /// A replica on a runtime of its own, so that it can be killed.
 pub struct Mortal {
     pub replica: Replica,
-    runtime: Runtime,
+    kill: oneshot::Sender<()>,
 }
 
 /// One instance of the service.
@@ -89,17 +89,20 @@ impl<'a> World<'a> {
     /// Starts another replica on the same database that can be killed.
     pub async fn mortal(&self) -> Mortal {
         let (settings, clock) = (self.load_settings(), self.clock.clone());
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let replica = runtime
-            .spawn(Replica::start(settings, clock))
-            .await
-            .expect("no panic")
-            .expect("the service starts");
-        Mortal { replica, runtime }
+        let (announce, started) = oneshot::channel();
+        let (kill, killed) = oneshot::channel();
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(async {
+                let replica = Replica::start(settings, clock).await;
+                let _ = announce.send(replica.expect("the service starts"));
+                let _ = killed.await;
+            });
+            runtime.shutdown_background();
+        });
+        let replica = started.await.expect("no panic");
+        Mortal { replica, kill }
     }
 
     fn load_settings(&self) -> Settings {
@@ -211,6 +214,6 @@ impl Mortal {
     /// Ends the replica at once: all its work stops wherever it stands, as if the process was
     /// killed.
     pub fn kill(self) {
-        self.runtime.shutdown_background();
+        let _ = self.kill.send(());
     }
 }

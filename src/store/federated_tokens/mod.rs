@@ -6,14 +6,14 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, query, query_as};
 
 use super::Store;
-use super::backend::{Tx, in_tx, reading, statements, writing};
+use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Bind as _, JoinedRecord as _, ReadJoined as _, Record as _, record};
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, SessionId, UserId};
 use crate::model::provider_tokens::{
-    FailedRefresh, NewTokens, SealedTokens, StoredTokens, TokenState, TokensKey,
+    NewTokens, SealedState, SealedTokens, StoredTokens, TokenState, TokensKey,
 };
 
 /// The columns of a row beside its [`SealedTokens`].
@@ -23,9 +23,7 @@ struct StatusRow {
     provider: String,
     state: String,
     version: i64,
-    attempt_expire_time: Option<Timestamp>,
     retry_time: Option<Timestamp>,
-    update_time: Timestamp,
 }
 
 /// Whom a row's identity belongs to.
@@ -36,36 +34,51 @@ struct OwnerRow {
 }
 
 record!(StatusRow, "federated_tokens", key session_id, as "t" "", {
-    session_id, identity_id, provider, state, version, attempt_expire_time, retry_time, update_time,
+    session_id, identity_id, provider, state, version, retry_time,
 });
 
 record!(SealedTokens, "federated_tokens", key session_id, as "t" "", {
-    access_token, access_expire_time, id_token, id_expire_time, refresh_token, claims, scopes,
+    access_token, access_expire_time, id_token, id_expire_time, refresh_token, claims, scopes, state_seal, update_time,
 });
 
 record!(OwnerRow, "identities", key session_id, as "i" "", { user_id, issuer, subject });
 
+const SELECT: &str = concatcp!(
+    "SELECT ",
+    StatusRow::JOINED,
+    ", ",
+    SealedTokens::JOINED,
+    ", ",
+    OwnerRow::JOINED,
+    "
+        FROM federated_tokens t JOIN identities i ON i.id = t.identity_id "
+);
+
 statements! {
     INSERT = concatcp!(
-        "INSERT INTO federated_tokens (", SealedTokens::COLUMNS, ", session_id, identity_id, provider, update_time, state, version, session_expire_time)
-        VALUES (", SealedTokens::PLACEHOLDERS, ", $8, $9, $10, $11, 'ACTIVE', 1, (SELECT s.expire_time FROM sessions s WHERE s.id = $8))"
+        "INSERT INTO federated_tokens (", SealedTokens::COLUMNS, ", session_id, identity_id, provider, state, version, session_expire_time)
+        VALUES (", SealedTokens::PLACEHOLDERS, ", $10, $11, $12, 'ACTIVE', 1, (SELECT s.expire_time FROM sessions s WHERE s.id = $10))"
     );
-    LIST = concatcp!(
-        "SELECT ", StatusRow::JOINED, ", ", SealedTokens::JOINED, ", ", OwnerRow::JOINED, "
-        FROM federated_tokens t JOIN identities i ON i.id = t.identity_id WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id"
+    LIST = concatcp!(SELECT, "WHERE t.session_id = $1 ORDER BY t.provider, t.identity_id");
+    LIST_WITHOUT_SEAL = concatcp!(
+        SELECT, "WHERE t.state_seal IS NULL AND (t.session_id, t.identity_id) > ($1, $2) ORDER BY t.session_id, t.identity_id LIMIT $3"
     );
-    /// Allows one attempt at a time, and after an attempt whose outcome is unknown another one only
-    /// if `$6` says so.
-    BEGIN_REFRESH = "UPDATE federated_tokens SET state = 'REFRESHING', attempt_expire_time = $4
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3
-            AND (state = 'ACTIVE' OR (state = 'BACKOFF' AND retry_time <= $5) OR (state = 'REFRESHING' AND attempt_expire_time <= $5 AND $6))";
+    SET_SEALS = concatcp!(
+        "UPDATE federated_tokens SET (", SealedTokens::COLUMNS, ") = (", SealedTokens::PLACEHOLDERS, ")
+        WHERE session_id = $10 AND identity_id = $11 AND version = $12 AND state_seal IS NULL"
+    );
+    /// Seals differ, so the state is replaced only if no other call replaced it since it was read.
+    SET_STATE = "UPDATE federated_tokens SET state = $4, retry_time = $5, state_seal = $6
+        WHERE session_id = $1 AND identity_id = $2 AND state_seal = $3";
+    ERASE_REFRESH_TOKEN = "UPDATE federated_tokens SET state = $4, retry_time = $5, state_seal = $6, refresh_token = NULL
+        WHERE session_id = $1 AND identity_id = $2 AND state_seal = $3";
+    /// Whatever the state is: new tokens are worth more than another process's verdict that there
+    /// will be none.
     COMPLETE_REFRESH = concatcp!(
         "UPDATE federated_tokens SET (", SealedTokens::COLUMNS, ") = (", SealedTokens::PLACEHOLDERS, "),
-            state = 'ACTIVE', version = version + 1, attempt_expire_time = NULL, retry_time = NULL, update_time = $11
-        WHERE session_id = $8 AND identity_id = $9 AND version = $10 AND state = 'REFRESHING'"
+            state = 'ACTIVE', version = version + 1, retry_time = NULL
+        WHERE session_id = $10 AND identity_id = $11 AND version = $12"
     );
-    FAIL_REFRESH = "UPDATE federated_tokens SET state = $4, retry_time = $5, attempt_expire_time = NULL
-        WHERE session_id = $1 AND identity_id = $2 AND version = $3 AND state = 'REFRESHING'";
     DELETE_OF_SESSION = "DELETE FROM federated_tokens WHERE session_id = $1 AND ($2 = '' OR provider = $2)";
     DELETE_OF_USER = "DELETE FROM federated_tokens WHERE ($2 = '' OR provider = $2) AND session_id IN (SELECT id FROM sessions WHERE user_id = $1)";
 }
@@ -96,15 +109,11 @@ read_tokens!(PgRow);
 
 impl StatusRow {
     fn state(&self) -> Result<TokenState, StoreError> {
-        match (
-            self.state.as_str(),
-            self.attempt_expire_time,
-            self.retry_time,
-        ) {
-            ("ACTIVE", ..) => Ok(TokenState::Active),
-            ("REFRESHING", Some(lease), _) => Ok(TokenState::Refreshing { lease }),
-            ("BACKOFF", _, Some(retry)) => Ok(TokenState::Backoff { retry }),
-            ("RECONNECT_REQUIRED", ..) => Ok(TokenState::ReconnectRequired),
+        match (self.state.as_str(), self.retry_time) {
+            ("ACTIVE", _) => Ok(TokenState::Active),
+            ("REFRESHING", _) => Ok(TokenState::Refreshing),
+            ("BACKOFF", Some(retry)) => Ok(TokenState::Backoff { retry }),
+            ("RECONNECT_REQUIRED", _) => Ok(TokenState::ReconnectRequired),
             _ => {
                 let key = format!("{}/{}", self.session_id, self.identity_id);
                 Err(StoreError::corrupt("federated_tokens", "state", key))
@@ -134,7 +143,6 @@ impl TryFrom<TokensRow> for StoredTokens {
             provider: status.provider,
             content,
             version: status.version,
-            update_time: status.update_time,
         })
     }
 }
@@ -152,75 +160,111 @@ impl Store {
         rows.into_iter().map(StoredTokens::try_from).collect()
     }
 
-    /// Claims the refresh of a version until `lease`; `false` if another attempt holds the claim or
-    /// the row has another version. With `again`, an attempt whose outcome is unknown may be
-    /// repeated.
-    pub async fn begin_token_refresh(
+    /// Replaces the state that has the seal `seen`; `false` if there is another state by now or the
+    /// session has ended.
+    pub async fn set_token_state(
         &self,
         key: &TokensKey,
-        version: i64,
-        lease: Timestamp,
-        now: Timestamp,
-        again: bool,
+        seen: &[u8],
+        new: &SealedState,
     ) -> Result<bool, StoreError> {
-        let begun = writing!(self, |db| query(BEGIN_REFRESH)
+        self.replace_state(SET_STATE, key, seen, new).await
+    }
+
+    /// Replaces the state as [`Store::set_token_state`] does, and erases the refresh token.
+    pub async fn erase_refresh_token(
+        &self,
+        key: &TokensKey,
+        seen: &[u8],
+        new: &SealedState,
+    ) -> Result<bool, StoreError> {
+        self.replace_state(ERASE_REFRESH_TOKEN, key, seen, new)
+            .await
+    }
+
+    async fn replace_state(
+        &self,
+        statement: &'static str,
+        key: &TokensKey,
+        seen: &[u8],
+        new: &SealedState,
+    ) -> Result<bool, StoreError> {
+        let replaced = writing!(self, |db| query(statement)
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
-            .bind(version)
-            .bind(lease.millis())
-            .bind(now.millis())
-            .bind(again)
+            .bind(seen)
+            .bind(new.state.name())
+            .bind(new.state.retry().map(Timestamp::millis))
+            .bind(&new.seal)
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
-        Ok(begun == 1)
+        Ok(self.tokens_changed(&key.session_id, replaced))
     }
 
-    /// Stores the tokens of a refresh; `false` if the session has ended or the attempt's outcome is
-    /// stored already.
+    /// Stores the tokens of a refresh in the place of those of `version`; `false` if there are newer
+    /// ones or the session has ended.
     pub async fn complete_token_refresh(
         &self,
         key: &TokensKey,
         version: i64,
         new: &SealedTokens,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let completed = writing!(self, |db| new
             .bind_to(query(COMPLETE_REFRESH))
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(version)
-            .bind(now.millis())
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
-        self.publish(&Change::TokensChanged(key.session_id.clone()));
-        Ok(completed == 1)
+        Ok(self.tokens_changed(&key.session_id, completed))
     }
 
-    /// Stores that a refresh failed; `false` if the session has ended or the attempt's outcome is
-    /// stored already.
-    pub async fn fail_token_refresh(
+    /// Whether a statement changed a session's tokens, which is published then.
+    fn tokens_changed(&self, session: &SessionId, rows: u64) -> bool {
+        if rows > 0 {
+            self.publish(&Change::TokensChanged(session.clone()));
+        }
+        rows > 0
+    }
+
+    /// At most `limit` rows without a seal of their state that come after `after`.
+    pub async fn list_tokens_without_seal(
         &self,
-        key: &TokensKey,
-        version: i64,
-        failed: FailedRefresh,
-    ) -> Result<bool, StoreError> {
-        let (state, retry) = match failed {
-            FailedRefresh::Backoff { retry } => ("BACKOFF", Some(retry.millis())),
-            FailedRefresh::ReconnectRequired => ("RECONNECT_REQUIRED", None),
-        };
-        let failed = writing!(self, |db| query(FAIL_REFRESH)
-            .bind(key.session_id.as_str())
-            .bind(key.identity_id.as_str())
-            .bind(version)
-            .bind(state)
-            .bind(retry)
-            .execute(db)
-            .await
-            .map(|done| done.rows_affected()))?;
-        self.publish(&Change::TokensChanged(key.session_id.clone()));
-        Ok(failed == 1)
+        after: Option<&TokensKey>,
+        limit: i64,
+    ) -> Result<Vec<StoredTokens>, StoreError> {
+        let (session, identity) = after.map_or(("", ""), |key| {
+            (key.session_id.as_str(), key.identity_id.as_str())
+        });
+        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST_WITHOUT_SEAL)
+            .bind(session)
+            .bind(identity)
+            .bind(limit)
+            .fetch_all(db)
+            .await)?;
+        rows.into_iter().map(StoredTokens::try_from).collect()
+    }
+
+    /// Gives rows without a seal of their state their new seals, in one transaction.
+    pub async fn set_token_seals(
+        &self,
+        sealed: &[(TokensKey, i64, SealedTokens)],
+    ) -> Result<(), StoreError> {
+        transaction!(self, |tx| {
+            for (key, version, content) in sealed {
+                in_tx!(tx, |db| content
+                    .bind_to(query(SET_SEALS))
+                    .bind(key.session_id.as_str())
+                    .bind(key.identity_id.as_str())
+                    .bind(*version)
+                    .execute(db)
+                    .await
+                    .map(drop))?;
+            }
+            tx.commit().await
+        })
     }
 
     /// Deletes a session's tokens of one provider, or of all providers if `provider` is empty.
@@ -235,9 +279,7 @@ impl Store {
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;
-        if deleted > 0 {
-            self.publish(&Change::TokensChanged(session.clone()));
-        }
+        self.tokens_changed(session, deleted);
         Ok(())
     }
 
@@ -269,7 +311,6 @@ pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreE
         .bind(tokens.key.session_id.as_str())
         .bind(tokens.key.identity_id.as_str())
         .bind(&tokens.provider)
-        .bind(tokens.update_time.millis())
         .execute(db)
         .await
         .map(drop))?;
@@ -277,42 +318,4 @@ pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreE
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::federated_logins::tests::{full_profile, login};
-    use crate::store::testing::on_each_engine;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    #[tokio::test]
-    async fn an_attempt_without_an_outcome_is_followed_by_another_only_if_that_is_safe() {
-        on_each_engine(async |store| {
-            let (user, identity) = (UserId::new(NOW), IdentityId::new());
-            let login = login(&user, full_profile(), &identity, Some("ann"));
-            let key = login.tokens.key.clone();
-            store.commit_federated_login(login).await.expect("stored");
-            let (lease, over) = (
-                Timestamp::from_secs(1_800_000_030),
-                Timestamp::from_secs(1_800_000_060),
-            );
-            let begin = async |end, now, again| {
-                store
-                    .begin_token_refresh(&key, 1, end, now, again)
-                    .await
-                    .expect("asked")
-            };
-            assert!(begin(lease, NOW, false).await);
-            assert!(!begin(over, NOW, true).await, "it may still have one");
-            assert!(!begin(over, lease, false).await);
-            assert!(begin(over, lease, true).await);
-            let fail = async || {
-                store
-                    .fail_token_refresh(&key, 1, FailedRefresh::ReconnectRequired)
-                    .await
-                    .expect("asked")
-            };
-            assert_eq!((fail().await, fail().await), (true, false));
-        })
-        .await;
-    }
-}
+mod tests;

@@ -1,0 +1,45 @@
+//! Seals rows anew at the start that an earlier version sealed.
+
+use super::Federation;
+use crate::error::Result;
+
+/// Rows in one transaction: few, because on SQLite it holds up other writers.
+const BATCH: i64 = 100;
+
+impl Federation {
+    /// Seals the rows anew that have no seal of their state. A row that does not open stays as it
+    /// is: its tokens cannot be used, and its session can be ended.
+    pub(super) async fn seal_anew(&self) -> Result<()> {
+        let (mut after, mut sealed_rows, mut refused) = (None, 0_usize, 0_usize);
+        loop {
+            let store = &self.0.store;
+            let rows = store
+                .list_tokens_without_seal(after.as_ref(), BATCH)
+                .await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key.clone());
+            let count = rows.len();
+            let sealed: Vec<_> = rows
+                .into_iter()
+                .filter_map(|row| Some((self.0.vault.seal_anew(&row).ok()?, row)))
+                .map(|(content, row)| (row.key, row.version, content))
+                .collect();
+            store.set_token_seals(&sealed).await?;
+            sealed_rows += sealed.len();
+            refused += count - sealed.len();
+        }
+        if sealed_rows > 0 {
+            tracing::info!(
+                rows = sealed_rows,
+                "provider tokens were sealed anew, together with their expiry times and states"
+            );
+        }
+        if refused > 0 {
+            tracing::warn!(
+                rows = refused,
+                "provider tokens of an earlier version do not open; their users have to sign in again"
+            );
+        }
+        Ok(())
+    }
+}
