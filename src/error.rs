@@ -160,7 +160,7 @@ pub enum Error {
          host of COUNTERSIGN_HTTP_HOSTS"
     )]
     DestinationNotAllowed(String),
-    #[error("the resolved values are larger than 4 MiB")]
+    #[error("the resolved values and their outcomes are larger than 4 MiB")]
     OutputTooLarge,
     #[error("the store is older than the credential; it was set back")]
     StoreRolledBack,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Auth;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::federation::MIN_LIFE;
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::session::{NotLive, SessionState};
@@ -70,7 +71,7 @@ impl Auth {
         }
     }
 
-    /// The live session that a subject acts in. For a user's id it is the session whose provider
+    /// The live session that a subject acts in. For a user's id it is the one whose good provider
     /// tokens were renewed last.
     ///
     /// # Errors
@@ -84,7 +85,7 @@ impl Auth {
                 let latest = self
                     .0
                     .store
-                    .find_latest_session(id, now)
+                    .find_acting_session(id, now, now.plus(MIN_LIFE))
                     .await?
                     .ok_or(Error::SessionNotFound)?;
                 self.acting_by_session(&latest, now).await

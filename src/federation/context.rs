@@ -11,6 +11,8 @@ use crate::template::vocabulary::BodyField;
 /// Who a call's templates are resolved for, and how.
 #[derive(Debug)]
 pub struct ResolveContext {
+    /// The name of the calling backend.
+    pub caller: Arc<str>,
     /// The live session and its user.
     pub state: Arc<SessionState>,
     /// The fields of the chat request's body; `None` if the call does not belong to a chat request.

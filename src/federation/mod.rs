@@ -35,6 +35,7 @@ use in_flight::{InFlight, Renewal, Start};
 use tokens::ProviderTokens;
 
 pub use context::ResolveContext;
+pub use resolve::MIN_LIFE;
 pub use status::{TokenKind, TokenStatus};
 pub use vault::Vault;
 
@@ -122,9 +123,9 @@ impl Federation {
         Provider::find(self.providers(), provider)
             .ok()
             .filter(|provider| provider.wants_logout_hint())?;
-        let tokens = self.tokens(session).await.unwrap_or_else(|error| {
+        let tokens = self.usable_tokens(session).await.unwrap_or_else(|error| {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "the provider tokens cannot be read; the logout goes on without the ID token");
-            Arc::default()
+            Vec::new()
         });
         tokens
             .iter()
@@ -143,6 +144,16 @@ impl Federation {
     ) -> Option<String> {
         let provider = Provider::find(self.providers(), provider).ok()?;
         provider.end_session_url(hint).await
+    }
+
+    /// The tokens of a session whose providers are configured.
+    async fn usable_tokens(&self, session: &SessionId) -> Result<SessionTokens> {
+        let tokens = self.tokens(session).await?;
+        let is_configured = |tokens: &&Arc<ProviderTokens>| {
+            let mut providers = self.providers().iter();
+            providers.any(|provider| provider.is(&tokens.provider, &tokens.issuer))
+        };
+        Ok(tokens.iter().filter(is_configured).cloned().collect())
     }
 
     /// The tokens of a session, from memory if they are fresh there.

@@ -24,9 +24,9 @@ use crate::template::vocabulary::Status;
 /// How long an attempt may take, from before it is committed until its outcome is stored: shorter
 /// than the lease, so that no other process takes it for dead before.
 const DEADLINE: Duration = LEASE.saturating_sub(Duration::from_secs(5));
-/// How long the provider may take at most: for its discovery document, the exchange and its keys,
-/// each within the time limit of one request.
-const EXCHANGE: Duration = Duration::from_secs(16);
+/// How long the provider may take at most: for its discovery document, the refresh, which is asked
+/// again if the scopes are refused, and its keys, each within the five seconds of one request.
+const EXCHANGE: Duration = Duration::from_secs(21);
 /// After a failure the provider is not asked again for this long.
 const BACKOFF: Duration = Duration::from_secs(30);
 /// The pause between reads of the row while another process renews it, and the number of reads: 8

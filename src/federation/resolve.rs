@@ -18,7 +18,7 @@ use crate::template::outcome::{Outcome, RenderError, Rendered};
 use crate::template::vocabulary::{OnUnresolved, OpenIdField, Placeholder, Status};
 
 /// A token that expires within this time counts as expired.
-const MIN_LIFE: Duration = Duration::from_secs(30);
+pub const MIN_LIFE: Duration = Duration::from_secs(30);
 /// A token that was renewed less than this ago is handed out even if it expires soon, so that
 /// short-lived tokens are not renewed at each call.
 const JUST_RENEWED: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl Federation {
         let needs = batch.needs(context.options.user_authored);
         let mut sources = BTreeMap::new();
         if !needs.openid.is_empty() || needs.subject {
-            let tokens = self.tokens(&context.state.session.id).await?;
+            let tokens = self.usable_tokens(&context.state.session.id).await?;
             for (provider, fields) in &needs.openid {
                 sources.insert(
                     provider.clone(),
@@ -107,7 +107,7 @@ impl Federation {
         }
         match self.renew(tokens).await {
             Renewal::Renewed => {
-                let all = self.tokens(&context.state.session.id).await?;
+                let all = self.usable_tokens(&context.state.session.id).await?;
                 let Some(renewed) = all.iter().find(|new| new.key == tokens.key) else {
                     return Ok(Source::None(Status::Missing));
                 };
@@ -166,8 +166,8 @@ impl Federation {
     }
 }
 
-/// Logs the release of each token, but only the first since the tokens were read: about one line a
-/// second for a session in use.
+/// Logs the release of each token, but only a caller's first since the tokens were read: about one
+/// line a second for a session in use.
 fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
     for placeholder in &rendered.released {
         let Placeholder::OpenId { field, provider } = placeholder else {
@@ -176,13 +176,14 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
         let Some(Source::Tokens { tokens, .. }) = answers.sources.get(provider) else {
             continue;
         };
-        if tokens.is_first_release(field) {
+        let caller = &answers.context.caller;
+        if tokens.is_first_release(caller, field) {
             let (user, session, entries) = (
                 &tokens.user_id,
                 &tokens.key.session_id,
                 rendered.values.len(),
             );
-            tracing::info!(%user, %session, provider = tokens.provider, token = ?field, version = tokens.version, entries, "a provider token is released");
+            tracing::info!(caller = &**caller, %user, %session, provider = tokens.provider, token = ?field, version = tokens.version, entries, "a provider token is released");
         }
     }
 }

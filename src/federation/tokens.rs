@@ -1,7 +1,7 @@
 //! Decrypted provider tokens.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value as Json};
 
@@ -32,17 +32,18 @@ pub(super) struct ProviderTokens {
     pub state_seal: Vec<u8>,
     pub version: i64,
     pub update_time: Timestamp,
-    /// Which tokens were released since they were read from the store.
-    pub released: Mutex<BTreeSet<OpenIdField>>,
+    /// Which tokens were released to which callers since they were read from the store.
+    pub released: Mutex<BTreeSet<(Arc<str>, OpenIdField)>>,
 }
 
 impl ProviderTokens {
-    /// Whether a token is released for the first time since these were read from the store.
-    pub fn is_first_release(&self, field: &OpenIdField) -> bool {
+    /// Whether a token is released to a caller for the first time since these were read from the
+    /// store.
+    pub fn is_first_release(&self, caller: &Arc<str>, field: &OpenIdField) -> bool {
         self.released
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(field.clone())
+            .insert((Arc::clone(caller), field.clone()))
     }
 
     pub fn binding(&self) -> Binding<'_> {

@@ -7,7 +7,7 @@ use crate::error::{Error, FieldError, Result};
 pub(super) fn in_field(field: &str, error: Error) -> Error {
     let description = match error {
         Error::PasswordGuessable => "is too common, or too close to the account's own names",
-        Error::OutputTooLarge => "resolves to more than 4 MiB",
+        Error::OutputTooLarge => "resolves to more than 4 MiB, outcomes included",
         _ => return error,
     };
     FieldErrors::one(field, description)

@@ -97,7 +97,14 @@ impl Client {
             .map_err(|_| Error::UrlRefused("it cannot be parsed"))?;
         let mut response = self.inner.execute(request).await.map_err(Error::from)?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Error::from)? {
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // The status alone says that the server has a problem of its own.
+                Err(_) if response.status().is_server_error() => break,
+                Err(error) => return Err(error.into()),
+            };
             if body.len() + chunk.len() > MAX_BODY {
                 return Err(Error::TooLarge);
             }

@@ -112,6 +112,13 @@ async fn after_a_truncated_answer_the_request_may_have_been_received() {
 }
 
 #[tokio::test]
+async fn a_truncated_error_of_the_server_is_still_its_error() {
+    let bytes = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 10\r\n\r\nx";
+    let response = get(&serve(bytes.to_vec(), false).await).await;
+    assert_eq!(response.expect("a status").status(), 502);
+}
+
+#[tokio::test]
 async fn a_closed_port_received_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

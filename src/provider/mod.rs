@@ -14,7 +14,7 @@ mod token_endpoint;
 use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::providers::Provider as Settings;
+use crate::config::providers::{Provider as Settings, normalized_issuer};
 use crate::error::{Error, Result};
 use crate::secret::SecretString;
 use oidc::OpenIdClient;
@@ -48,6 +48,17 @@ impl Provider {
             .iter()
             .find(|provider| provider.id() == id)
             .ok_or(Error::ProviderNotFound)
+    }
+
+    /// Whether it is the provider with this id and issuer: an id may be given to another issuer in
+    /// the configuration, and tokens of the one before are not its tokens.
+    pub fn is(&self, id: &str, issuer: &str) -> bool {
+        match self {
+            Self::OpenId(client) => {
+                let configured = normalized_issuer(&client.config().issuer);
+                client.config().id == id && normalized_issuer(issuer) == configured
+            }
+        }
     }
 
     /// The id by which callers name the provider.

@@ -45,7 +45,7 @@ impl fmt::Debug for Rendered {
 pub enum RenderError {
     /// Every placeholder, of every entry, that makes the call fail.
     Unresolved(Vec<Outcome>),
-    /// The values have more than 4 MiB.
+    /// The values and outcomes have more than 4 MiB.
     OutputTooLarge,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved(failed) => write!(f, "{} placeholders are unresolved", failed.len()),
-            Self::OutputTooLarge => f.write_str("the values have more than 4 MiB"),
+            Self::OutputTooLarge => f.write_str("the values and outcomes have more than 4 MiB"),
         }
     }
 }

@@ -38,6 +38,7 @@ mod recovery;
 mod refresh;
 mod refresh_device;
 mod refresh_reuse;
+mod release;
 mod renewal;
 mod renewal_claims;
 mod renewal_lifetimes;

@@ -85,7 +85,11 @@ async fn templates_and_other_users_need_a_permission_of_their_own() {
     .await;
 }
 
-async fn arrive_through(world: &World<'_>, caller: &str, login: &str) -> (User, TokenPair) {
+pub(crate) async fn arrive_through(
+    world: &World<'_>,
+    caller: &str,
+    login: &str,
+) -> (User, TokenPair) {
     let begin = BeginFederatedLoginRequest {
         provider: "openid".to_owned(),
         client: client(),

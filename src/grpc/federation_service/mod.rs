@@ -3,6 +3,7 @@
 mod convert;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
@@ -281,6 +282,7 @@ impl Api {
         let ((object, batch), subject, on_unresolved) =
             errors.build(|| Some((read?, subject?, on_unresolved?)))?;
         let context = ResolveContext {
+            caller: Arc::clone(caller.name()),
             state: self.auth.acting(&subject, now).await?,
             body: fields.body.map(body_fields),
             custom_vars: fields.custom_vars,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 use super::authorization::Authorization;
@@ -35,6 +36,9 @@ const METADATA_FRESH: Duration = Duration::from_hours(1);
 /// The shortest time between two fetches, so that an outage or ID tokens with unknown keys do not
 /// cause a fetch each.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long a refresh waits at most for the discovery document and for the keys, also if another
+/// call fetches them. Whoever asks for a refresh has a deadline that counts on it.
+const STEP: Duration = Duration::from_secs(5);
 /// The default of LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
 const MAX_LOGOUT_URL: usize = 2000;
 
@@ -164,9 +168,9 @@ impl OpenIdClient {
         owner: &Owner<'_>,
         now: Timestamp,
     ) -> Result<(Grant, Option<VerifiedClaims>), RefreshError> {
-        let (metadata, client) = self
-            .metadata_and_client()
+        let (metadata, client) = timeout(STEP, self.metadata_and_client())
             .await
+            .unwrap_or_else(|late| Err(Error::ProviderUnavailable(late.into())))
             .map_err(|error| RefreshError::Transient(error.into()))?;
         if metadata.issuer != owner.issuer {
             return Err(RefreshError::Transient(
@@ -340,7 +344,8 @@ impl OpenIdClient {
         now: Timestamp,
     ) -> Result<Option<VerifiedClaims>, RefreshError> {
         let provider = &self.config.id;
-        match self.verify(id_token, metadata, expected, now).await {
+        let verified = timeout(STEP, self.verify(id_token, metadata, expected, now)).await;
+        match verified.unwrap_or_else(|late| Err(Error::ProviderUnavailable(late.into()))) {
             Ok(Ok(claims)) => Ok(Some(claims)),
             Ok(Err(Rejected::Wrong(why))) => Err(RefreshError::Invalid(why)),
             Ok(Err(rejected)) => {

@@ -32,10 +32,13 @@ statements! {
         FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1"
     );
     FIND_BY_REQUEST = "SELECT id FROM sessions WHERE caller = $1 AND request_id = $2";
-    /// The live session of a user whose provider tokens were renewed last; a session without
-    /// provider tokens comes after those that have some.
-    FIND_LATEST = "SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2
-        ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = sessions.id), 0) DESC, refresh_time DESC, id LIMIT 1";
+    /// The live session of a user whose good provider tokens were renewed last. Tokens are good if
+    /// they have not expired or can be renewed. Sessions with other tokens come next, and then those
+    /// without any.
+    FIND_ACTING = "SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.revoke_time IS NULL AND s.expire_time > $2
+        ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id
+                AND (t.access_expire_time > $3 OR (t.refresh_token IS NOT NULL AND t.state <> 'RECONNECT_REQUIRED'))), 0) DESC,
+            COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id), 0) DESC, s.refresh_time DESC, s.id LIMIT 1";
     ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
         WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
     LIST = concatcp!(
@@ -103,15 +106,18 @@ impl Store {
         id.map(|id| session_id(&id)).transpose()
     }
 
-    /// The user's live session whose provider tokens were renewed last.
-    pub async fn find_latest_session(
+    /// The user's live session whose good provider tokens were renewed last; `good_until` is when an
+    /// access token that counts as good expires at the earliest.
+    pub async fn find_acting_session(
         &self,
         user: &UserId,
         now: Timestamp,
+        good_until: Timestamp,
     ) -> Result<Option<SessionId>, StoreError> {
-        let id: Option<String> = reading!(self, |db| query_scalar(FIND_LATEST)
+        let id: Option<String> = reading!(self, |db| query_scalar(FIND_ACTING)
             .bind(user.as_str())
             .bind(now.millis())
+            .bind(good_until.millis())
             .fetch_optional(db)
             .await)?;
         id.map(|id| session_id(&id)).transpose()

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use self::entry::EntryRenderer;
 use super::batch::Batch;
-use super::outcome::{RenderError, Rendered, ResolveOptions};
+use super::outcome::{Outcome, RenderError, Rendered, ResolveOptions};
 use super::values::Values;
 
-/// The most bytes of all values of one call together, before and after encoding. Templates may
-/// repeat a long value thousands of times.
+/// The most bytes of all values and outcomes of one call together, before and after encoding.
+/// Templates may repeat a long value thousands of times, and outcomes the name of their entry.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
 impl Batch {
@@ -42,6 +42,7 @@ impl Batch {
                 &mut output_budget,
                 finished.text.as_ref().map_or(0, String::len),
             )?;
+            spend(&mut output_budget, size(&finished.outcomes))?;
             result.values.push(finished.text);
             result.released.extend(finished.released);
             failed.extend(finished.failed);
@@ -53,6 +54,12 @@ impl Batch {
             Err(RenderError::Unresolved(failed))
         }
     }
+}
+
+/// Each outcome repeats the name of its entry.
+fn size(outcomes: &[Outcome]) -> usize {
+    let size = |outcome: &Outcome| outcome.entry.len() + outcome.placeholder.len();
+    outcomes.iter().map(size).sum()
 }
 
 fn spend(budget: &mut usize, bytes: usize) -> Result<(), RenderError> {
