@@ -23,6 +23,9 @@ impl DeclaredNames {
     /// Makes a template's placeholders of these names declared ones. A name that differs from all
     /// of them, but from one only by case or blanks, is a mistake and never resolves.
     pub(super) fn apply(&self, template: &mut Template) {
+        if self.names.is_empty() {
+            return;
+        }
         for placeholder in template.placeholders_mut() {
             let Placeholder::Custom(name) = placeholder else {
                 continue;

@@ -41,11 +41,23 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 
 /// Whether a header holds a credential, as far as its name tells.
 pub fn is_credential(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let fold = |b: &u8| {
+        if *b == b'_' {
+            b'-'
+        } else {
+            b.to_ascii_lowercase()
+        }
+    };
     let ends = ["authorization", "cookie", "api-key", "apikey", "token"];
     ends.iter().any(|end| {
-        name.strip_suffix(end)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
+        let Some((rest, last)) = name
+            .len()
+            .checked_sub(end.len())
+            .map(|at| name.as_bytes().split_at(at))
+        else {
+            return false;
+        };
+        last.iter().map(fold).eq(end.bytes()) && rest.last().is_none_or(|b| fold(b) == b'-')
     })
 }
 

@@ -45,7 +45,7 @@ pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -
     let names = object.keys().filter(|name| !known.contains(&name.as_str()));
     names
         .filter_map(|name| {
-            let meant = known.iter().find(|known| folded(known) == folded(name))?;
+            let meant = known.iter().find(|known| folded(known).eq(folded(name)))?;
             Some(ShapeError {
                 field: format!("{path}{name}"),
                 description: Cow::Owned(format!("is not a field: {meant} is meant")),
@@ -56,7 +56,7 @@ pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -
 
 /// The place of a member of `oauth` and whether it is a URL, by its name.
 pub(super) fn oauth_member(name: &str) -> (Place, bool) {
-    let name = folded(name);
+    let name: String = folded(name).collect();
     let is_url = ["url", "uri", "endpoint", "issuer"]
         .iter()
         .any(|end| name.ends_with(end));
@@ -69,8 +69,10 @@ pub(super) fn oauth_member(name: &str) -> (Place, bool) {
     }
 }
 
-fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace(['_', '-'], "")
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars()
+        .filter(|c| !matches!(c, '_' | '-'))
+        .map(|c| c.to_ascii_lowercase())
 }
 
 #[cfg(test)]

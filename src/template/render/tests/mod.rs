@@ -48,6 +48,7 @@ impl Values for Ann {
             },
             Placeholder::Custom(name) if name == "NAME" => Value::field(Some(self.name)),
             Placeholder::Custom(_) => Value::Unresolved(Status::UnknownName),
+            Placeholder::Declared(_) => Value::required(None::<&str>),
             Placeholder::Env(name) if name == "HOST" => {
                 Value::required(Some("https://env.example"))
             }

@@ -1,6 +1,9 @@
 //! Where tokens are allowed, and what happens without them.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::template::declared::DeclaredNames;
 
 #[test]
 fn an_empty_bearer_is_never_returned() {
@@ -69,4 +72,36 @@ fn only_returned_tokens_count_as_released() {
     let rendered = render(&ANN, options(OnUnresolved::Omit), &entries).expect("omitted");
     let released: Vec<_> = rendered.released.into_iter().collect();
     assert_eq!(released, [Placeholder::from_name("LIBRECHAT_OPENID_TOKEN")]);
+}
+
+#[test]
+fn a_declared_variable_without_a_value_is_unresolved_in_any_place() {
+    let mut entry = Entry::new("X".to_owned(), "a {{KEY}} {{key}}", Sink::Text, Scope::Full);
+    entry.declare(&DeclaredNames::new(["KEY".to_owned()].into()));
+    let rendered = Batch::new(vec![entry])
+        .expect("within the limits")
+        .render(&ANN, ResolveOptions::default());
+    let Err(RenderError::Unresolved(failed)) = rendered else {
+        panic!("{rendered:?}")
+    };
+    let statuses: Vec<_> = failed.into_iter().map(|outcome| outcome.status).collect();
+    assert_eq!(statuses, [Status::Missing, Status::UnknownName]);
+}
+
+proptest! {
+    #[test]
+    fn no_literal_leaves_as_a_credential(
+        header in "(Authorization|Cookie|X-Api-Key|x_token)",
+        template in "(Bearer |DPoP |\\{\\{X\\}\\}|\\{\\{ name \\}\\}|\\{\\{NAME\\}\\}| |a|:|=){0,8}",
+    ) {
+        let is_literal = |value: &str| value.contains("{{");
+        for on in [OnUnresolved::Fail, OnUnresolved::Omit, OnUnresolved::Empty] {
+            for (name, template) in [(&*header, template.clone()), ("X", format!("Basic {template}"))] {
+                let entries = [(name, template.as_str(), Sink::Header, Scope::Full)];
+                if let Ok(rendered) = render(&ANN, options(on), &entries) {
+                    prop_assert!(!rendered.values[0].as_deref().is_some_and(is_literal));
+                }
+            }
+        }
+    }
 }
