@@ -1,26 +1,48 @@
 //! Logging to standard error.
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
 /// Crates that see credentials on the wire and would write them to the log in detail. No configured
 /// filter shows their lines below `info`.
-const WIRE: [&str; 4] = ["h2=info", "hyper=info", "hyper_util=info", "reqwest=info"];
+const WIRE: [&str; 4] = ["h2", "hyper", "hyper_util", "reqwest"];
 
 /// Starts logging as configured; if a logger is installed already, it stays.
 pub fn install(log: &Log) {
-    let builder = fmt()
-        .with_env_filter(filter(&log.filter))
-        .with_writer(std::io::stderr);
     // The only possible failure is a subscriber that a test or an embedding program has set.
-    let _already_installed = match log.format {
-        LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
-    };
+    let _already_installed = subscriber(log, std::io::stderr).try_init();
     std::panic::set_hook(Box::new(log_panic));
+}
+
+fn subscriber(
+    log: &Log,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn Subscriber + Send + Sync> {
+    let builder = fmt()
+        .with_env_filter(EnvFilter::new(&log.filter))
+        .with_writer(writer);
+    // A filter of its own, because the more exact directive of an `EnvFilter` wins, so that
+    // `h2::codec=trace` would take precedence over `h2=info`.
+    let shown = filter_fn(|metadata| !is_wire_detail(metadata));
+    match log.format {
+        LogFormat::Text => Box::new(builder.finish().with(shown)),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish().with(shown)),
+    }
+}
+
+fn is_wire_detail(metadata: &Metadata<'_>) -> bool {
+    let is_within = |name: &str| {
+        let rest = metadata.target().strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    *metadata.level() > Level::INFO && WIRE.into_iter().any(is_within)
 }
 
 /// Logs where a panic happened but not its text, which may quote a user's data.
@@ -32,22 +54,35 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(location, "a task panicked");
 }
 
-fn filter(text: &str) -> EnvFilter {
-    let wire = WIRE.iter().filter_map(|directive| directive.parse().ok());
-    wire.fold(EnvFilter::new(text), EnvFilter::add_directive)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_filter_lets_the_wire_be_logged_in_detail() {
-        for text in ["trace", "h2=trace", "info,hyper=debug"] {
-            let shown = filter(text).to_string();
+        for text in [
+            "trace",
+            "h2=trace",
+            "info,h2::codec=trace",
+            "[{canary}]=trace",
+        ] {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            let log = Log {
+                filter: format!("{text},countersign=trace"),
+                format: LogFormat::Text,
+            };
+            let writer = file.reopen().expect("opened");
+            let subscriber = subscriber(&log, std::sync::Arc::new(writer));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::trace!(target: "h2", "canary");
+                tracing::debug!(target: "h2::codec::framed_read", canary = 1);
+                tracing::trace!(target: "hyper_util::client", "canary");
+                tracing::trace!(target: "countersign", "ours");
+            });
+            let shown = std::fs::read_to_string(file.path()).expect("read");
             assert!(
-                WIRE.iter().all(|directive| shown.contains(directive)),
-                "{shown}"
+                shown.contains("ours") && !shown.contains("canary"),
+                "{text}: {shown}"
             );
         }
     }
