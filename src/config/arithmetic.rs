@@ -1,6 +1,8 @@
 //! LibreChat's arithmetic in settings, such as `1000 * 60 * 15`. A small parser evaluates it; no
 //! code is executed.
 
+/// The error of a text that is no number at all.
+pub const NOT_A_NUMBER: &str = "must be a number or arithmetic such as 2 * 10";
 const MAX_LENGTH: usize = 256;
 /// The parser recurses for each parenthesis; this bounds its stack.
 const MAX_DEPTH: usize = 32;
@@ -105,9 +107,7 @@ impl Parser<'_> {
             .unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
         self.rest = rest;
-        digits
-            .parse()
-            .map_err(|_| "must be a number or arithmetic such as 1000 * 60 * 15")
+        digits.parse().map_err(|_| NOT_A_NUMBER)
     }
 }
 

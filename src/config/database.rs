@@ -11,6 +11,7 @@ use super::urls::is_loopback_name;
 
 const NAME: &str = "DATABASE_URL";
 const DEFAULT: &str = "countersign.db";
+const SHAPE: &str = "must be one URL such as postgres://user:password@host/database, in which special characters of user and password are percent-encoded: @ as %40, / as %2F, # as %23, ? as %3F";
 const SSL_MODES: [&str; 6] = [
     "disable",
     "allow",
@@ -82,8 +83,14 @@ fn sqlite(path: &str) -> Result<Database, &'static str> {
 }
 
 fn postgres(r: &mut Reader<'_>, text: &str) -> Result<(Database, bool), &'static str> {
-    let mut url = Url::parse(text)
-        .map_err(|_| "must be one URL such as postgres://user:password@host/database")?;
+    let mut url = Url::parse(text).map_err(|_| SHAPE)?;
+    // The user name and password ended before their last character.
+    if url.path().contains('@')
+        || url.query_pairs().any(|(name, _)| name.contains('@'))
+        || url.fragment().is_some()
+    {
+        return Err(SHAPE);
+    }
     if !url
         .query_pairs()
         .all(|(name, _)| PARAMETERS.contains(&&*name) || name.starts_with("options["))

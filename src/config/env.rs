@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, io};
 
 use super::dotenv;
 use super::file;
+use super::librechat_yaml;
 use super::report::{Mistake, Place};
 
 const FILE: &str = ".env";
 /// LibreChat's settings for work on it, which replace those of `.env`.
 const DEVELOPMENT_FILE: &str = ".env.development";
 const NODE_ENV: &str = "NODE_ENV";
+/// The path of LibreChat's other configuration file, and its default.
+const CONFIG_PATH: &str = "CONFIG_PATH";
+const CONFIG: &str = "librechat.yaml";
 
 /// The environment, captured once: the process's variables, and those of the files that it lacks.
 pub struct Env {
@@ -58,7 +62,17 @@ impl Env {
             env.add_file(directory, DEVELOPMENT_FILE);
         }
         env.add_file(directory, FILE);
+        env.heed_config(directory);
         env
+    }
+
+    /// An address in the place of a path is not asked: nothing there can be read at the start.
+    fn heed_config(&mut self, directory: &Path) {
+        let path = self.get(CONFIG_PATH).filter(|path| !path.is_empty());
+        let path = path.map_or_else(|| CONFIG.into(), PathBuf::from);
+        if let Some(fault) = librechat_yaml::fault(&directory.join(path)) {
+            self.mistakes.push(Mistake::new(CONFIG, fault));
+        }
     }
 
     /// Adds what is not there yet; within one place, the last value of a name counts.

@@ -9,6 +9,7 @@ mod file;
 mod http_hosts;
 mod keys;
 mod librechat;
+mod librechat_yaml;
 mod log;
 pub mod moderation;
 pub mod providers;

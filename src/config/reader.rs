@@ -13,6 +13,8 @@ use super::librechat;
 use super::published;
 use super::report::{Found, Mistake, Place, Report};
 
+const NOT_A_DURATION: &str =
+    "must be a number or arithmetic such as 1000 * 60 * 15, in milliseconds";
 /// The longest duration of a setting. Adding it to a time cannot overflow.
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
 
@@ -176,7 +178,10 @@ impl<'a> Reader<'a> {
     /// A duration in milliseconds, which may be an arithmetic expression.
     pub fn duration(&mut self, name: &str, default: Duration, least: Duration) -> Duration {
         let parse = |text: &str| {
-            let millis = arithmetic::evaluate(text)?;
+            let millis = arithmetic::evaluate(text).map_err(|error| match error {
+                arithmetic::NOT_A_NUMBER => NOT_A_DURATION,
+                error => error,
+            })?;
             let duration = Duration::try_from_secs_f64(millis / 1000.0)
                 .map_err(|_| "must not be negative; it is in milliseconds")?;
             if duration < least {

@@ -43,7 +43,7 @@ fn a_mistake_names_the_file_that_it_stands_in() {
     binary.write(".env", "SESSION_EXPIRY=canary\n");
     assert_eq!(
         binary.refused(&[("LOGIN_MAX", "canary")]),
-        "SESSION_EXPIRY (in .env) must be a number or arithmetic such as 1000 * 60 * 15\nLOGIN_MAX must be a whole number from 1 to 4294967295\n"
+        "SESSION_EXPIRY (in .env) must be a number or arithmetic such as 1000 * 60 * 15, in milliseconds\nLOGIN_MAX must be a whole number from 1 to 4294967295\n"
     );
 }
 
@@ -141,4 +141,19 @@ fn settings_of_librechat_without_effect_get_one_line_each() {
         ]
     );
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_list_of_domains_in_librechats_other_file_is_refused() {
+    let binary = Binary::new();
+    let yaml = "registration:\n  allowedDomains: ['canary.example']\n";
+    let refused = "librechat.yaml has registration.allowedDomains, which lets in only addresses of some domains, and this version cannot check that. Remove it if users of all domains may sign in; otherwise restrict the provider, and close registration\n";
+    binary.write("librechat.yaml", yaml);
+    assert_eq!(binary.refused(&[]), refused);
+    binary.write("librechat.yaml", "version: 1.2.1\n");
+    binary.checked(&[]);
+    binary.write("chat.yaml", yaml);
+    binary.write(".env", "CONFIG_PATH=chat.yaml\n");
+    assert_eq!(binary.refused(&[]), refused);
+    binary.checked(&[("CONFIG_PATH", "https://canary.example/librechat.yaml")]);
 }
