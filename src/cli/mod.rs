@@ -2,6 +2,7 @@
 
 mod caller;
 mod config_check;
+mod help;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 /// A gRPC identity service for chat and agent platforms; without a subcommand it serves.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, about)]
+#[command(name = "countersign", version, about, after_help = help::MORE)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -11,6 +11,7 @@ mod callers_ownership;
 mod callers_subjects;
 mod circles;
 mod cleaner;
+mod command_line;
 mod destinations;
 mod dropped_calls;
 mod federated_login;
