@@ -144,6 +144,10 @@ impl Pools {
                 // A connection without the pool's time limits, because a migration may take longer
                 // than a call.
                 let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+                // Without the notice that the table of migrations exists already.
+                raw_sql("SET client_min_messages = 'warning'")
+                    .execute(&mut connection)
+                    .await?;
                 migrator.run(&mut connection).await?;
                 connection.close().await?;
             }

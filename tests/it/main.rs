@@ -54,6 +54,7 @@ mod sessions_ended;
 mod sessions_listed;
 mod sessions_minted;
 mod settings;
+mod start_errors;
 mod support;
 mod targets;
 mod targets_refused;

@@ -1,7 +1,9 @@
 //! The binary itself, run in a directory of its own.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,17 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The user and group `nobody`.
+const NOBODY: u32 = 65534;
+const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+
 /// A working directory for the binary.
 pub struct Binary {
     directory: TempDir,
+    /// Where its output and copies of it go.
+    aside: TempDir,
+    program: PathBuf,
+    user: Option<u32>,
 }
 
 /// What a command printed.
@@ -27,8 +37,29 @@ pub struct Printed {
 
 impl Binary {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        Self { directory }
+        let directory = || tempfile::tempdir().expect("a directory");
+        Self {
+            directory: directory(),
+            aside: directory(),
+            program: PathBuf::from(PROGRAM),
+            user: None,
+        }
+    }
+
+    /// The binary as a user who is not root: root may read and write files of any mode.
+    pub fn for_nobody() -> Self {
+        let mut binary = Self::new();
+        let metadata = binary.directory().metadata().expect("metadata");
+        if metadata.uid() == 0 {
+            for directory in [binary.directory(), binary.aside.path()] {
+                fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("set");
+            }
+            let program = binary.aside.path().join("countersign");
+            fs::copy(PROGRAM, &program).expect("copied");
+            binary.program = program;
+            binary.user = Some(NOBODY);
+        }
+        binary
     }
 
     pub fn directory(&self) -> &Path {
@@ -71,12 +102,38 @@ impl Binary {
         printed.error
     }
 
-    fn file(&self, name: &str) -> std::path::PathBuf {
-        self.directory().join(format!("printed-{name}"))
+    /// What `serve` logs until it serves; then it is killed.
+    pub fn served(&self, variables: &[(&str, &str)]) -> String {
+        let log = self.file("log");
+        let mut child = self
+            .command(&["serve"], variables)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).expect("a file"))
+            .spawn()
+            .expect("the binary runs");
+        let begin = Instant::now();
+        let logged = loop {
+            let logged = fs::read_to_string(&log).expect("text");
+            if logged.contains("serving") || begin.elapsed() > DEADLINE {
+                break logged;
+            }
+            std::thread::sleep(PAUSE);
+        };
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        assert!(logged.contains("serving"), "{logged}");
+        logged
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.aside.path().join(name)
     }
 
     fn command(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let mut command = Command::new(&self.program);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
             .args(arguments)
             .current_dir(self.directory())

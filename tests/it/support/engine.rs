@@ -7,7 +7,7 @@ use sqlx::{
 use tempfile::TempDir;
 
 /// The encryption keys of databases that have no key file.
-const KEYS: &str = "test:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+pub const KEYS: &str = "test:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
 /// A fresh database; it is deleted with this value.
 pub enum Engine {
@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    async fn drop_database(self) {
+    pub async fn drop_database(self) {
         if let Self::Postgres { server, name } = self {
             let mut admin = PgConnection::connect(&server)
                 .await

@@ -1,12 +1,18 @@
 //! Opening the store: first the key is read, then a canary proves that it fits, then the tables are
 //! migrated.
 
+mod error;
+mod faults;
+mod key_file;
+
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
 
 use sqlx::{query, query_as};
+use tokio::time::sleep;
 
 use super::Store;
 use super::backend::{Pools, reading, statements, writing};
@@ -14,10 +20,16 @@ use super::changes::Changes;
 use super::error::StoreError;
 use super::record::record;
 use crate::config::Database;
-use crate::secret::{self, ExposeSecret as _, Keyring, Purpose, RootKey};
+use crate::secret::{ExposeSecret as _, Keyring, Purpose};
+
+pub use error::OpenStoreError;
 
 const CANARY: &[u8] = b"countersign";
-const KEY_FILE_MODE: u32 = 0o600;
+/// How often it is looked whether another process, which started at the same time, has made the
+/// file of a new database and filled it, and the pause between two looks.
+const LOOKS_FOR_FILE: usize = 30;
+const LOOKS_FOR_DATA: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 statements! {
     LIST_CANARIES = "SELECT key_id, sealed FROM canaries";
@@ -32,30 +44,6 @@ struct Canary {
 
 record!(Canary, "canaries", key key_id, { key_id, sealed });
 
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenStoreError {
-    #[error(
-        "the database {database} holds data, but its key file {key_file} is missing; put the key file back, or set COUNTERSIGN_ENCRYPTION_KEYS to the keys that the data was written with"
-    )]
-    KeyFileMissing {
-        database: PathBuf,
-        key_file: PathBuf,
-    },
-    #[error("the key file {0} does not hold a key of 64 hexadecimal digits")]
-    KeyFileMalformed(PathBuf),
-    #[error("the key file {0} can be read by others; set its mode to 0600")]
-    KeyFileExposed(PathBuf),
-    #[error("the file {path} cannot be used: {cause}")]
-    File { path: PathBuf, cause: io::Error },
-    #[error("the encryption keys are not those that the data was written with")]
-    KeyWrong,
-    #[error("PostgreSQL needs COUNTERSIGN_ENCRYPTION_KEYS or CREDS_KEY")]
-    KeyNotConfigured,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Store {
     /// Opens the store and checks that the keys fit it. A new store gets its tables, and on SQLite
     /// a key file if no keys are configured.
@@ -66,9 +54,23 @@ impl Store {
         database: &Database,
         configured: Option<Keyring>,
     ) -> Result<(Self, Keyring), OpenStoreError> {
+        match Self::open_and_prove(database, configured).await {
+            Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error).await),
+            opened => opened,
+        }
+    }
+
+    async fn open_and_prove(
+        database: &Database,
+        configured: Option<Keyring>,
+    ) -> Result<(Self, Keyring), OpenStoreError> {
+        let lost = match database {
+            Database::Sqlite(path) => expect_data(path).await?,
+            Database::Postgres(_) => None,
+        };
         let keyring = match (database, configured) {
             (_, Some(keyring)) => keyring,
-            (Database::Sqlite(path), None) => key_file_ring(path)?,
+            (Database::Sqlite(path), None) => key_file::ring(path)?,
             (Database::Postgres(_), None) => return Err(OpenStoreError::KeyNotConfigured),
         };
         let pools = match database {
@@ -82,6 +84,11 @@ impl Store {
             pools,
             changes: Changes::default(),
         };
+        if let Some(lost) = lost
+            && !store.gets_data().await?
+        {
+            return Err(lost);
+        }
         store.prove_keys(&keyring).await?;
         store.pools.migrate().await?;
         store.index_old_bans().await?;
@@ -91,6 +98,17 @@ impl Store {
         store.prove_keys(&keyring).await?;
         store.ensure_epoch().await?;
         Ok((store, keyring))
+    }
+
+    /// Whether the store is not new, or is filled by another process right now.
+    async fn gets_data(&self) -> Result<bool, StoreError> {
+        for _ in 0..LOOKS_FOR_DATA {
+            if !self.list_canaries().await?.is_empty() {
+                return Ok(true);
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(false)
     }
 
     /// At least one key has to open its canary, and no key may fail to open its own. A new store
@@ -148,72 +166,28 @@ fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
-/// Reads the key file beside the database. The file is created only together with a new database.
-fn key_file_ring(database: &Path) -> Result<Keyring, OpenStoreError> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".key");
-    let key_file = PathBuf::from(name);
-    match fs::metadata(&key_file) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
-            return Err(OpenStoreError::KeyFileExposed(key_file));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_key_file(database, &key_file)?;
-        }
-        Err(cause) => {
-            return Err(OpenStoreError::File {
-                path: key_file,
-                cause,
-            });
-        }
+/// A key file is made together with its database. If it is there and the database is not, the
+/// database was lost, and a new one would make the next stranger its administrator. The answer is
+/// the error if the database turns out to hold nothing.
+async fn expect_data(database: &Path) -> Result<Option<OpenStoreError>, OpenStoreError> {
+    if fs::metadata(database).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(OpenStoreError::NotAFile(database.to_owned()));
     }
-    let text = fs::read_to_string(&key_file).map_err(|cause| OpenStoreError::File {
-        path: key_file.clone(),
-        cause,
-    })?;
-    parse_key(text.trim()).ok_or(OpenStoreError::KeyFileMalformed(key_file))
-}
-
-fn parse_key(text: &str) -> Option<Keyring> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    RootKey::new("file", bytes).map(|key| Keyring::new(key, Vec::new()))
-}
-
-/// Creates the key file. If several processes start at once, one of them creates it and all read
-/// it.
-fn create_key_file(database: &Path, key_file: &Path) -> Result<(), OpenStoreError> {
-    if fs::metadata(database).is_ok_and(|metadata| metadata.len() > 0) {
-        return Err(OpenStoreError::KeyFileMissing {
-            database: database.to_owned(),
-            key_file: key_file.to_owned(),
-        });
+    let key_file = key_file::beside(database);
+    if !key_file.exists() {
+        return Ok(None);
     }
-    let mut draft = key_file.as_os_str().to_owned();
-    draft.push(format!(".{}", hex::encode(secret::random::<4>())));
-    let draft = PathBuf::from(draft);
-    let written = write_private(&draft, hex::encode(secret::random::<32>()).as_bytes());
-    // A hard link appears with its whole content or not at all, and never replaces a file.
-    let linked = written.and_then(|()| match fs::hard_link(&draft, key_file) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
-    let _ = fs::remove_file(&draft);
-    linked.map_err(|cause| OpenStoreError::File {
-        path: key_file.to_owned(),
-        cause,
-    })
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(KEY_FILE_MODE)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let lost = OpenStoreError::DatabaseMissing {
+        database: database.to_owned(),
+        key_file,
+    };
+    for _ in 0..LOOKS_FOR_FILE {
+        if !key_file::is_empty(database) {
+            return Ok(Some(lost));
+        }
+        sleep(PAUSE).await;
+    }
+    Err(lost)
 }
 
 /// Creates a new database file that only its owner can read; SQLite gives its side files the same
@@ -222,7 +196,7 @@ fn create_private(path: &Path) -> Result<(), OpenStoreError> {
     match OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(KEY_FILE_MODE)
+        .mode(key_file::MODE)
         .open(path)
     {
         Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(OpenStoreError::File {

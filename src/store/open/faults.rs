@@ -1,0 +1,141 @@
+//! Says of a database that cannot be opened what is wrong, where, and what to do. The driver's own
+//! texts name no host and no file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
+
+use super::error::{Fault, OpenStoreError};
+use crate::config::Database;
+use crate::secret::ExposeSecret as _;
+use crate::store::error::StoreError;
+
+/// How long PostgreSQL is asked once more, for the reason of its silence.
+const ASKING: Duration = Duration::from_secs(3);
+/// The lower byte of SQLite's result codes.
+const READ_ONLY: u32 = 8;
+const CANNOT_OPEN: u32 = 14;
+const NOT_A_DATABASE: u32 = 26;
+
+/// The error of a database that failed while it was opened, in words for whoever starts the
+/// service.
+pub(super) async fn explain(database: &Database, error: StoreError) -> OpenStoreError {
+    let cause = match error {
+        StoreError::Database(cause)
+        | StoreError::Migration(
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _),
+        ) => cause,
+        error => return error.into(),
+    };
+    let fault = match database {
+        Database::Sqlite(path) => sqlite(path, &cause),
+        Database::Postgres(url) => match url.expose_secret().parse::<PgConnectOptions>() {
+            Ok(options) => postgres(&options, cause).await,
+            Err(_) => return StoreError::Database(cause).into(),
+        },
+    };
+    OpenStoreError::Database(fault)
+}
+
+fn sqlite(path: &Path, cause: &sqlx::Error) -> Fault {
+    let code = cause
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok());
+    let (problem, remedy) = match code.map(|code| code & 0xff) {
+        Some(READ_ONLY | CANNOT_OPEN) => (
+            "cannot be opened for reading and writing".to_owned(),
+            "check the owner and the mode of the file, of the files whose names begin with its name, and of its directory",
+        ),
+        Some(NOT_A_DATABASE) => (
+            "is no SQLite database".to_owned(),
+            "let DATABASE_URL name another file",
+        ),
+        _ => (
+            format!("failed: {}", text(cause)),
+            "check the disk that it is on",
+        ),
+    };
+    Fault {
+        place: format!("the database {}", path.display()),
+        problem,
+        remedy: remedy.to_owned(),
+    }
+}
+
+async fn postgres(options: &PgConnectOptions, cause: sqlx::Error) -> Fault {
+    // The pool tries again until its time is over, and then knows only that.
+    let cause = match cause {
+        sqlx::Error::PoolTimedOut => ask(options).await.err().unwrap_or(cause),
+        cause => cause,
+    };
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    let (problem, remedy) = match &cause {
+        sqlx::Error::Database(error) => refusal(error.as_ref(), user, database),
+        sqlx::Error::Io(error) => (
+            format!("cannot be reached: {error}"),
+            "check that it runs there, and the host and port in DATABASE_URL".to_owned(),
+        ),
+        sqlx::Error::Tls(error) => (
+            format!("and the service cannot agree on TLS: {error}"),
+            "check the server's certificate, or sslmode in DATABASE_URL".to_owned(),
+        ),
+        sqlx::Error::PoolTimedOut => (
+            "does not answer".to_owned(),
+            "check that it runs there, and the host and port in DATABASE_URL".to_owned(),
+        ),
+        other => (format!("failed: {other}"), "check DATABASE_URL".to_owned()),
+    };
+    Fault {
+        place: place(options),
+        problem,
+        remedy,
+    }
+}
+
+fn place(options: &PgConnectOptions) -> String {
+    let port = options.get_port();
+    match options.get_socket() {
+        Some(socket) => format!("PostgreSQL at {} (port {port})", socket.display()),
+        None => format!("PostgreSQL at {}:{port}", options.get_host()),
+    }
+}
+
+/// Connects once, to see what comes of it.
+async fn ask(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let asked = timeout(ASKING, PgConnection::connect_with(options)).await;
+    let connection = asked.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    connection.close().await
+}
+
+/// What PostgreSQL refuses, by its error code.
+fn refusal(error: &dyn DatabaseError, user: &str, database: &str) -> (String, String) {
+    let message = error.message();
+    let remedy = match error.code().as_deref() {
+        Some("28P01" | "28000") => {
+            "check user and password in DATABASE_URL, where special characters are percent-encoded (@ is %40, / is %2F)".to_owned()
+        }
+        Some("3D000") => format!(
+            "create it (CREATE DATABASE \"{database}\" OWNER \"{user}\"), or correct the name in DATABASE_URL"
+        ),
+        Some("42501" | "3F000") => format!(
+            "let the user \"{user}\" own the schema and its tables in \"{database}\" (ALTER SCHEMA public OWNER TO \"{user}\")"
+        ),
+        Some("53300") => "allow it more connections, or end others".to_owned(),
+        Some("57P03") => "wait until it has started".to_owned(),
+        _ => "check it and DATABASE_URL".to_owned(),
+    };
+    (format!("says: {message}"), remedy)
+}
+
+/// The text of an error, without the driver's position in the server's source.
+fn text(error: &sqlx::Error) -> String {
+    error
+        .as_database_error()
+        .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
