@@ -194,6 +194,12 @@ mod tests {
                 0,
             ),
             (
+                "postgres://u:p@ss@db/c",
+                "postgres://u:p%40ss@db/c?sslmode=verify-full",
+                false,
+                0,
+            ),
+            (
                 "postgresql://db/c?sslmode=verify-full",
                 "postgresql://db/c?sslmode=verify-full",
                 false,

@@ -225,6 +225,11 @@ impl Prefix {
         };
         if !configured {
             self.warn_of_unused(r);
+        } else if !provider.allow_registration && !r.is_set(&self.name("ALLOW_REGISTRATION")) {
+            r.warn(format!(
+                "ALLOW_SOCIAL_REGISTRATION is off, so the provider's users cannot make accounts, which they can in LibreChat: {} says whether they may",
+                self.name("ALLOW_REGISTRATION")
+            ));
         }
         configured.then_some(provider)
     }

@@ -12,13 +12,14 @@ const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
 const HTTP_HOSTS: &str = "COUNTERSIGN_HTTP_HOSTS";
 const MAX_CLAIM_LENGTH: usize = 128;
 /// Secrets of LibreChat that this service does not read itself.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "MEILI_MASTER_KEY",
     "MONGO_URI",
     "REDIS_URI",
     "REDIS_PASSWORD",
     "PGPASSWORD",
     "EMAIL_PASSWORD",
+    "MAILGUN_API_KEY",
     "LDAP_BIND_CREDENTIALS",
     "SAML_PRIVATE_KEY",
 ];

@@ -277,6 +277,7 @@ fn templates_read_only_listed_variables_and_never_a_secret() {
         "MONGO_URI",
         "REDIS_URI",
         "REDIS_PASSWORD",
+        "MAILGUN_API_KEY",
         "DATABASE_URL",
         "DATABASE_URL_FILE",
         "OPENID_CLIENT_SECRET",

@@ -213,4 +213,14 @@ fn registration_through_a_provider_is_open_unless_a_switch_says_otherwise() {
         let provider = provider(more).expect("good");
         assert_eq!(provider.allow_registration, open, "{more:?}");
     }
+    for (more, warned) in [
+        (&[("ALLOW_SOCIAL_REGISTRATION", "false")][..], true),
+        (&[("OPENID_ALLOW_REGISTRATION", "false")], false),
+        (&[("ALLOW_SOCIAL_REGISTRATION", "true")], false),
+    ] {
+        let loaded = loaded(&Env::from_pairs(openid(more))).expect("good");
+        let mut warnings = loaded.warnings.iter();
+        let is_about = |warning: &String| warning.starts_with("ALLOW_SOCIAL_REGISTRATION is off");
+        assert_eq!(warnings.any(is_about), warned, "{more:?}");
+    }
 }
