@@ -230,11 +230,12 @@ async fn a_token_that_cannot_be_looked_up_takes_no_other_answer_of_the_batch_wit
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, known) = world.signed_in("ann@example.com").await;
-        let unseen = world.mint(&user.id).await;
+        let stale = world.mint(&user.id).await;
+        world.clock.advance(Duration::from_secs(2));
         assert_eq!(world.verdict(&known.access_token).await, ACTIVE);
         engine.take_away().await;
         let request = BatchVerifyTokensRequest {
-            access_tokens: [&known.access_token, &unseen.access_token, "no.token.ofours"]
+            access_tokens: [&known.access_token, &stale.access_token, "no.token.ofours"]
                 .map(str::to_owned)
                 .into(),
             audience: String::new(),
