@@ -150,7 +150,12 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
         losing.survive("begin", inserted).await;
         let consumed = losing.survive("consume", store.consume_federated_login(&[1]));
         assert!(consumed.await.is_some());
-        let login = login(&user, full_profile(), &IdentityId::new(), Some("ann"));
+        let login = login(
+            &UserId::new(NOW),
+            full_profile(),
+            &IdentityId::new(),
+            Some("ann"),
+        );
         let key = login.tokens.key.clone();
         let committed = losing.survive("login", store.commit_federated_login(login));
         let committed = committed.await;

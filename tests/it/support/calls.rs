@@ -294,9 +294,6 @@ pub fn settings_of(issuer: &str) -> Vec<(&'static str, String)> {
         ("OPENID_CLIENT_ID", CLIENT_ID.to_owned()),
         ("OPENID_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
         ("OPENID_ISSUER", issuer.to_owned()),
-        (
-            "OPENID_SCOPE",
-            "openid profile email offline_access".to_owned(),
-        ),
+        ("OPENID_SCOPE", "openid profile email".to_owned()),
     ]
 }

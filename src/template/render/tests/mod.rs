@@ -321,10 +321,12 @@ fn a_user_authored_template_resolves_custom_variables_only() {
 }
 
 #[test]
-fn the_values_of_a_call_have_4_mebibytes_at_most() {
-    let big: &'static str = "a".repeat(MAX_OUTPUT_BYTES / 2).leak();
+fn the_values_and_outcomes_of_a_call_have_4_mebibytes_at_most() {
+    let outcome = "X".len() + "{{NAME}}".len();
+    let big: &'static str = "a".repeat((MAX_OUTPUT_BYTES - outcome) / 2).leak();
     let values = Ann { name: big, ..ANN };
     assert!(text(&values, "{{NAME}}{{NAME}}").is_ok());
+    assert_eq!(text(&values, "{{NAME}}{{NAME}}ab"), Err(Vec::new()));
     assert_eq!(text(&values, &"{{NAME}}".repeat(10_000)), Err(Vec::new()));
 }
 
