@@ -220,12 +220,8 @@ impl World<'_> {
             return_to: "/c/new".to_owned(),
             client: client(),
         };
-        let begun = self
-            .auth()
-            .begin_federated_login(request)
-            .await
-            .expect("begun")
-            .into_inner();
+        let begin = async || self.auth().begin_federated_login(request.clone()).await;
+        let begun = patiently(begin).await.expect("begun").into_inner();
         self.secret(&begun.state);
         self.secret(&begun.binding_token);
         begun
