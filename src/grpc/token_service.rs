@@ -60,7 +60,8 @@ impl TokenService for Api {
         answer(async {
             let audience = self.audience(&message.audience);
             caller.require_audience(audience)?;
-            self.verify(&message.access_token, audience, now).await
+            let verdict = self.tokens.verify(&message.access_token, audience, now);
+            Ok(verified(verdict.await?))
         })
         .await
     }
@@ -213,21 +214,6 @@ impl Api {
         }
     }
 
-    async fn verify(
-        &self,
-        token: &str,
-        audience: &str,
-        now: Timestamp,
-    ) -> Result<VerifyTokenResponse> {
-        Ok(match self.tokens.verify(token, audience, now).await? {
-            Verdict::Active(live) => active(&live),
-            Verdict::Inactive(reason) => VerifyTokenResponse {
-                inactive_reason: inactive(reason).into(),
-                ..Default::default()
-            },
-        })
-    }
-
     /// The result for each token. The call does not fail with them, so the first failure is logged
     /// here.
     async fn verify_all(
@@ -236,26 +222,21 @@ impl Api {
         audience: &str,
         now: Timestamp,
     ) -> Vec<proto::VerifyTokenResult> {
-        let mut results = Vec::with_capacity(tokens.len());
-        let mut failure = None;
-        for token in tokens {
-            let result = match self.verify(token, audience, now).await {
-                Ok(answer) => verify_token_result::Result::Answer(answer),
-                Err(error) => {
-                    let reason = error_reason(error.reason());
-                    failure.get_or_insert(error);
-                    verify_token_result::Result::Error(reason.into())
-                }
-            };
-            results.push(proto::VerifyTokenResult {
-                result: Some(result),
-            });
-        }
-        if let Some(error) = failure {
+        let verdicts = self.tokens.verify_all(tokens, audience, now).await;
+        if let Some(error) = verdicts.iter().find_map(|verdict| verdict.as_ref().err()) {
             let cause = error.cause_text();
             warn!("tokens of a batch could not be verified: {error}{cause}");
         }
-        results
+        let result = |verdict: Result<Verdict>| match verdict {
+            Ok(verdict) => verify_token_result::Result::Answer(verified(verdict)),
+            Err(error) => verify_token_result::Result::Error(error_reason(error.reason()).into()),
+        };
+        let results = verdicts
+            .into_iter()
+            .map(|verdict| proto::VerifyTokenResult {
+                result: Some(result(verdict)),
+            });
+        results.collect()
     }
 
     /// The session to be revoked, and the subject that it must belong to. Without a subject the
@@ -306,6 +287,16 @@ fn inactive(reason: Inactive) -> InactiveReason {
         Inactive::Expired => InactiveReason::Expired,
         Inactive::SessionRevoked => InactiveReason::SessionRevoked,
         Inactive::Banned { .. } => InactiveReason::Banned,
+    }
+}
+
+fn verified(verdict: Verdict) -> VerifyTokenResponse {
+    match verdict {
+        Verdict::Active(live) => active(&live),
+        Verdict::Inactive(reason) => VerifyTokenResponse {
+            inactive_reason: inactive(reason).into(),
+            ..Default::default()
+        },
     }
 }
 

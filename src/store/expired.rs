@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 
 /// How many rows a batch deletes. It is part of the statements, because PostgreSQL plans for a tenth
 /// of the table if a limit is a parameter.
-const BATCH: u64 = 200;
+pub(super) const BATCH: u64 = 50;
 
 /// Rows that expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

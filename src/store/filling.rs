@@ -3,11 +3,14 @@
 use sqlx::{AssertSqlSafe, raw_sql};
 
 use super::Store;
-use super::backend::{Pools, writing};
+use super::backend::Pools;
 use crate::clock::Timestamp;
 
 /// When the first row was made; the others follow a millisecond after each other.
 const START: i64 = 1_800_000_000_000;
+
+/// A prime: its multiples modulo a power of ten are in no order, and all differ.
+const FACTOR: i64 = 7_368_787;
 
 /// `numbers` has a row for each: its number `n`, an `id` of 24 and a `long` one of 32 digits in no order,
 /// when it was made (`at`), and when it ends (`until`). A tenth has ended.
@@ -33,25 +36,35 @@ const FILLING: [&str; 9] = [
 /// Adds as many rows to each table, and returns the time at which a tenth of them has ended.
 pub(super) async fn fill(store: &Store, rows: i64) -> Timestamp {
     let now = START + rows;
+    if let Pools::Sqlite { .. } = &store.pools {
+        run(
+            store,
+            "PRAGMA cache_size = -500000; PRAGMA synchronous = OFF".to_owned(),
+        )
+        .await;
+    }
     run(store, numbers(rows, now)).await;
     for sql in FILLING {
         run(store, sql.to_owned()).await;
     }
     run(store, bans()).await;
     run(store, "DROP TABLE numbers".to_owned()).await;
-    // As autovacuum does; SQLite keeps no statistics unless it is told to.
-    if let Pools::Postgres(_) = &store.pools {
-        run(store, "ANALYZE".to_owned()).await;
+    match &store.pools {
+        Pools::Sqlite { .. } => {
+            let settings = "PRAGMA cache_size = -2000; PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)";
+            run(store, settings.to_owned()).await;
+        }
+        // As autovacuum does; SQLite keeps no statistics unless it is told to.
+        Pools::Postgres(_) => run(store, "ANALYZE".to_owned()).await,
     }
     Timestamp::from_millis(now)
 }
 
 fn numbers(rows: i64, now: i64) -> String {
-    // A prime, so that the numbers' multiples modulo a power of ten are in no order, and all differ.
     format!(
         "CREATE TABLE numbers AS
             WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < {rows}),
-            mixed (n, id) AS (SELECT n, CAST(100000000000 + CAST(n AS BIGINT) * 7368787 % 100000000000 AS TEXT) FROM counted)
+            mixed (n, id) AS (SELECT n, CAST(100000000000 + CAST(n AS BIGINT) * {FACTOR} % 100000000000 AS TEXT) FROM counted)
             SELECT n, id || id AS id, id || id || substr(id, 5) AS long, {START} + n AS at, CASE WHEN n % 10 = 0 THEN {START} + n ELSE {now} + n END AS until FROM mixed"
     )
 }
@@ -71,10 +84,20 @@ fn bans() -> String {
     )
 }
 
+/// The id of the user of the row `n`.
+pub(super) fn id(n: i64) -> String {
+    let half = 100_000_000_000 + n * FACTOR % 100_000_000_000;
+    format!("{half}{half}")
+}
+
+/// Runs a statement that may take longer than a call.
 async fn run(store: &Store, sql: String) {
-    let run = writing!(store, |db| raw_sql(AssertSqlSafe(sql.clone()))
-        .execute(db)
-        .await
-        .map(drop));
-    run.unwrap_or_else(|error| panic!("{error}: {sql}"));
+    let run = match &store.pools {
+        Pools::Sqlite { write, .. } => raw_sql(AssertSqlSafe(sql)).execute(write).await.map(drop),
+        Pools::Postgres(pool) => {
+            let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
+            raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(drop)
+        }
+    };
+    run.expect("runs");
 }

@@ -16,6 +16,8 @@ mod markers;
 mod open;
 #[cfg(test)]
 mod plans;
+#[cfg(test)]
+mod prove;
 mod record;
 mod sessions;
 mod signing_keys;

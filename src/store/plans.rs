@@ -18,6 +18,9 @@ const SMALL: [&str; 5] = [
 ];
 /// Rows of a subquery, which are as many as its own scans found.
 const SUBQUERIES: [&str; 2] = ["found", "(subquery"];
+/// Plans that PostgreSQL prefers only while a table is small are switched off, so that a statement
+/// that cannot be run by index is the only one left to scan.
+const AS_IF_LARGE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 /// How many rows each table has.
 const ROWS: i64 = 2_000;
 
@@ -104,7 +107,7 @@ async fn on_sqlite(pool: &SqlitePool, sql: &str) -> Vec<String> {
 /// runs.
 async fn on_postgres(pool: &PgPool, sql: &str) -> Vec<String> {
     let mut connection = pool.acquire().await.expect("connects");
-    let parameters = (1..100)
+    let parameters = (1..200)
         .take_while(|n| sql.contains(&format!("${n}")))
         .count();
     let nulls = vec!["NULL"; parameters].join(", ");
@@ -113,8 +116,7 @@ async fn on_postgres(pool: &PgPool, sql: &str) -> Vec<String> {
     } else {
         format!("({nulls})")
     };
-    let prepare =
-        format!("SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL; PREPARE asked AS {sql}");
+    let prepare = format!("{AS_IF_LARGE}; DEALLOCATE ALL; PREPARE asked AS {sql}");
     raw_sql(AssertSqlSafe(prepare))
         .execute(&mut *connection)
         .await

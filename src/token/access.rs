@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session_cache::VerifiedToken;
+use tokio::task::yield_now;
+
+use super::session_cache::{TokenHash, VerifiedToken};
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::feed::cache::Moment;
+use crate::feed::cache::{Entry, Moment};
 use crate::id::SessionId;
 use crate::jose::{self, AccessClaims, Expected, Rejected};
 use crate::model::session::{NotLive, Session, SessionState};
@@ -36,6 +38,16 @@ pub struct LiveToken {
     pub cache_ttl: Duration,
 }
 
+/// What is known of a token before its session's state is.
+enum Checked {
+    /// It was verified before.
+    Known(Arc<VerifiedToken>),
+    /// Its signature is good.
+    Signed(TokenHash, Box<AccessClaims>, Arc<Entry<SessionState>>),
+    /// It is not live, whatever its session's state.
+    Bad(Inactive),
+}
+
 /// Why a token is not live. Any reason but `Invalid` is given only if the signature is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inactive {
@@ -50,6 +62,17 @@ pub enum Inactive {
         /// The ban's end; `None` if it lasts until it is lifted.
         until: Option<Timestamp>,
     },
+}
+
+impl Checked {
+    /// The session whose state decides.
+    fn session(&self) -> Option<&Arc<Entry<SessionState>>> {
+        match self {
+            Self::Known(token) => Some(&token.session),
+            Self::Signed(_, _, session) => Some(session),
+            Self::Bad(_) => None,
+        }
+    }
 }
 
 impl LiveToken {
@@ -73,24 +96,41 @@ impl Tokens {
     /// # Errors
     /// Only if the store does not answer; a bad token is a verdict, not an error.
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
-        let hash = secret::sha256(token.as_bytes());
-        let cache = &self.0.sessions;
-        if let Some(token) = cache.find(&hash) {
-            let state = cache.state(&token.session, now).await?;
-            return Ok(judge(token, state, audience, now));
+        let checked = self.0.check(token, audience, now);
+        let state = match checked.session() {
+            Some(session) => self.0.sessions.state(session, now).await?,
+            None => None,
+        };
+        Ok(self.0.conclude(checked, state, audience, now))
+    }
+
+    /// The verdict on each token, or why it could not be looked up. The states that are not in
+    /// memory are read with one statement.
+    pub async fn verify_all(
+        &self,
+        tokens: &[String],
+        audience: &str,
+        now: Timestamp,
+    ) -> Vec<Result<Verdict>> {
+        let mut checked = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let token = self.0.check(token, audience, now);
+            if !matches!(token, Checked::Known(_)) {
+                // Other calls go on between two signatures.
+                yield_now().await;
+            }
+            checked.push(token);
         }
-        let (claims, session) = match self.0.check_signature(token, audience, now) {
-            Ok(checked) => checked,
-            Err(inactive) => return Ok(Verdict::Inactive(inactive)),
+        let sessions = checked.iter().filter_map(Checked::session);
+        let states = self.0.sessions.states(sessions, now).await;
+        let conclude = |token: Checked| {
+            let state = match token.session() {
+                Some(session) => states.get(session.id()).cloned().transpose()?.flatten(),
+                None => None,
+            };
+            Ok(self.0.conclude(token, state, audience, now))
         };
-        let entry = cache.entry(&session);
-        // A token of an unknown session is not cached. The store was set back to an earlier state,
-        // or the session's row was deleted.
-        let Some(state) = cache.state(&entry, now).await? else {
-            return Ok(Verdict::Inactive(Inactive::SessionRevoked));
-        };
-        let token = cache.insert(hash, claims, entry);
-        Ok(judge(token, Some(state), audience, now))
+        checked.into_iter().map(conclude).collect()
     }
 
     /// A session's state, from memory if it is fresh there; `None` if there is no such session.
@@ -149,6 +189,39 @@ impl Inner {
             auth_time: session.auth_time.whole_secs(),
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             client_id: session.caller.clone(),
+        }
+    }
+
+    fn check(&self, token: &str, audience: &str, now: Timestamp) -> Checked {
+        let hash = secret::sha256(token.as_bytes());
+        if let Some(token) = self.sessions.find(&hash) {
+            return Checked::Known(token);
+        }
+        match self.check_signature(token, audience, now) {
+            Ok((claims, session)) => {
+                Checked::Signed(hash, Box::new(claims), self.sessions.entry(&session))
+            }
+            Err(inactive) => Checked::Bad(inactive),
+        }
+    }
+
+    fn conclude(
+        &self,
+        checked: Checked,
+        state: Option<Arc<SessionState>>,
+        audience: &str,
+        now: Timestamp,
+    ) -> Verdict {
+        match (checked, state) {
+            (Checked::Bad(inactive), _) => Verdict::Inactive(inactive),
+            (Checked::Known(token), state) => judge(token, state, audience, now),
+            (Checked::Signed(hash, claims, session), Some(state)) => {
+                let token = self.sessions.insert(hash, *claims, session);
+                judge(token, Some(state), audience, now)
+            }
+            // A token of an unknown session is not cached. The store was set back to an earlier
+            // state, or the session's row was deleted.
+            (Checked::Signed(..), None) => Verdict::Inactive(Inactive::SessionRevoked),
         }
     }
 

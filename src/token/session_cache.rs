@@ -1,6 +1,7 @@
 //! Caches verified tokens with their sessions' entries, so that verifying a token again takes one
 //! look-up and checks no signature.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use moka::sync::Cache as Bounded;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment};
 use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
@@ -89,6 +90,43 @@ impl SessionCache {
             async move { Ok(store.find_session(&session, now).await?) }
         };
         self.states.get(entry, read).await
+    }
+
+    /// The states of sessions. Those that are not fresh in memory are read with one statement; if
+    /// that fails, it fails for all of them.
+    pub(super) async fn states<'a>(
+        &self,
+        sessions: impl Iterator<Item = &'a Arc<Entry<SessionState>>>,
+        now: Timestamp,
+    ) -> HashMap<SessionId, Result<Option<Arc<SessionState>>>> {
+        let (mut states, mut cold) = (HashMap::new(), HashMap::new());
+        for session in sessions {
+            match self.states.fresh(session) {
+                Some(state) => drop(states.insert(session.id().clone(), Ok(Some(state)))),
+                None => drop(cold.insert(session.id().clone(), session)),
+            }
+        }
+        if cold.is_empty() {
+            return states;
+        }
+        let began = self.moment();
+        let ids: Vec<_> = cold.keys().collect();
+        match self.store.find_sessions(&ids, now).await {
+            Ok(found) => {
+                for state in found.into_iter().map(Arc::new) {
+                    let id = state.session.id.clone();
+                    if let Some(session) = cold.get(&id) {
+                        self.states.keep(session, Arc::clone(&state), began);
+                    }
+                    states.insert(id, Ok(Some(state)));
+                }
+            }
+            Err(error) => {
+                let error = Error::from(error);
+                states.extend(cold.into_keys().map(|id| (id, Err(error.clone()))));
+            }
+        }
+        states
     }
 
     /// Drops what is known of a session that has ended, unless that is known.

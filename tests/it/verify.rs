@@ -225,6 +225,49 @@ async fn the_verdicts_of_a_batch_are_in_the_order_of_its_tokens() {
 }
 
 #[tokio::test]
+async fn a_batch_sees_what_another_replica_changed_in_any_of_its_sessions() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let other = world.another().await.expect("a second replica");
+        let (ann, _) = world.signed_in("ann@example.com").await;
+        let (bob, bobs) = world.signed_in("bob@example.com").await;
+        let mut pairs = vec![bobs];
+        for _ in 0..48 {
+            pairs.push(world.mint(&ann.id).await);
+        }
+        let once: Vec<_> = pairs.iter().map(|pair| pair.access_token.clone()).collect();
+        let request = BatchVerifyTokensRequest {
+            // Each twice, so that two tokens are of one session.
+            access_tokens: [once.clone(), once].concat(),
+            audience: String::new(),
+        };
+        let batch = async || {
+            let answer = world.tokens().batch_verify_tokens(request.clone()).await;
+            let answers = answers(answer.expect("verdicts"));
+            let verdict = |answer: &VerifyTokenResponse| (answer.active, answer.inactive_reason());
+            answers.iter().map(verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(batch().await, [ACTIVE; 98]);
+        let revoke = RevokeSessionRequest {
+            session_id: pairs[7].session_id.clone(),
+            subject: None,
+        };
+        other.tokens().revoke_session(revoke).await.expect("ended");
+        let gone = format!("DELETE FROM sessions WHERE user_id = '{}'", bob.id);
+        engine.execute(&gone).await;
+        world.clock.advance(Duration::from_millis(1001));
+        let mut expected = [ACTIVE; 98];
+        for at in [0, 7, 49, 56] {
+            expected[at] = REVOKED;
+        }
+        assert_eq!(batch().await, expected);
+        other.stop().await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_looked_up_takes_no_other_answer_of_the_batch_with_it() {
     use verify_token_result::Result::{Answer, Error};
     on_each_engine(async |engine| {

@@ -240,6 +240,13 @@ impl<V> Index<V> {
     }
 }
 
+impl<V> Entry<V> {
+    /// The session whose value it holds.
+    pub fn id(&self) -> &SessionId {
+        &self.session
+    }
+}
+
 impl<V> Drop for Entry<V> {
     fn drop(&mut self) {
         if let Some(index) = self.index.upgrade() {

@@ -5,6 +5,7 @@ pub(super) mod opening;
 
 use const_format::concatcp;
 use sqlx::postgres::PgRow;
+use sqlx::query::QueryAs;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, query, query_as, query_scalar};
 
@@ -23,14 +24,30 @@ record!(Session, "sessions", key id, as "s" "session_", {
     auth_time, create_time, refresh_time, expire_time, revoke_time,
 });
 
+/// How many sessions one statement reads.
+const BATCH: usize = 100;
+/// The parameters for the ids of a batch.
+const IDS: &str = "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, \
+    $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, \
+    $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, \
+    $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, \
+    $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
+    $72, $73, $74, $75, $76, $77, $78, $79, $80, $81, \
+    $82, $83, $84, $85, $86, $87, $88, $89, $90, $91, \
+    $92, $93, $94, $95, $96, $97, $98, $99, $100, $101";
+/// A session with its user and the user's longest ban in force at `$1`.
+const STATE: &str = concatcp!(
+    "SELECT ", Session::JOINED, ", ", User::JOINED, ",
+        (SELECT MAX(COALESCE(b.expire_time, 9223372036854775807)) FROM bans b
+            WHERE b.user_id = s.user_id AND b.lift_time IS NULL AND (b.expire_time IS NULL OR b.expire_time > $1)) AS ban_until
+    FROM sessions s JOIN users u ON u.id = s.user_id"
+);
+
 statements! {
-    /// The session with its user and the user's longest ban in force.
-    FIND = concatcp!(
-        "SELECT ", Session::JOINED, ", ", User::JOINED, ",
-            (SELECT MAX(COALESCE(b.expire_time, 9223372036854775807)) FROM bans b
-                WHERE b.user_id = s.user_id AND b.lift_time IS NULL AND (b.expire_time IS NULL OR b.expire_time > $2)) AS ban_until
-        FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1"
-    );
+    FIND = concatcp!(STATE, " WHERE s.id = $2");
+    FIND_ALL = concatcp!(STATE, " WHERE s.id IN (", IDS, ")");
     FIND_BY_REQUEST = "SELECT id FROM sessions WHERE caller = $1 AND request_id = $2";
     /// The live session of a user whose good provider tokens were renewed last. Tokens are good if
     /// they have not expired or can be renewed. Sessions with other tokens come next, and then those
@@ -85,11 +102,32 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<SessionState>, StoreError> {
         let state = reading!(self, |db| query_as::<_, SessionState>(FIND)
-            .bind(id.as_str())
             .bind(now.millis())
+            .bind(id.as_str())
             .fetch_optional(db)
             .await)?;
         Ok(state)
+    }
+
+    /// Those of the sessions that there are, as [`Store::find_session`] reads them. A hundred are
+    /// read with one statement.
+    pub async fn find_sessions(
+        &self,
+        ids: &[&SessionId],
+        now: Timestamp,
+    ) -> Result<Vec<SessionState>, StoreError> {
+        let mut states = Vec::with_capacity(ids.len());
+        for batch in ids.chunks(BATCH) {
+            // The last one is repeated in the parameters that are left over.
+            let ids = (0..BATCH).map(|at| batch[at.min(batch.len() - 1)].as_str());
+            let found: Vec<SessionState> = reading!(self, |db| ids
+                .clone()
+                .fold(query_as(FIND_ALL).bind(now.millis()), QueryAs::bind)
+                .fetch_all(db)
+                .await)?;
+            states.extend(found);
+        }
+        Ok(states)
     }
 
     /// The session that was opened under a caller's request id.
@@ -134,8 +172,8 @@ impl Store {
     ) -> Result<Option<Refreshed<T>>, StoreError> {
         let mut conn = self.pools.conn().await?;
         let state = on_conn!(conn.read, |db| query_as::<_, SessionState>(FIND)
-            .bind(id.as_str())
             .bind(now.millis())
+            .bind(id.as_str())
             .fetch_optional(db)
             .await)?;
         let Some(state) = state else {

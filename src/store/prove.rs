@@ -1,0 +1,130 @@
+//! What statements cost with a million rows in each table. `scripts/prove rows` runs it.
+#![expect(clippy::print_stdout, reason = "the figures")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use super::backend::Pools;
+use super::expired::BATCH;
+use super::testing::on_each_engine;
+use super::{Expired, Store, StoreError, filling};
+use crate::clock::Timestamp;
+use crate::id::UserId;
+use crate::model::page::{Cursor, PageRequest};
+
+const ROWS: i64 = 1_000_000;
+const LOOK_UPS: i64 = 2_000;
+const PAGE: usize = 50;
+
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn rows() {
+    on_each_engine(async |store| {
+        let engine = match &store.pools {
+            Pools::Sqlite { .. } => "SQLite",
+            Pools::Postgres(_) => "PostgreSQL",
+        };
+        println!("\n{engine}, {ROWS} rows in each table");
+        let began = Instant::now();
+        let now = filling::fill(&store, ROWS).await;
+        println!("filled in {} s", began.elapsed().as_secs());
+        look_ups(&store, now).await;
+        pages(&store, now).await;
+        for expired in Expired::ALL {
+            batches(&store, expired, now).await;
+        }
+    })
+    .await;
+}
+
+async fn look_ups(store: &Store, now: Timestamp) {
+    let step = ROWS / LOOK_UPS;
+    let user = |n: i64| UserId::parse(&filling::id(n * step)).expect("an id");
+    let address = |n: i64| {
+        let low = u32::try_from(n * step + 1).expect("a small number");
+        IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + low))
+    };
+    let outside: IpAddr = "2001:db8::1".parse().expect("an address");
+    measure("one user, to compare", async |n| {
+        store
+            .find_user(&user(n))
+            .await
+            .map(|found| assert!(found.is_some()))
+    })
+    .await;
+    measure("ban of a user", async |n| {
+        store.find_ban(Some(&user(n)), None, now).await.map(drop)
+    })
+    .await;
+    measure("ban of an IPv4 address", async |n| {
+        store.find_ban(None, Some(address(n)), now).await.map(drop)
+    })
+    .await;
+    measure("ban of a user or an IPv6 address", async |n| {
+        let found = store.find_ban(Some(&user(n)), Some(outside), now).await;
+        found.map(drop)
+    })
+    .await;
+}
+
+async fn pages(store: &Store, now: Timestamp) {
+    for percent in [0, 90] {
+        // What the tables' lists begin with at the other end is as far from this one.
+        let after = |row: i64| Cursor {
+            time: Timestamp::from_millis(now.millis() - ROWS + row),
+            id: String::new(),
+        };
+        let page = |row| PageRequest {
+            size: PAGE,
+            after: Some(after(row)),
+        };
+        let users = page(ROWS * percent / 100);
+        measure(&format!("{PAGE} users after {percent} %"), async |_| {
+            let listed = store.list_users(&users).await?;
+            assert_eq!(listed.items.len(), PAGE);
+            Ok(())
+        })
+        .await;
+        let bans = page(ROWS * (100 - percent) / 100);
+        measure(&format!("{PAGE} bans after {percent} %"), async |_| {
+            let listed = store.list_bans(&bans, now).await?;
+            assert_eq!(listed.items.len(), PAGE);
+            Ok(())
+        })
+        .await;
+    }
+}
+
+async fn measure(what: &str, work: impl AsyncFn(i64) -> Result<(), StoreError>) {
+    let mut times = Vec::new();
+    for n in 0..LOOK_UPS {
+        let began = Instant::now();
+        work(n).await.expect("answers");
+        times.push(began.elapsed());
+    }
+    println!("{what}: {}", spread(times));
+}
+
+/// Deletes all that has expired, and says how long a batch takes.
+async fn batches(store: &Store, expired: Expired, now: Timestamp) {
+    let (mut times, mut rows) = (Vec::new(), 0);
+    loop {
+        let began = Instant::now();
+        let deleted = store.delete_batch(expired, now).await.expect("deleted");
+        times.push(began.elapsed());
+        rows += deleted;
+        if deleted < BATCH {
+            break;
+        }
+    }
+    println!(
+        "{expired:?}: {rows} rows deleted, a batch {}",
+        spread(times)
+    );
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
+    format!("p50 {} us, p99 {} us, max {} us", at(50), at(99), at(100))
+}
