@@ -27,18 +27,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the service could not start, so this is for whoever started it"
-)]
 fn fail(reason: &str) -> ExitCode {
-    eprintln!("countersign cannot start:\n{reason}");
+    let text = format!("countersign cannot start:\n{reason}\n");
+    telemetry::print(std::io::stderr(), text);
     ExitCode::FAILURE
 }
 
 fn start() -> Result<(), Failure> {
     let settings = Settings::load(&Env::capture())?;
-    telemetry::install(&settings.config.log);
+    let _logging = telemetry::install(&settings.config.log)?;
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -88,9 +85,8 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 /// What to call next, ready to paste.
-#[expect(clippy::print_stdout, reason = "for whoever tries the service out")]
 fn greet(address: &str) {
-    println!(
+    let text = format!(
         r#"Countersign serves on {address}. Try it with grpcurl:
 
   grpcurl -plaintext {address} list
@@ -104,4 +100,5 @@ fn greet(address: &str) {
   grpcurl -plaintext -d '{{"access_token":"<accessToken of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
 "#
     );
+    telemetry::print(std::io::stdout(), text);
 }

@@ -1,4 +1,11 @@
-//! Logging to standard error.
+//! Logging to standard error, through a queue and a thread of its own.
+
+mod queue;
+
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -9,16 +16,48 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
+use queue::Queue;
 
 /// Crates that see credentials on the wire and would write them to the log in detail. No configured
 /// filter shows their lines below `info`.
 const WIRE: [&str; 4] = ["h2", "hyper", "hyper_util", "reqwest"];
 
+/// How long the process waits for a text that it writes for people.
+const PRINTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Writes what is left in the queue when it is dropped, unless that takes too long.
+#[derive(Debug)]
+#[must_use]
+pub struct Logging(Queue);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _too_late_to_tell = self.0.flush();
+    }
+}
+
 /// Starts logging as configured; if a logger is installed already, it stays.
-pub fn install(log: &Log) {
+///
+/// # Errors
+/// If no thread can be started.
+pub fn install(log: &Log) -> io::Result<Logging> {
+    let queue = Queue::start(io::stderr())?;
     // The only possible failure is a subscriber that a test or an embedding program has set.
-    let _already_installed = subscriber(log, std::io::stderr).try_init();
+    let _already_installed = subscriber(log, queue.clone()).try_init();
     std::panic::set_hook(Box::new(log_panic));
+    Ok(Logging(queue))
+}
+
+/// Writes a text for people, and does not wait long for whoever reads it, or fail if nobody does.
+pub fn print(mut out: impl io::Write + Send + 'static, text: String) {
+    let (written, is_written) = sync_channel(1);
+    let write = move || {
+        let _nobody_reads = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _gave_up = written.send(());
+    };
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _in_time = is_written.recv_timeout(PRINTED_WITHIN);
+    }
 }
 
 fn subscriber(
@@ -90,10 +129,11 @@ mod tests {
     #[test]
     fn a_second_install_is_harmless() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            install(&Log {
+            let log = Log {
                 filter: "off".to_owned(),
                 format,
-            });
+            };
+            drop(install(&log).expect("a thread"));
         }
     }
 }
