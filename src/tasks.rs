@@ -3,8 +3,14 @@
 //! A stop has three steps: [`Tasks::stop`] tells streams and background tasks, which end at once;
 //! the server drains the calls in flight; [`Tasks::finished`] waits for the work that outlives its
 //! call, such as commits and renewals of provider tokens.
+//!
+//! A call holds what it occupies (a [`Hold`]) until its work ends. Work that outlives the call goes
+//! on holding it: a caller that gives up its calls one after another gets no more work done at once
+//! than others.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -20,6 +26,18 @@ use crate::clock::Clock;
 /// [`FIRST_PAUSE`] again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// What a call occupies; it is given back when the last clone is dropped.
+pub type Hold = Arc<dyn Any + Send + Sync>;
+
+tokio::task_local! {
+    static HOLD: Hold;
+}
+
+/// Does a call's work. What is spawned meanwhile by [`Tasks::spawn`] holds `hold` until it ends.
+pub fn holding<F: Future>(hold: Hold, work: F) -> impl Future<Output = F::Output> {
+    HOLD.scope(hold, work)
+}
 
 /// The tasks of the service. Clones share everything.
 #[derive(Clone, Debug)]
@@ -40,12 +58,21 @@ impl Tasks {
         }
     }
 
+    /// The clock by which tasks run.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Runs work to its end, even if whoever waits for it is cancelled; a stop waits for it.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        self.tracker.spawn(work)
+        match HOLD.try_with(Hold::clone) {
+            Ok(hold) => self.tracker.spawn(holding(hold, work)),
+            Err(_outside_of_a_call) => self.tracker.spawn(work),
+        }
     }
 
     /// Runs a background task until the stop. If it panics or returns, it is started again after a
@@ -131,6 +158,22 @@ mod tests {
         }
         tasks.stop();
         tasks.finished().await;
+    }
+
+    #[tokio::test]
+    async fn work_that_outlives_its_call_holds_what_the_call_occupied() {
+        let (tasks, occupied) = (tasks(), Arc::new(()));
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let inner = tasks.clone();
+        let call = holding(Arc::clone(&occupied) as Hold, async {
+            tasks.spawn(async move { inner.spawn(released).await });
+        });
+        call.await;
+        tokio::task::yield_now().await;
+        assert!(Arc::strong_count(&occupied) > 1);
+        release.send(()).expect("awaited");
+        tasks.finished().await;
+        assert_eq!(Arc::strong_count(&occupied), 1);
     }
 
     #[tokio::test]
