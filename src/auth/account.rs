@@ -37,6 +37,8 @@ impl Auth {
     /// errors.
     pub async fn register(&self, new: NewAccount, now: Timestamp) -> Result<User> {
         let (moderation, address) = (&self.0.moderation, new.address);
+        // First of all, as at a login.
+        let turn = self.0.passwords.enter()?;
         moderation.refuse_banned(None, Some(address), now).await?;
         moderation.limit(Limiter::Register, address, now).await?;
         let claim = self.admin_claim(&new.invite_token)?;
@@ -49,7 +51,7 @@ impl Auth {
             avatar_url: String::new(),
         };
         let user = User::new(UserId::new(now), LOCAL.to_owned(), profile, now);
-        let hash = self.0.passwords.hash(new.password, &user).await?;
+        let hash = self.0.passwords.hash(turn, new.password, &user).await?;
         let user = match self.0.store.insert_local_user(user, &hash, claim).await? {
             Registered::Made(user) => user,
             Registered::EmailInUse => return Err(Error::EmailInUse),

@@ -57,6 +57,9 @@ impl Auth {
         now: Timestamp,
     ) -> Result<SignedIn> {
         let (moderation, address) = (&self.0.moderation, credentials.address);
+        // First of all: a sign-in that is refused because of too many others costs the store
+        // nothing.
+        let turn = self.0.passwords.enter()?;
         moderation.refuse_banned(None, Some(address), now).await?;
         moderation.limit(Limiter::Login, address, now).await?;
         let began = self.0.tokens.moment();
@@ -67,7 +70,7 @@ impl Auth {
         let verified = self
             .0
             .passwords
-            .verify(credentials.password, hash.flatten());
+            .verify(turn, credentials.password, hash.flatten());
         if !verified.await? {
             return Err(Error::CredentialsWrong);
         }
@@ -87,7 +90,11 @@ impl Auth {
     }
 }
 
-/// Logs a refused sign-in with its caller and network, never the credentials.
+/// Logs a refused sign-in with its caller and network, never the credentials. Sign-ins that come too
+/// many at once are left out, because their lines would be a flood of their own.
 pub(super) fn log_refused(error: &Error, caller: &str, address: IpAddress) {
+    if matches!(error, Error::Busy { .. }) {
+        return;
+    }
     tracing::info!(reason = error.reason().name(), caller, network = %address.network(), "a sign-in was refused");
 }
