@@ -7,6 +7,7 @@ use sqlx::query_as;
 use super::Store;
 use super::backend::{in_tx, statements, transaction};
 use super::error::StoreError;
+use super::lanes::Lane;
 use super::record::record;
 use crate::clock::Timestamp;
 use crate::model::violation::Attempt;
@@ -32,6 +33,7 @@ impl Store {
         window: Duration,
         now: Timestamp,
     ) -> Result<Attempt, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
         transaction!(self, |tx| {

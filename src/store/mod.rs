@@ -11,6 +11,7 @@ mod federated_logins;
 mod federated_tokens;
 #[cfg(test)]
 mod filling;
+mod lanes;
 mod limits;
 mod markers;
 mod open;
@@ -30,6 +31,7 @@ mod violations;
 
 use backend::Pools;
 use changes::{Change, Changes};
+use lanes::Lanes;
 
 pub use error::StoreError;
 pub use expired::Expired;
@@ -40,6 +42,7 @@ pub use open::OpenStoreError;
 pub struct Store {
     pools: Pools,
     changes: Changes,
+    lanes: Lanes,
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use sqlx::{FromRow as _, Row as _, query, query_as};
 use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction};
 use super::error::StoreError;
+use super::lanes::Lane;
 use super::markers::{self, Marker};
 use super::record::{Bind as _, Record as _, record};
 use crate::clock::Timestamp;
@@ -51,6 +52,7 @@ impl Store {
         hash: &str,
         claim: AdminClaim,
     ) -> Result<Registered, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         transaction!(self, |tx| {
             let Some(user) = insert(&mut tx, user.clone(), claim).await? else {
                 return Ok(Registered::EmailInUse);
@@ -94,6 +96,7 @@ impl Store {
         &self,
         email: &Email,
     ) -> Result<Option<(User, Option<String>)>, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         reading!(self, |db| query(FIND_WITH_PASSWORD)
             .bind(email.as_str())
             .fetch_optional(db)

@@ -7,6 +7,7 @@ use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
+use super::lanes::Lane;
 use super::record::{Bind as _, Record as _, record};
 use super::{federated_tokens, sessions, users};
 use crate::clock::Timestamp;
@@ -33,6 +34,7 @@ statements! {
 impl Store {
     /// Stores a sign-in that has begun.
     pub async fn insert_federated_login(&self, login: &FederatedLogin) -> Result<(), StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         writing!(self, |db| login
             .bind_to(query(INSERT_LOGIN))
             .execute(db)
@@ -46,6 +48,7 @@ impl Store {
         &self,
         state_hash: &[u8],
     ) -> Result<Option<FederatedLogin>, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
         transaction!(self, |tx| {
@@ -78,6 +81,7 @@ impl Store {
         &self,
         login: ConfirmedLogin,
     ) -> Result<Committed, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         let (committed, changed) = transaction!(self, |tx| {
             let (committed, changed) = commit(&mut tx, &login).await?;
             if matches!(committed, Committed::SignedIn(_)) {

@@ -18,6 +18,7 @@ use super::Store;
 use super::backend::{Pools, reading, statements, writing};
 use super::changes::Changes;
 use super::error::StoreError;
+use super::lanes::Lanes;
 use super::record::record;
 use crate::config::Database;
 use crate::secret::{ExposeSecret as _, Keyring, Purpose};
@@ -81,6 +82,7 @@ impl Store {
             Database::Postgres(url) => Pools::postgres(url.expose_secret()).await?,
         };
         let store = Self {
+            lanes: Lanes::new(&pools),
             pools,
             changes: Changes::default(),
         };

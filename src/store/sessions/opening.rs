@@ -10,6 +10,7 @@ use crate::model::session::{Opening, Session};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::error::StoreError;
+use crate::store::lanes::Lane;
 use crate::store::record::{Bind as _, Record as _};
 
 statements! {
@@ -25,6 +26,7 @@ statements! {
 impl Store {
     /// Opens a session, unless its request id has opened one before or its user is banned.
     pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
         transaction!(self, |tx| {
             let opening = insert(&mut tx, session).await?;
             tx.commit().await?;

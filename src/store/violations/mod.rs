@@ -6,6 +6,7 @@ use super::Store;
 use super::backend::{Tx, in_tx, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
+use super::lanes::Lane;
 use super::record::record;
 use super::{bans, sessions};
 use crate::clock::Timestamp;
@@ -45,6 +46,7 @@ impl Store {
         violation: &NewViolation<'_>,
         penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send + Sync,
     ) -> Result<Option<Recorded>, StoreError> {
+        let _turn = self.lanes.turn(Lane::Reports).await?;
         let (recorded, changed) = transaction!(self, |tx| {
             let id = ViolationId::new(violation.create_time);
             if !claim(&mut tx, &id, violation).await? {

@@ -1,0 +1,119 @@
+//! Store work that strangers can cause in any amount takes turns, so that the work of users who are
+//! signed in does not wait behind it.
+//!
+//! A function of the store takes its turn first. Sign-ins and reports have a queue each. What
+//! verifies, refreshes and resolves takes no turn, and finds the writer of SQLite or a connection to
+//! PostgreSQL almost free.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::backend::Pools;
+use super::error::StoreError;
+
+/// How many of a queue are at work at once. On SQLite there is one writer: while one of them writes,
+/// another can prepare.
+const SQLITE_TURNS: usize = 2;
+/// Out of 20 connections.
+const POSTGRES_TURNS: usize = 6;
+/// How many may wait for a turn; further ones are refused at once.
+const QUEUE: usize = 128;
+/// How long one waits for a turn.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// What store work is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lane {
+    /// Logins, registrations, limits, and sessions that are opened.
+    SignIns,
+    /// Violations.
+    Reports,
+}
+
+/// The queues of one store.
+#[derive(Clone, Debug)]
+pub(super) struct Lanes {
+    sign_ins: Queue,
+    reports: Queue,
+}
+
+#[derive(Clone, Debug)]
+struct Queue {
+    places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+/// A turn; the next one begins when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _turn: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Lanes {
+    pub(super) fn new(pools: &Pools) -> Self {
+        let turns = match pools {
+            Pools::Sqlite { .. } => SQLITE_TURNS,
+            Pools::Postgres(_) => POSTGRES_TURNS,
+        };
+        Self {
+            sign_ins: Queue::new(turns),
+            reports: Queue::new(turns),
+        }
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] if too many wait, or the wait is too long.
+    pub(super) async fn turn(&self, lane: Lane) -> Result<Turn, StoreError> {
+        let queue = match lane {
+            Lane::SignIns => &self.sign_ins,
+            Lane::Reports => &self.reports,
+        };
+        queue.turn().await.ok_or(StoreError::Overloaded)
+    }
+}
+
+impl Queue {
+    fn new(turns: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(QUEUE + turns)),
+            turns: Arc::new(Semaphore::new(turns)),
+        }
+    }
+
+    /// `None` if too many wait, or the wait is too long.
+    async fn turn(&self) -> Option<Turn> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let turn = tokio::time::timeout(MAX_WAIT, turn).await.ok()?.ok()?;
+        Some(Turn {
+            _turn: turn,
+            _place: place,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_queue_lets_few_in_and_refuses_those_beyond_its_places() {
+        let queue = Queue::new(2);
+        let first = queue.turn().await.expect("a turn");
+        let _second = queue.turn().await.expect("a turn");
+        let mut waiting: Vec<_> = (0..QUEUE).map(|_| Box::pin(queue.turn())).collect();
+        for wait in &mut waiting {
+            assert!(wait.now_or_never().is_none(), "waits");
+        }
+        assert!(queue.turn().now_or_never().expect("at once").is_none());
+        drop(first);
+        assert!(waiting.swap_remove(0).await.is_some());
+    }
+}
