@@ -15,7 +15,7 @@ use crate::caller::Gate;
 use crate::error::{Error, Result};
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::tasks::Tasks;
-use crate::transport::{CallService, MAX_REQUEST, Route, Routes, connections};
+use crate::transport::{CallService, Route, Routes, connections};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
@@ -30,6 +30,8 @@ const MAX_PENDING_RESETS: usize = 20;
 /// HTTP/2 pings end connections whose peer is gone without having closed them.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest request to health or reflection, in bytes; anybody may make one.
+const MAX_PUBLIC_REQUEST: usize = 4 * 1024;
 
 /// Serves the routes until `shutdown`. Then health reports NOT_SERVING, `tasks` are told to stop,
 /// connections get a GOAWAY, and calls in flight have 20 seconds to end.
@@ -50,6 +52,7 @@ pub async fn serve(
     let standard = standard(health.clone(), reflection)?;
     let service = CallService::new(
         gate,
+        tasks.clock().clone(),
         Routes::new(Arc::clone(&routes), standard, tasks.clone()),
     );
 
@@ -86,7 +89,7 @@ fn limited() -> Server {
 /// Health, and reflection in both versions, so that every version of grpcurl works.
 fn standard(health: HealthReporter, reflection: bool) -> Result<tonic::service::Routes> {
     let health = HealthServer::new(HealthService::from_health_reporter(health))
-        .max_decoding_message_size(MAX_REQUEST);
+        .max_decoding_message_size(MAX_PUBLIC_REQUEST);
     let routes = tonic::service::Routes::new(health);
     if !reflection {
         return Ok(routes);
@@ -94,11 +97,11 @@ fn standard(health: HealthReporter, reflection: bool) -> Result<tonic::service::
     let v1 = descriptors()
         .build_v1()
         .map_err(Error::internal)?
-        .max_decoding_message_size(MAX_REQUEST);
+        .max_decoding_message_size(MAX_PUBLIC_REQUEST);
     let v1alpha = descriptors()
         .build_v1alpha()
         .map_err(Error::internal)?
-        .max_decoding_message_size(MAX_REQUEST);
+        .max_decoding_message_size(MAX_PUBLIC_REQUEST);
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 

@@ -61,7 +61,6 @@ impl Gate {
             };
         };
         let Some(caller) = self.find(headers) else {
-            tracing::info!(path, "a call without a known credential was refused");
             return Err(Error::CallerUnknown);
         };
         caller.require(permission)?;

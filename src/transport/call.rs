@@ -10,12 +10,16 @@ use std::task::{Context, Poll, ready};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
+use tonic::codegen::Bytes;
 use tonic::{Code, Status};
 use tracing::{debug, error, warn};
 
-use super::connection::{OpenCall, Usage};
-use super::status::complete;
+use super::connection::{OpenCall, PublicCall, Untaken, Usage};
+use super::load::{Charge, Load, SMALL, Work};
+use super::request::RequestBody;
+use super::status::{complete, status};
 use crate::caller::CallerContext;
 use crate::error::{Error, Result};
 use crate::secret::random;
@@ -77,32 +81,93 @@ pub(super) struct Call {
     id: CallId,
     path: Option<PathAndQuery>,
     caller: Option<Arc<CallerContext>>,
-    /// Keeps the connection open; `None` for a call that needs no caller.
-    open: Option<OpenCall>,
+    usage: Option<Usage>,
+    load: Load,
+    /// Since the gate let it in.
+    open: Option<Arc<Open>>,
+}
+
+/// What an open call occupies, until the caller has taken its answer.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held until it is dropped")]
+struct Open {
+    place: Option<OwnedSemaphorePermit>,
+    call: Option<OpenCall>,
+    public: Option<PublicCall>,
+}
+
+/// A part of an answer, which occupies memory until it is written to the socket or given up.
+struct Part {
+    bytes: Bytes,
+    _charge: Option<Charge>,
+    _untaken: Option<Untaken>,
+    _open: Option<Arc<Open>>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Call {
     /// The call of a request whose caller is not known yet.
-    pub(super) fn new(request: &Request<Body>) -> Self {
+    pub(super) fn new(request: &Request<Body>, load: &Load) -> Self {
         Self {
             id: CallId::of(request.headers()),
             path: request.uri().path_and_query().cloned(),
             caller: None,
+            usage: request.extensions().get::<Usage>().cloned(),
+            load: load.clone(),
             open: None,
         }
     }
 
-    /// Notes the caller, and hands it to the handler in an extension of the request.
+    /// The peer's address, if it is known.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
+    /// Lets a call of a known caller in: hands the caller to the handler in an extension of the
+    /// request, and returns the call's work.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many calls are open.
     pub(super) fn admit(
         &mut self,
-        caller: Option<Arc<CallerContext>>,
+        caller: Arc<CallerContext>,
         request: &mut Request<Body>,
-    ) {
-        if let Some(caller) = &caller {
-            self.open = request.extensions().get::<Usage>().map(Usage::begin);
-            request.extensions_mut().insert(Arc::clone(caller));
-        }
-        self.caller = caller;
+    ) -> Result<Arc<Work>> {
+        request.extensions_mut().insert(Arc::clone(&caller));
+        self.caller = Some(caller);
+        // Its connection is in use, even if there is no place for the call.
+        let call = self.usage.as_ref().map(Usage::begin);
+        self.open = Some(Arc::new(Open {
+            place: Some(self.load.open()?),
+            call,
+            public: None,
+        }));
+        let connection = self.usage.as_ref().map(Usage::bytes);
+        let work = self.load.work(connection.cloned());
+        let body = std::mem::replace(request.body_mut(), Body::empty());
+        *request.body_mut() = Body::new(RequestBody::new(body, Arc::clone(&work)));
+        Ok(work)
+    }
+
+    /// Lets a call in that needs no caller.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many are open on its connection, or too many streams of reflection.
+    pub(super) fn admit_public(&mut self, is_reflection: bool) -> Result<()> {
+        let public = self.usage.as_ref().map(Usage::begin_public);
+        let public = public.map(|call| call.ok_or_else(Load::busy)).transpose()?;
+        let place = is_reflection.then(|| self.load.reflect()).transpose()?;
+        self.open = Some(Arc::new(Open {
+            place,
+            call: None,
+            public,
+        }));
+        Ok(())
     }
 
     /// The answer. If it did not fail at once, its trailers get the id.
@@ -146,6 +211,23 @@ impl Call {
         );
         trailers.insert(REQUEST_ID, self.id.0.clone());
         trailers
+    }
+
+    /// A part of the answer as the connection gets it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if there is no room for it in memory.
+    fn part(&self, bytes: Bytes) -> Result<Bytes> {
+        let connection = self.usage.as_ref().map(Usage::bytes);
+        // A call that needs no caller is bounded by the number of such calls.
+        let is_counted = bytes.len() > SMALL && self.caller.is_some();
+        let charge = is_counted.then(|| self.load.charge(connection, bytes.len()));
+        Ok(Bytes::from_owner(Part {
+            bytes,
+            _charge: charge.transpose()?,
+            _untaken: self.usage.as_ref().map(Usage::answer),
+            _open: self.open.clone(),
+        }))
     }
 
     fn complete(&self, failure: &Status) -> Status {
@@ -218,7 +300,7 @@ fn causes(status: &Status) -> String {
 }
 
 /// An answer's body, whose trailers get the call's id.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CallBody {
     body: Body,
     /// `None` if the headers reported a failure, so that there are no trailers.
@@ -247,11 +329,21 @@ impl http_body::Body for CallBody {
 }
 
 impl CallBody {
-    fn seal<D>(&self, frame: Frame<D>) -> Frame<D> {
-        match (frame.into_trailers(), &self.call) {
-            (Ok(trailers), Some(call)) => Frame::trailers(call.trailers(trailers)),
-            (Ok(trailers), None) => Frame::trailers(trailers),
-            (Err(data), _) => data,
+    fn seal(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(call) = &self.call else {
+            return frame;
+        };
+        match frame.into_data().map(|bytes| call.part(bytes)) {
+            Ok(Ok(part)) => Frame::data(part),
+            Ok(Err(busy)) => {
+                let trailers = failed_trailers(&call.complete(&status(busy)));
+                *self = Self::default();
+                Frame::trailers(trailers)
+            }
+            Err(other) => match other.into_trailers() {
+                Ok(trailers) => Frame::trailers(call.trailers(trailers)),
+                Err(other) => other,
+            },
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The outermost layer of every call: admits the caller, limits the time and catches panics.
+//! The outermost layer of every call: refuses what is not gRPC, admits the caller, limits what the
+//! call occupies and its time, and catches panics.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -16,27 +17,58 @@ use tonic::codegen::BoxFuture;
 use tower::Service;
 
 use super::call::{Call, CallBody};
+use super::connection::Usage;
+use super::load::{Load, Work};
+use super::protocol;
+use super::refusals::Refusals;
 use super::status::status;
 use crate::caller::Gate;
-use crate::error::Error;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::tasks;
 
 /// The longest that a call may take until its answer begins; a stream may then go on.
 const MAX_TIME: Duration = Duration::from_secs(10);
+
+const REFLECTION: &str = "/grpc.reflection.";
 
 /// The layer around all services.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     gate: Arc<Gate>,
+    load: Load,
+    refusals: Refusals,
     inner: S,
 }
 
 impl<S> CallService<S> {
     /// Wraps `inner`, which gets the calls that the gate admits.
     #[must_use]
-    pub fn new(gate: Gate, inner: S) -> Self {
+    pub fn new(gate: Gate, clock: Clock, inner: S) -> Self {
         Self {
             gate: Arc::new(gate),
+            load: Load::new(),
+            refusals: Refusals::new(clock),
             inner,
+        }
+    }
+
+    /// Lets the call in, and returns its work; `None` for health and reflection, which are not
+    /// counted among the calls at work.
+    fn admit(&self, call: &mut Call, request: &mut Request<Body>) -> Result<Option<Arc<Work>>> {
+        let admitted = self.gate.admit(request.uri().path(), request.headers());
+        let path = request.uri().path();
+        let caller = admitted.inspect_err(|error| self.note_stranger(error, call, path))?;
+        if let Some(caller) = caller {
+            return call.admit(caller, request).map(Some);
+        }
+        call.admit_public(path.starts_with(REFLECTION))?;
+        Ok(None)
+    }
+
+    fn note_stranger(&self, error: &Error, call: &Call, path: &str) {
+        if matches!(error, Error::CallerUnknown) {
+            self.refusals.note(call.usage().map(Usage::network), path);
         }
     }
 }
@@ -59,17 +91,20 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut call = Call::new(&request);
-        match self.gate.admit(request.uri().path(), request.headers()) {
-            Ok(caller) => call.admit(caller, &mut request),
-            Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
+        if let Some(refusal) = protocol::refusal(&request) {
+            return Box::pin(ready(Ok(refusal)));
         }
+        let mut call = Call::new(&request, &self.load);
+        let work = match self.admit(&mut call, &mut request) {
+            Ok(work) => work,
+            Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
+        };
         // Started here and not inside the future: tonic then starts its own timer for the caller's
         // limit, and ours must expire first.
         let limit = time_limit(request.headers());
         let answer = timeout(
             limit,
-            AssertUnwindSafe(self.inner.call(request)).catch_unwind(),
+            AssertUnwindSafe(at_work(work, self.inner.call(request))).catch_unwind(),
         );
         Box::pin(async move {
             Ok(match answer.await {
@@ -80,6 +115,14 @@ where
                 )),
             })
         })
+    }
+}
+
+/// Work that outlives the call goes on holding its place.
+async fn at_work<T>(work: Option<Arc<Work>>, handler: impl Future<Output = T>) -> T {
+    match work {
+        Some(work) => tasks::holding(work, handler).await,
+        None => handler.await,
     }
 }
 
@@ -128,8 +171,17 @@ mod tests {
 
     type FrameResult = Result<Frame<tonic::codegen::Bytes>, Status>;
 
+    fn post() -> http::request::Builder {
+        let request = Request::builder().method(http::Method::POST);
+        request.header("content-type", "application/grpc")
+    }
+
+    fn clock() -> Clock {
+        Clock::manual(crate::clock::Timestamp::from_secs(1_800_000_000))
+    }
+
     fn request(timeout: &'static str) -> Request<Body> {
-        let request = Request::builder()
+        let request = post()
             .uri("/grpc.health.v1.Health/Check")
             .header("grpc-timeout", timeout);
         request.body(Body::empty()).expect("a request")
@@ -139,7 +191,11 @@ mod tests {
         timeout: &'static str,
         answer: fn() -> BoxFuture<Response<Body>, Infallible>,
     ) -> Response<CallBody> {
-        let calls = CallService::new(Gate::new(&Callers::Open), service_fn(move |_| answer()));
+        let calls = CallService::new(
+            Gate::new(&Callers::Open),
+            clock(),
+            service_fn(move |_| answer()),
+        );
         calls.oneshot(request(timeout)).await.expect("infallible")
     }
 
@@ -214,9 +270,10 @@ mod tests {
             };
             let calls = CallService::new(
                 Gate::new(&callers),
+                clock(),
                 service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }),
             );
-            let request = Request::builder()
+            let request = post()
                 .uri(path)
                 .extension(usage.clone())
                 .body(Body::empty())

@@ -1,10 +1,14 @@
 //! What every call passes, whatever the service: connections, the layer around a call, routes,
-//! statuses, and the end of streams when the service stops.
+//! statuses, limits on what calls occupy, and the end of streams when the service stops.
 
 mod call;
 mod connection;
 mod drain;
 mod frame;
+mod load;
+mod protocol;
+mod refusals;
+mod request;
 mod routes;
 mod status;
 

@@ -27,6 +27,8 @@ mod id_token;
 mod keys;
 mod layers;
 mod literals;
+mod load;
+mod log_sink;
 mod logged;
 mod login;
 mod login_limits;

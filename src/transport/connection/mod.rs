@@ -1,15 +1,16 @@
-//! Accepts a bounded number of connections, and closes those that are not used.
+//! Accepts a bounded number of connections, and closes those that are not used, or whose peer does not
+//! take its answers.
 //!
-//! A connection takes one of the slots before any credential is seen, so only calls that the gate
-//! admitted keep it open.
+//! A connection takes one of the slots before any credential is seen. So only calls that the gate
+//! admitted keep it open, and until the first one little is read from it.
 
-use std::collections::HashMap;
+mod pending;
+mod usage;
+
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -20,32 +21,43 @@ use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use crate::model::ip_address::IpAddress;
-use crate::model::network::Network;
+use pending::{Pending, PendingConnections};
+
+pub use usage::Usage;
+pub(super) use usage::{OpenCall, PublicCall, Untaken};
 
 /// How many connections may be open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 /// The pause after a failed accept. The usual cause is that no file descriptors are left, so trying
 /// again at once would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// How much is read from a connection before a call of a known caller begins on it. The first request
+/// of a backend may be larger: the rest is read once its headers have been seen.
+const MAX_UNKNOWN: usize = 64 * 1024;
 const LIMITS: Limits = Limits {
-    first_call: Duration::from_secs(10),
-    idle: Duration::from_mins(10),
+    period: Duration::from_secs(10),
+    idle: 60,
     pending: 128,
+    pending_in_all: 256,
 };
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// How long a connection may take until the first call of a known caller begins.
-    first_call: Duration,
-    /// How often a connection is checked for such calls. One without a call for this long is closed
-    /// before twice this time has passed; gRPC clients reconnect by themselves.
-    idle: Duration,
+    /// How long a connection may take until the first call of a known caller begins, and how long its
+    /// peer may take to take an answer. That is closed before twice this time has passed.
+    period: Duration,
+    /// After how many periods a connection is checked for calls of known callers again. One without a
+    /// call for so long is closed before twice this time has passed; gRPC clients reconnect by
+    /// themselves.
+    idle: u32,
     /// How many connections from one address may have had no such call yet; further ones are closed
     /// at once. Callers that share an address (a sidecar, loopback) make a call as soon as they
     /// have connected. But if somebody at the same address keeps this many unused connections open,
     /// new connections from it are refused, and only those in use go on.
     pending: usize,
+    /// How many such connections there may be from all addresses; a further one takes the place of
+    /// another.
+    pending_in_all: usize,
 }
 
 /// The connections of a listener. The stream never ends, because a failed accept is tried again.
@@ -59,8 +71,8 @@ fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Resu
     stream::unfold(
         (listener, slots, counts),
         move |(listener, slots, counts)| async move {
-            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            let (stream, pending) = accept(&listener, &counts, limits.pending).await;
+            let (stream, pending) = accept(&listener, &counts, limits).await;
+            let slot = slot(&slots, &counts).await?;
             Some((
                 Ok(Connection::new(stream, pending, slot, limits)),
                 (listener, slots, counts),
@@ -69,15 +81,24 @@ fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Resu
     )
 }
 
+/// A slot for a connection. If none is free, a connection that has not been used makes room.
+async fn slot(slots: &Arc<Semaphore>, counts: &PendingConnections) -> Option<OwnedSemaphorePermit> {
+    if slots.available_permits() == 0 {
+        counts.make_room();
+    }
+    Arc::clone(slots).acquire_owned().await.ok()
+}
+
 async fn accept(
     listener: &TcpListener,
     counts: &PendingConnections,
-    max_pending: usize,
+    limits: Limits,
 ) -> (TcpStream, Pending) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(pending) = counts.enter(peer.ip(), max_pending) {
+                let pending = counts.enter(peer.ip(), limits.pending, limits.pending_in_all);
+                if let Some(pending) = pending {
                     return (stream, pending);
                 }
                 debug!(peer = %peer.ip(), "a connection was closed: too many from its address have had no call yet");
@@ -102,110 +123,18 @@ fn is_peer_error(error: &io::Error) -> bool {
     )
 }
 
-/// How many connections from each address have not been used yet.
-#[derive(Clone, Debug, Default)]
-struct PendingConnections(Arc<Mutex<HashMap<Network, usize>>>);
-
-/// One connection that has not been used yet; it counts until this is dropped.
-#[derive(Debug)]
-struct Pending {
-    all: PendingConnections,
-    network: Network,
-}
-
-impl PendingConnections {
-    fn enter(&self, ip: IpAddr, max: usize) -> Option<Pending> {
-        let network = IpAddress::from(ip).network();
-        let mut counts = lock(&self.0);
-        let count = counts.entry(network).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Pending {
-            all: self.clone(),
-            network,
-        })
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        let mut counts = lock(&self.all.0);
-        let left = counts.get(&self.network).map_or(0, |count| count - 1);
-        if left == 0 {
-            counts.remove(&self.network);
-        } else {
-            counts.insert(self.network, left);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Counts the calls of a connection; an extension of each of its requests.
-#[derive(Clone, Debug)]
-pub struct Usage(Arc<Counts>);
-
-#[derive(Debug)]
-struct Counts {
-    /// Admitted calls in flight.
-    open: AtomicU64,
-    /// Calls that were admitted so far.
-    admitted: AtomicU64,
-    /// Until the first call is admitted.
-    pending: Mutex<Option<Pending>>,
-}
-
-/// An admitted call; its connection is in use until this is dropped.
-#[derive(Debug)]
-pub(super) struct OpenCall(Usage);
-
-impl Usage {
-    fn new(pending: Pending) -> Self {
-        Self(Arc::new(Counts {
-            open: AtomicU64::new(0),
-            admitted: AtomicU64::new(0),
-            pending: Mutex::new(Some(pending)),
-        }))
-    }
-
-    /// Notes that a call was admitted.
-    pub(super) fn begin(&self) -> OpenCall {
-        self.0.open.fetch_add(1, Ordering::SeqCst);
-        if self.0.admitted.fetch_add(1, Ordering::SeqCst) == 0 {
-            lock(&self.0.pending).take();
-        }
-        OpenCall(self.clone())
-    }
-
-    /// Whether an admitted call is in flight.
-    pub(super) fn is_open(&self) -> bool {
-        self.0.open.load(Ordering::SeqCst) > 0
-    }
-
-    fn admitted(&self) -> u64 {
-        self.0.admitted.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// An accepted connection, which holds one of the slots.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     usage: Usage,
+    /// How many bytes were read; counted until the first call is admitted.
+    read: usize,
     /// How many calls had been admitted at the last check.
     seen: u64,
-    next_check: Pin<Box<Sleep>>,
-    idle: Duration,
+    limits: Limits,
+    periods: u32,
+    period: Pin<Box<Sleep>>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -219,29 +148,51 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY could not be set");
         }
-        let next_check = Box::pin(sleep(limits.first_call));
         Self {
             stream,
             usage: Usage::new(pending),
+            read: 0,
             seen: 0,
-            next_check,
-            idle: limits.idle,
+            limits,
+            periods: 0,
+            period: Box::pin(sleep(limits.period)),
             _slot: slot,
         }
     }
 
-    /// Fails if it is time for a check, no call is in flight and none was admitted since the last
-    /// check. Writes check too, because a peer that reads nothing stops our reading.
+    /// Fails if the peer did not take an answer in time, or if it is time for a check, no call is in
+    /// flight and none was admitted since the last check. Writes check too, because a peer that reads
+    /// nothing stops our reading.
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while self.next_check.as_mut().poll(cx).is_ready() {
-            let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
-            if !open && admitted == self.seen {
+        while self.period.as_mut().poll(cx).is_ready() {
+            if !self.usage.next_period() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.seen = admitted;
-            self.next_check = Box::pin(sleep(self.idle));
+            if self.periods.is_multiple_of(self.limits.idle) {
+                let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
+                if !open && admitted == self.seen {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.seen = admitted;
+            }
+            self.periods = self.periods.wrapping_add(1);
+            self.period = Box::pin(sleep(self.limits.period));
         }
         Ok(())
+    }
+
+    /// Ready if more may be read: until the first call of a known caller begins, little is.
+    fn poll_allowed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let nudge = self.usage.nudge();
+        nudge.register(cx.waker());
+        if nudge.is_evicted() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if self.read < MAX_UNKNOWN || self.usage.admitted() > 0 {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -260,7 +211,14 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_use(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.usage.admitted() > 0 {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        ready!(self.poll_allowed(cx))?;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read += buf.filled().len() - before;
+        read
     }
 }
 

@@ -1,11 +1,16 @@
+use std::net::IpAddr;
+
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::*;
+use crate::model::ip_address::IpAddress;
 
 const SHORT: Duration = Duration::from_millis(30);
 const LONG: Duration = Duration::from_mins(10);
+/// So many periods that the test ends before.
+const FEW: u32 = 100_000;
 
 async fn accepted(limits: Limits) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -33,9 +38,10 @@ async fn ends(connection: &mut Connection) {
 #[tokio::test]
 async fn a_connection_without_a_call_ends_whatever_it_says() {
     let (mut peer, mut connection) = accepted(Limits {
-        first_call: SHORT,
-        idle: LONG,
+        period: SHORT,
+        idle: FEW,
         pending: 1,
+        pending_in_all: 1,
     })
     .await;
     peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -47,9 +53,10 @@ async fn a_connection_without_a_call_ends_whatever_it_says() {
 #[tokio::test]
 async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
     let (_peer, mut connection) = accepted(Limits {
-        first_call: SHORT,
-        idle: SHORT,
+        period: SHORT,
+        idle: 1,
         pending: 1,
+        pending_in_all: 1,
     })
     .await;
     let call = connection.connect_info().begin();
@@ -65,9 +72,10 @@ async fn one_address_has_few_connections_without_a_call() {
     let mut connections = Box::pin(limited(
         listener,
         Limits {
-            first_call: LONG,
-            idle: LONG,
+            period: LONG,
+            idle: 1,
             pending: 2,
+            pending_in_all: 9,
         },
     ));
     let mut peers = Vec::new();
@@ -92,6 +100,98 @@ async fn one_address_has_few_connections_without_a_call() {
         .await
         .expect("a connection")
         .expect("accepted");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_ends_the_connection() {
+    let (_peer, mut connection) = accepted(Limits {
+        period: SHORT,
+        idle: FEW,
+        pending: 1,
+        pending_in_all: 1,
+    })
+    .await;
+    let usage = connection.connect_info();
+    let _call = usage.begin();
+    for _ in 0..3 {
+        let taken = usage.answer();
+        assert!(timeout(SHORT, connection.read_u8()).await.is_err());
+        drop(taken);
+    }
+    let _untaken = usage.answer();
+    ends(&mut connection).await;
+}
+
+#[tokio::test]
+async fn little_is_read_before_a_call_is_admitted_and_then_everything() {
+    let (mut peer, mut connection) = accepted(LIMITS).await;
+    let sent = vec![1; 3 * MAX_UNKNOWN];
+    let sending = tokio::spawn(async move {
+        peer.write_all(&sent).await.expect("sent");
+        peer
+    });
+    let mut read = vec![0; 3 * MAX_UNKNOWN];
+    let mut before = 0;
+    while let Ok(length) = timeout(SHORT, connection.read(&mut read[..1000])).await {
+        before += length.expect("read");
+    }
+    assert!(
+        (MAX_UNKNOWN..MAX_UNKNOWN + 1000).contains(&before),
+        "{before}"
+    );
+    let usage = connection.connect_info();
+    let rest = tokio::spawn(async move {
+        let left = read.len() - before;
+        connection.read_exact(&mut read[..left]).await.map(drop)
+    });
+    tokio::task::yield_now().await;
+    drop(usage.begin());
+    rest.await.expect("no panic").expect("everything");
+    sending.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
+    let pending = PendingConnections::default();
+    let enter = |host: u8| pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
+    let of = |host: u8| enter(host).expect("let in");
+    let (many, few) = ([of(1), of(1), of(1)], [of(2), of(2)]);
+    assert!(enter(1).is_none(), "too many from its address");
+    let third = of(3);
+    let evicted = |all: &[Pending]| {
+        all.iter()
+            .map(|one| one.nudge.is_evicted())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(evicted(&many), [true, false, false]);
+    assert_eq!(evicted(&few), [false, false]);
+    drop(many);
+    let _more = (of(4), of(4), of(4));
+    assert!(!third.nudge.is_evicted());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_to_make_room_ends_unless_a_call_was_admitted() {
+    for admitted in [false, true] {
+        let limits = Limits {
+            pending_in_all: 1,
+            ..LIMITS
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut connections = Box::pin(limited(listener, limits));
+        let _first = TcpStream::connect(address).await.expect("connects");
+        let mut first = connections.next().await.expect("one").expect("accepted");
+        if admitted {
+            drop(first.connect_info().begin());
+        }
+        let _second = TcpStream::connect(address).await.expect("connects");
+        connections.next().await.expect("one").expect("accepted");
+        let read = timeout(SHORT, first.read_u8()).await;
+        let kind = read.map(|read| read.expect_err("nothing was sent").kind());
+        let expected = (!admitted).then_some(io::ErrorKind::ConnectionAborted);
+        assert_eq!(kind.ok(), expected);
+    }
 }
 
 #[test]

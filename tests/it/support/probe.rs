@@ -1,5 +1,6 @@
 //! A real server with services that do what a test asks of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use countersign::caller::{Callers, Gate};
@@ -16,7 +17,7 @@ use countersign::server::serve;
 use countersign::tasks::Tasks;
 use countersign::transport::caller;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -24,11 +25,17 @@ use tonic_types::StatusExt;
 
 /// Services whose ListProviders does what the metadata `do` says; all other methods return empty
 /// answers.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Probe {
     pub entered: Arc<Notify>,
     pub release: Arc<Notify>,
+    /// Counts the work that was begun by `detach`.
+    pub begun: Arc<Semaphore>,
+    tasks: Tasks,
 }
+
+/// The size of a large answer, in bytes.
+pub const LARGE: usize = 3_900_000;
 
 macro_rules! service {
     ($trait:ident { $($method:ident: $request:ident => $response:ident,)* } $($own:item)*) => {
@@ -59,6 +66,19 @@ async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Result
         Some(b"wait") => {
             self.entered.notify_one();
             self.release.notified().await;
+        }
+        Some(b"detach") => {
+            let (tasks, probe) = (self.tasks.clone(), self.clone());
+            let work = tasks.spawn(async move {
+                let released = probe.release.notified();
+                probe.begun.add_permits(1);
+                released.await;
+            });
+            work.await.expect("no panic");
+        }
+        Some(b"large") => {
+            let provider = Provider { id: "x".repeat(LARGE), ..Provider::default() };
+            return Ok(Response::new(ListProvidersResponse { providers: vec![provider] }));
         }
         Some(b"grow") => {
             let provider = Provider { id: "x".repeat(5 * 1024 * 1024), ..Provider::default() };
@@ -97,6 +117,7 @@ service!(FederationService {
 });
 
 pub struct Running {
+    pub address: SocketAddr,
     pub channel: Channel,
     pub probe: Probe,
     pub stop: oneshot::Sender<()>,
@@ -106,9 +127,14 @@ pub struct Running {
 pub async fn start(callers: Callers) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let probe = Probe::default();
-    let routes = routes(&probe);
     let tasks = Tasks::new(Clock::system());
+    let probe = Probe {
+        entered: Arc::default(),
+        release: Arc::default(),
+        begun: Arc::new(Semaphore::new(0)),
+        tasks: tasks.clone(),
+    };
+    let routes = routes(&probe);
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("told to stop") };
@@ -116,10 +142,20 @@ pub async fn start(callers: Callers) -> Running {
     });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");
     Running {
+        address,
         channel: endpoint.connect().await.expect("a connection"),
         probe,
         stop,
         served,
+    }
+}
+
+impl Running {
+    /// Another connection.
+    pub async fn another(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address));
+        let endpoint = endpoint.expect("an endpoint");
+        endpoint.connect().await.expect("a connection")
     }
 }
 

@@ -1,0 +1,103 @@
+//! Connections that no known caller has used yet: how many there may be, and which one makes room.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use crate::model::ip_address::IpAddress;
+use crate::model::network::Network;
+
+/// The connections that no known caller has used yet, by address. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingConnections(Arc<Mutex<HashMap<Network, VecDeque<Arc<Nudge>>>>>);
+
+/// One connection that has not been used yet; it counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Pending {
+    all: PendingConnections,
+    pub(super) network: Network,
+    pub(super) nudge: Arc<Nudge>,
+}
+
+/// Wakes a connection that waits for its first call, and tells it if it has to make room.
+#[derive(Debug, Default)]
+pub(super) struct Nudge {
+    waker: AtomicWaker,
+    evicted: AtomicBool,
+}
+
+impl Nudge {
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether the connection has to make room for others.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+}
+
+impl PendingConnections {
+    /// Counts a connection, unless its address has `max` of them already. If all addresses together
+    /// have `max_in_all`, another one makes room.
+    pub(super) fn enter(&self, ip: IpAddr, max: usize, max_in_all: usize) -> Option<Pending> {
+        let network = IpAddress::from(ip).network();
+        let mut all = self.lock();
+        if all.get(&network).is_some_and(|same| same.len() >= max) {
+            return None;
+        }
+        if all.values().map(VecDeque::len).sum::<usize>() >= max_in_all {
+            evict(&mut all);
+        }
+        let nudge = Arc::new(Nudge::default());
+        all.entry(network)
+            .or_default()
+            .push_back(Arc::clone(&nudge));
+        drop(all);
+        Some(Pending {
+            all: self.clone(),
+            network,
+            nudge,
+        })
+    }
+
+    /// Tells one connection to make room.
+    pub(super) fn make_room(&self) {
+        evict(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, VecDeque<Arc<Nudge>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the oldest connection of the address that has the most: whoever opens many to keep others
+/// out loses them first, and a backend makes its first call long before its connection is the oldest.
+fn evict(all: &mut HashMap<Network, VecDeque<Arc<Nudge>>>) {
+    let most = all.values_mut().max_by_key(|same| same.len());
+    if let Some(oldest) = most.and_then(VecDeque::pop_front) {
+        oldest.evicted.store(true, Ordering::SeqCst);
+        oldest.wake();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        let Some(same) = all.get_mut(&self.network) else {
+            return;
+        };
+        same.retain(|nudge| !Arc::ptr_eq(nudge, &self.nudge));
+        if same.is_empty() {
+            all.remove(&self.network);
+        }
+    }
+}

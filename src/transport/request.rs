@@ -1,0 +1,78 @@
+//! The body of a request, which counts what it brings into memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http_body::Frame;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::load::{SMALL, Work};
+use super::status::status;
+use crate::error::Result;
+
+type Data = <Body as http_body::Body>::Data;
+
+/// A request's body. It fails with BUSY if there is no room for it, or no place for the work once it
+/// is complete. The time limit of the call is also that of its body.
+pub(super) struct RequestBody {
+    body: Body,
+    work: Arc<Work>,
+    received: usize,
+    failed: bool,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Body, work: Arc<Work>) -> Self {
+        Self {
+            body,
+            work,
+            received: 0,
+            failed: false,
+        }
+    }
+
+    fn note(&mut self, frame: Option<&Frame<Data>>) -> Result<()> {
+        if let Some(data) = frame.and_then(Frame::data_ref) {
+            let before = self.received;
+            self.received += data.len();
+            if self.received > SMALL {
+                let counted = if before > SMALL { before } else { 0 };
+                self.work.receive(self.received - counted)?;
+            }
+            if !http_body::Body::is_end_stream(&self.body) {
+                return Ok(());
+            }
+        }
+        self.work.begin()
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Data;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Data>, Status>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        if let Err(error) = self.note(frame.as_ref()) {
+            self.failed = true;
+            return Poll::Ready(Some(Err(status(error))));
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failed || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
