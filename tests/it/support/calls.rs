@@ -220,8 +220,8 @@ impl World<'_> {
             return_to: "/c/new".to_owned(),
             client: client(),
         };
-        let begin = async || self.auth().begin_federated_login(request.clone()).await;
-        let begun = patiently(begin).await.expect("begun").into_inner();
+        let attempt = async || self.auth().begin_federated_login(request.clone()).await;
+        let begun = patiently(attempt).await.expect("begun").into_inner();
         self.secret(&begun.state);
         self.secret(&begun.binding_token);
         begun
