@@ -240,7 +240,7 @@ impl Auth {
             user_id: identity.user_id.clone(),
             caller: login.caller.to_owned(),
             provider: provider.to_owned(),
-            amr: "fed",
+            authentication: login.claims.authentication(),
             device: login.device.clone(),
             ttl: None,
             request_id: None,

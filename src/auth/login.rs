@@ -7,7 +7,7 @@ use crate::model::account::LOCAL;
 use crate::model::email::Email;
 use crate::model::ip_address::IpAddress;
 use crate::model::password::Password;
-use crate::model::session::Device;
+use crate::model::session::{Authentication, Device};
 use crate::moderation::Limiter;
 use crate::token::OpenSession;
 
@@ -79,7 +79,7 @@ impl Auth {
             user_id: user.id.clone(),
             caller: caller.to_owned(),
             provider: LOCAL.to_owned(),
-            amr: "pwd",
+            authentication: Authentication::by("pwd"),
             device: credentials.device,
             ttl: None,
             request_id: None,

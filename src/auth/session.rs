@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
 use crate::model::ip_address::IpAddress;
 use crate::model::request_id::RequestId;
-use crate::model::session::Device;
+use crate::model::session::{Authentication, Device};
 use crate::token::OpenSession;
 
 /// A session to be opened at a caller's request, without the user's credentials.
@@ -45,7 +45,7 @@ impl Auth {
             user_id: mint.user_id,
             caller: caller.to_owned(),
             provider: "caller".to_owned(),
-            amr: "caller",
+            authentication: Authentication::by("caller"),
             device: mint.device,
             ttl: mint.ttl,
             request_id: mint.request_id,

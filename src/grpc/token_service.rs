@@ -313,6 +313,7 @@ fn active(live: &LiveToken) -> VerifyTokenResponse {
         audience: token.aud.clone(),
         auth_time: time(token.auth_time),
         amr: token.amr.clone(),
+        acr: session.acr.clone(),
         issue_time: time(token.iat),
         expire_time: time(token.exp),
         token_id: token.jti.clone(),

@@ -22,8 +22,11 @@ pub struct Session {
     pub caller: String,
     /// `local`, `caller` or a provider's id.
     pub provider: String,
-    /// How the user authenticated: RFC 8176 names, separated by spaces.
+    /// How the user authenticated: RFC 8176 names, separated by spaces. After a sign-in at a
+    /// provider, `fed` and what the provider says.
     pub amr: String,
+    /// The class of the authentication as the user's provider names it (`acr`), or empty.
+    pub acr: String,
     /// Random bytes that refresh tokens are derived with.
     pub salt: Vec<u8>,
     /// 1 when the session opens, and one more with each refresh.
@@ -39,6 +42,28 @@ pub struct Session {
     pub refresh_time: Timestamp,
     pub expire_time: Timestamp,
     pub revoke_time: Option<Timestamp>,
+}
+
+/// How and when a user authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// When; `None` if it was just now.
+    pub time: Option<Timestamp>,
+    /// How: RFC 8176 names, separated by spaces.
+    pub amr: String,
+    /// Its class as the user's provider names it, or empty.
+    pub acr: String,
+}
+
+impl Authentication {
+    /// An authentication by this method, just now.
+    pub fn by(method: &str) -> Self {
+        Self {
+            time: None,
+            amr: method.to_owned(),
+            acr: String::new(),
+        }
+    }
 }
 
 /// A session with its user and whether the user is banned.

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::authentication::authentication;
 use super::carry_over::carry_over;
 use crate::clock::Timestamp;
 use crate::config::providers::ClaimNames;
+use crate::model::session::Authentication;
 
 /// The claims of a user whom a provider has confirmed. Each kind of provider makes them only after
 /// all of its checks.
@@ -38,6 +40,11 @@ impl VerifiedClaims {
     pub(super) fn after(mut self, known: &Map<String, Value>, names: &ClaimNames) -> Self {
         self.members = carry_over(known, self.members, names);
         self
+    }
+
+    /// How and when the user authenticated at the provider.
+    pub fn authentication(&self) -> Authentication {
+        authentication(&self.members)
     }
 
     /// All claims.

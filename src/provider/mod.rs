@@ -1,5 +1,6 @@
 //! The providers that sign users in: one enum over their kinds.
 
+mod authentication;
 mod authorization;
 mod cached;
 mod carry_over;
@@ -7,6 +8,7 @@ mod claims;
 mod fetch;
 mod grant;
 mod normalize;
+mod numeric_date;
 mod oidc;
 mod profile;
 mod token_endpoint;

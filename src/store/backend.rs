@@ -70,6 +70,10 @@ fn migrations() -> Vec<Migration> {
             "seals of provider tokens",
             include_str!("migrations/0003_seals_of_provider_tokens.sql"),
         ),
+        (
+            "class of the authentication",
+            include_str!("migrations/0004_class_of_the_authentication.sql"),
+        ),
     ];
     let migration = |(number, (holds, sql)): (i64, (&'static str, &'static str))| {
         let kind = MigrationType::Simple;

@@ -68,6 +68,7 @@ pub(crate) fn new_session(user: &UserId, provider: &str, now: Timestamp) -> Sess
         caller: "chat".to_owned(),
         provider: provider.to_owned(),
         amr: "pwd".to_owned(),
+        acr: String::new(),
         salt: secret::random::<16>().to_vec(),
         generation: 1,
         ip_address: String::new(),

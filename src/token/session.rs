@@ -11,7 +11,9 @@ use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
 use crate::model::request_id::RequestId;
-use crate::model::session::{Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState};
+use crate::model::session::{
+    Authentication, Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState,
+};
 use crate::secret;
 use crate::store::Expired;
 
@@ -31,8 +33,7 @@ pub struct OpenSession {
     pub caller: String,
     /// `local`, `caller` or a provider's id.
     pub provider: String,
-    /// How the user authenticated, RFC 8176 names separated by spaces.
-    pub amr: &'static str,
+    pub authentication: Authentication,
     pub device: Device,
     /// How long it lasts; `None`, or longer than configured, means as configured.
     pub ttl: Option<Duration>,
@@ -50,14 +51,16 @@ impl Tokens {
             user_id: open.user_id,
             caller: open.caller,
             provider: open.provider,
-            amr: open.amr.to_owned(),
+            amr: open.authentication.amr,
+            acr: open.authentication.acr,
             salt: secret::random::<SALT_LEN>().to_vec(),
             generation: 1,
             ip_address: open.device.ip_address,
             user_agent: open.device.user_agent,
             device_name: open.device.name,
             request_id: open.request_id.map(RequestId::into_string),
-            auth_time: now,
+            // A provider's clock may be fast.
+            auth_time: open.authentication.time.map_or(now, |time| time.min(now)),
             create_time: now,
             refresh_time: now,
             // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly

@@ -196,3 +196,49 @@ async fn if_the_provider_is_trusted_with_addresses_every_one_counts_as_verified(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_session_keeps_how_and_when_the_user_authenticated_at_the_provider() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let now = world.clock.now().secs();
+        let login = async |said: Value| {
+            let arrival = world.arrive_at(&provider, |nonce| {
+                let mut claims = provider.claims("ann", nonce, now);
+                let claims_of = claims.as_object_mut().expect("an object");
+                claims_of.extend(said.as_object().expect("an object").clone());
+                tokens("an-access-token", "a-refresh-token", &signed(&claims)).to_string()
+            });
+            arrival.await.expect("signed in").1
+        };
+        let said =
+            json!({ "auth_time": now - 3600, "amr": ["pwd", "otp"], "acr": "urn:example:gold" });
+        let session = login(said).await;
+        let next = world
+            .refresh(&session.refresh_token)
+            .await
+            .expect("refreshed");
+        for token in [session.access_token, next.access_token] {
+            let claims = world.verify(&token).await.claims.expect("active");
+            assert_eq!(claims.auth_time.expect("a time").seconds, now - 3600);
+            assert_eq!(claims.amr, ["fed", "pwd", "otp"]);
+            assert_eq!(claims.acr, "urn:example:gold");
+        }
+        for said in [json!({}), json!({ "auth_time": now + 30 })] {
+            let claims = world.verify(&login(said).await.access_token).await.claims;
+            let claims = claims.expect("active");
+            assert_eq!(
+                claims.auth_time.expect("a time").seconds,
+                now,
+                "not in the future"
+            );
+            assert_eq!(
+                (claims.amr, claims.acr.as_str()),
+                (vec!["fed".to_owned()], "")
+            );
+        }
+        world.end().await;
+    })
+    .await;
+}

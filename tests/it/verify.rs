@@ -57,6 +57,7 @@ async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
                 nanos: 0,
             }),
             amr: vec!["pwd".to_owned()],
+            acr: String::new(),
             issue_time: Some(prost_types::Timestamp {
                 seconds: now.secs(),
                 nanos: 0,

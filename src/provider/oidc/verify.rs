@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::config::providers::SigningAlg;
 use crate::jose;
 use crate::provider::claims::VerifiedClaims;
+use crate::provider::numeric_date::numeric_date;
 use crate::secret::equal;
 
 /// How old `iat` may be. We receive a token as soon as it is issued, but Entra dates it five
@@ -252,16 +253,6 @@ fn check_times(
     } else {
         Ok(expire_time)
     }
-}
-
-/// Seconds since the epoch, rounded down (RFC 7519 section 2); `None` after the year 9999.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-fn numeric_date(value: Option<&Value>) -> Option<Timestamp> {
-    const YEAR_9999: f64 = 253_402_300_799.0;
-    let seconds = value?.as_f64()?;
-    (0.0..=YEAR_9999)
-        .contains(&seconds)
-        .then(|| Timestamp::from_secs(seconds as i64))
 }
 
 /// At most 255 bytes (OpenID Connect Core section 2), and not one of the texts by which a broken

@@ -20,7 +20,7 @@ use crate::model::page::{Page, PageRequest};
 use crate::model::session::{Refresh, Refreshed, Session, SessionState, UserBan};
 
 record!(Session, "sessions", key id, as "s" "session_", {
-    id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id,
+    id, user_id, caller, provider, amr, acr, salt, generation, ip_address, user_agent, device_name, request_id,
     auth_time, create_time, refresh_time, expire_time, revoke_time,
 });
 
