@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::template::batch::Batch;
 use crate::template::outcome::Rendered;
 
-/// Refuses the values of a call if they hold a token that would be sent unencrypted to another
-/// machine, unless the operator lists its host.
+/// Refuses the values of a call if they hold a token that would be sent to an unknown address, or
+/// unencrypted to another machine, unless the operator lists its host.
 ///
 /// # Errors
 /// [`Error::DestinationNotAllowed`] with the entry whose URL it is.

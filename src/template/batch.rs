@@ -220,7 +220,7 @@ impl Batch {
     }
 
     /// The destinations of the call's tokens among its values, which are in the order of the
-    /// entries: the entries' names and the URLs.
+    /// entries: the entries' names and the URLs, empty if there is none.
     pub fn destinations<'a>(
         &'a self,
         values: &'a [Option<String>],
@@ -229,7 +229,7 @@ impl Batch {
             .iter()
             .zip(values)
             .filter(|(entry, _)| entry.place == Place::Destination)
-            .filter_map(|(entry, value)| Some((entry.name(), value.as_deref()?)))
+            .map(|(entry, value)| (entry.name(), value.as_deref().unwrap_or_default()))
     }
 
     /// What must be fetched before rendering. Placeholders that are refused or stay text need

@@ -91,6 +91,44 @@ async fn a_token_goes_to_another_machine_only_by_https_or_to_a_listed_host() {
 }
 
 #[tokio::test]
+async fn a_token_goes_to_no_address_that_is_missing() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, VARIABLES).await;
+        let (_, tokens) = world.arrive("ann").await;
+        let token = json!({ "Authorization": BEARER });
+        for object in [
+            json!({ "baseURL": "", "headers": token }),
+            json!({ "baseURL": null, "headers": token }),
+            json!({ "headers": token }),
+        ] {
+            let answer = endpoint(&world, &tokens.access_token, &object).await;
+            assert_eq!(refused(&answer.expect_err("a token")), "baseURL");
+        }
+        for object in [
+            json!({ "type": "sse", "headers": token }),
+            json!({ "type": "sse", "url": "", "headers": token }),
+            json!({ "command": "", "oauth_headers": token }),
+        ] {
+            let answer = server(&world, &tokens.access_token, &object).await;
+            assert_eq!(refused(&answer.expect_err("a token")), "url");
+        }
+        let stdio = json!({ "command": "node", "env": { "T": "{{LIBRECHAT_OPENID_TOKEN}}" } });
+        let answer = server(&world, &tokens.access_token, &stdio).await;
+        assert!(answer.expect("stdio").get("url").is_none());
+        let headers = json!({ "X-User": "{{LIBRECHAT_OPENID_USER_ID}}" });
+        let object = json!({ "type": "sse", "headers": headers });
+        let answer = server(&world, &tokens.access_token, &object).await;
+        let expected = json!({ "type": "sse", "headers": { "X-User": "ann" } });
+        assert_eq!(answer.expect("no token"), expected);
+        let answer = endpoint(&world, &tokens.access_token, &json!({ "headers": headers })).await;
+        assert_eq!(answer.expect("no token").headers["X-User"], "ann");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_no_token_goes_anywhere() {
     let provider = Provider::start(json!({})).await;
     on_each_engine(async |engine| {

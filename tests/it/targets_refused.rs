@@ -99,15 +99,16 @@ async fn an_object_with_no_known_field_or_a_misspelt_one_is_refused_and_the_righ
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, tokens) = world.signed_in("ann@example.com").await;
-        for object in [
-            json!({}),
-            json!({ "fields": { "type": { "stringValue": "sse" } } }),
-            json!({ "title": "x", "url": null }),
+        let nested = json!({ "fields": { "type": { "stringValue": "sse" } } });
+        for (object, hint) in [
+            (json!({}), "Struct"),
+            (nested, "without `fields`"),
+            (json!({ "title": "x", "url": null }), ""),
         ] {
             let status = server(&world, &tokens.access_token, &object).await;
             let told = told(&status.expect_err("not a server"));
             assert_eq!(told[0].0, "server");
-            assert!(told[0].1.contains("url, command, args") && told[0].1.contains("Struct"));
+            assert!(told[0].1.contains("url, command, args") && told[0].1.contains(hint));
         }
         for (object, field, meant) in [
             (

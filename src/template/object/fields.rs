@@ -33,11 +33,23 @@ pub(super) fn none_known(object: &Map<String, Json>, known: &[&str]) -> Option<S
     (!known.iter().any(has)).then(|| ShapeError {
         field: String::new(),
         description: Cow::Owned(format!(
-            "has none of the fields {}. If it is empty, the client may have taken a plain object \
-             for a google.protobuf.Struct: put the members into the field `fields` of the Struct",
-            known.join(", ")
+            "has none of the fields {}{}",
+            known.join(", "),
+            struct_hint(object)
         )),
     })
+}
+
+/// How a client probably built a google.protobuf.Struct wrongly.
+fn struct_hint(object: &Map<String, Json>) -> &'static str {
+    if object.is_empty() {
+        ": it is empty. With @grpc/proto-loader, the members go into the field `fields` of the \
+         google.protobuf.Struct"
+    } else if object.len() == 1 && object.contains_key("fields") {
+        ": give the members themselves, without `fields`"
+    } else {
+        ""
+    }
 }
 
 /// The errors of fields that differ from a known one only by case, `_` or `-`.
@@ -87,6 +99,32 @@ mod tests {
             .into_iter()
             .map(|error| (error.field, error.description.into_owned()))
             .collect()
+    }
+
+    #[test]
+    fn how_to_build_a_struct_is_told_to_those_who_did_not() {
+        let told = |json: Json| {
+            let object = json.as_object().expect("an object").clone();
+            let error = none_known(&object, ENDPOINT).map(|error| error.description.into_owned());
+            error.and_then(|text| {
+                text.strip_prefix("has none of the fields baseURL, apiKey, headers")
+                    .map(str::to_owned)
+            })
+        };
+        let of_empty = told(json!({})).expect("an error");
+        assert!(
+            of_empty.contains("go into the field `fields`"),
+            "{of_empty}"
+        );
+        let nested = told(json!({ "fields": { "baseURL": { "stringValue": "https://x" } } }));
+        let nested = nested.expect("an error");
+        assert!(nested.contains("the members themselves"), "{nested}");
+        assert_eq!(told(json!({ "name": "x" })).as_deref(), Some(""));
+        assert_eq!(
+            told(json!({ "fields": 1, "name": "x" })).as_deref(),
+            Some("")
+        );
+        assert_eq!(told(json!({ "headers": {} })), None);
     }
 
     #[test]

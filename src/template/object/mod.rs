@@ -38,6 +38,7 @@ impl TemplateObject {
     /// only `${NAME}` resolves, and `headers`. The error lists every field that has a wrong shape.
     pub fn endpoint(object: Map<String, Json>) -> Result<(Self, Vec<Entry>), Vec<ShapeError>> {
         let mut reader = Reader::new(object, fields::ENDPOINT);
+        reader.needs_destination("baseURL");
         reader.destination("baseURL", Scope::EnvOnly);
         reader.endpoint_key();
         reader.members("headers", Sink::Header);
@@ -60,6 +61,9 @@ impl TemplateObject {
         } else {
             Scope::NoTokens
         };
+        if !reader.is_stdio() {
+            reader.needs_destination("url");
+        }
         reader.destination("url", in_url);
         reader.proxy();
         reader.elements("args");
@@ -100,6 +104,7 @@ fn put(object: &mut Map<String, Json>, slot: &Slot, value: Option<Json>) {
                 put_element(elements, *index, value);
             }
         }
+        Slot::Absent(_) => {}
     }
 }
 

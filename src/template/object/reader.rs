@@ -133,6 +133,25 @@ impl Reader {
         });
     }
 
+    /// Makes a missing or empty URL a destination too, so that no token goes to an address that
+    /// the caller adds later and that nobody has checked.
+    pub(super) fn needs_destination(&mut self, field: &'static str) {
+        let is_missing = self
+            .object
+            .get(field)
+            .is_none_or(|url| url.is_null() || url == "");
+        if is_missing {
+            let slot = Slot::Absent(field);
+            self.add_at(Place::Destination, slot, "", Sink::Text, Scope::EnvOnly);
+        }
+    }
+
+    /// Whether the server is a process that gets its tokens by its environment.
+    pub(super) fn is_stdio(&self) -> bool {
+        let command = self.object.get("command").and_then(Json::as_str);
+        command.is_some_and(|command| !command.is_empty())
+    }
+
     /// The members of `oauth`. Tokens in them and in `oauth_headers` are sent to those that are
     /// URLs, except for the address that the user comes back to.
     pub(super) fn oauth(&mut self) {

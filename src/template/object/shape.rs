@@ -15,12 +15,14 @@ pub(super) enum Slot {
     Field(&'static str),
     Member(&'static str, String),
     Element(&'static str, usize),
+    /// A field that the object lacks. No value is written to it.
+    Absent(&'static str),
 }
 
 impl Slot {
     pub(super) fn path(&self) -> String {
         match self {
-            Self::Field(field) => (*field).to_owned(),
+            Self::Field(field) | Self::Absent(field) => (*field).to_owned(),
             Self::Member(field, key) => format!("{field}.{key}"),
             Self::Element(field, index) => format!("{field}[{index}]"),
         }
