@@ -23,6 +23,7 @@ mod forged_tokens;
 mod frame;
 mod frame_callers;
 mod frame_drain;
+mod guides;
 mod id_token;
 mod keys;
 mod layers;
