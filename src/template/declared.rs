@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::parser::Template;
-use super::vocabulary::{Placeholder, folded};
+use super::vocabulary::{Placeholder, folded, is_blank};
 
 /// The names of the custom variables that a server declares.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct DeclaredNames {
 impl DeclaredNames {
     pub(super) fn new(names: BTreeSet<String>) -> Self {
         Self {
-            folded: names.iter().map(|name| folded(name).collect()).collect(),
+            folded: names.iter().map(|name| look(name)).collect(),
             names,
         }
     }
@@ -32,11 +32,16 @@ impl DeclaredNames {
             };
             if self.names.contains(name) {
                 *placeholder = Placeholder::Declared(std::mem::take(name));
-            } else if self.folded.contains(&folded(name).collect::<String>()) {
+            } else if self.folded.contains(&look(name)) {
                 *placeholder = Placeholder::Reserved(std::mem::take(name));
             }
         }
     }
+}
+
+/// What names that differ only by case or blanks have in common.
+fn look(name: &str) -> String {
+    folded(name, is_blank).collect()
 }
 
 #[cfg(test)]

@@ -144,20 +144,20 @@ impl Placeholder {
 
 /// Whether a name begins like `LibreChat`'s, whatever its case and its blanks.
 pub fn is_reserved(name: &str) -> bool {
-    let mut folded = folded(name);
-    RESERVED_PREFIX.chars().all(|c| folded.next() == Some(c))
+    let mut name = folded(name, is_blank);
+    folded(RESERVED_PREFIX, is_blank).all(|c| name.next() == Some(c))
 }
 
-/// A name in upper case and without blanks, as far as that can be seen: names that look the same
-/// are the same in this form.
-pub fn folded(name: &str) -> impl Iterator<Item = char> {
+/// A name in lower case and without the characters that are ignored: names that differ only by
+/// these are the same in this form.
+pub fn folded(name: &str, is_ignored: fn(char) -> bool) -> impl Iterator<Item = char> {
     name.chars()
-        .filter(|c| !is_blank(*c))
-        .map(|c| c.to_ascii_uppercase())
+        .filter(move |c| !is_ignored(*c))
+        .map(|c| c.to_ascii_lowercase())
 }
 
 /// White space, control characters, and characters of no width.
-fn is_blank(c: char) -> bool {
+pub fn is_blank(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')

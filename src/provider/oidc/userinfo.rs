@@ -61,3 +61,34 @@ pub(super) fn fill_gaps(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn every_claim_from_userinfo_outlives_an_id_token_without_it() {
+        let names = ClaimNames {
+            email: Some("mail".into()),
+            name: Some("displayname".into()),
+            username: Some("uid".into()),
+        };
+        let supplied = USERINFO_CLAIMS
+            .into_iter()
+            .chain(["mail", "displayname", "uid"]);
+        let supplied: Map<String, Value> = supplied
+            .map(|name| (name.to_owned(), Value::from("x")))
+            .collect();
+        let lean = || VerifiedClaims {
+            issuer: "https://idp.example".to_owned(),
+            subject: "a".to_owned(),
+            expire_time: Timestamp::from_millis(0),
+            members: Map::new(),
+        };
+        let mut known = lean();
+        fill_gaps(&mut known, supplied.clone(), &names);
+        assert_eq!(known.members, supplied);
+        assert_eq!(lean().after(&known.members, &names).members, supplied);
+    }
+}

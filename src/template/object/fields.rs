@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::shape::ShapeError;
 use crate::template::batch::Place;
+use crate::template::vocabulary::folded;
 
 /// The fields of an endpoint that are read.
 pub(super) const ENDPOINT: &[&str] = &["baseURL", "apiKey", "headers"];
@@ -57,7 +58,9 @@ pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -
     let names = object.keys().filter(|name| !known.contains(&name.as_str()));
     names
         .filter_map(|name| {
-            let meant = known.iter().find(|known| folded(known).eq(folded(name)))?;
+            let meant = known
+                .iter()
+                .find(|known| folded(known, joins).eq(folded(name, joins)))?;
             Some(ShapeError {
                 field: format!("{path}{name}"),
                 description: Cow::Owned(format!("is not a field: {meant} is meant")),
@@ -68,7 +71,7 @@ pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -
 
 /// The place of a member of `oauth` and whether it is a URL, by its name.
 pub(super) fn oauth_member(name: &str) -> (Place, bool) {
-    let name: String = folded(name).collect();
+    let name: String = folded(name, joins).collect();
     let is_url = ["url", "uri", "endpoint", "issuer"]
         .iter()
         .any(|end| name.ends_with(end));
@@ -81,10 +84,9 @@ pub(super) fn oauth_member(name: &str) -> (Place, bool) {
     }
 }
 
-fn folded(name: &str) -> impl Iterator<Item = char> {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .map(|c| c.to_ascii_lowercase())
+/// Whether a character only joins the words of a name.
+fn joins(c: char) -> bool {
+    matches!(c, '_' | '-')
 }
 
 #[cfg(test)]
