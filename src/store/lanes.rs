@@ -26,7 +26,7 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 /// What store work is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lane {
-    /// Logins, registrations, limits, and sessions that are opened.
+    /// Logins and registrations, until they are let in.
     SignIns,
     /// Violations.
     Reports,

@@ -77,11 +77,11 @@ impl Store {
 
     /// Stores the session and the tokens of a confirmed sign-in, and its user and identity if they
     /// are new.
+    // No turn: each of these took one when its state was consumed, and could not be asked for again.
     pub async fn commit_federated_login(
         &self,
         login: ConfirmedLogin,
     ) -> Result<Committed, StoreError> {
-        let _turn = self.lanes.turn(Lane::SignIns).await?;
         let (committed, changed) = transaction!(self, |tx| {
             let (committed, changed) = commit(&mut tx, &login).await?;
             if matches!(committed, Committed::SignedIn(_)) {

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::id::IdentityId;
@@ -53,6 +55,26 @@ pub(in crate::store) fn login(
         },
         session,
     }
+}
+
+#[tokio::test]
+async fn a_confirmed_login_and_a_session_of_a_backend_take_no_turn() {
+    on_each_engine(async |store| {
+        let mut turns = Vec::new();
+        while let Some(turn) = store.lanes.turn(Lane::SignIns).now_or_never() {
+            turns.push(turn.expect("a turn"));
+        }
+        let user = UserId::new(NOW);
+        let confirmed = login(&user, full_profile(), &IdentityId::new(), Some("ann-1"));
+        let committed = store.commit_federated_login(confirmed).await;
+        assert!(matches!(committed, Ok(Committed::SignedIn(_))));
+        let opened = store
+            .insert_session(&new_session(&user, "caller", NOW))
+            .await;
+        assert!(matches!(opened, Ok(Opening::Opened)));
+        assert!(!turns.is_empty());
+    })
+    .await;
 }
 
 /// A user's profile with an e-mail address and an avatar.

@@ -10,7 +10,6 @@ use crate::model::session::{Opening, Session};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::error::StoreError;
-use crate::store::lanes::Lane;
 use crate::store::record::{Bind as _, Record as _};
 
 statements! {
@@ -25,8 +24,9 @@ statements! {
 
 impl Store {
     /// Opens a session, unless its request id has opened one before or its user is banned.
+    // No turn: a login took one when it was counted, and a session that a backend opens does not
+    // wait behind the logins of strangers.
     pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
-        let _turn = self.lanes.turn(Lane::SignIns).await?;
         transaction!(self, |tx| {
             let opening = insert(&mut tx, session).await?;
             tx.commit().await?;
