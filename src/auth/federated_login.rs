@@ -309,9 +309,16 @@ struct VerifiedLogin<'a> {
 
 impl VerifiedLogin<'_> {
     /// The user's profile as the provider states it, in our own formats. An address that it does
-    /// not call verified would let a user reserve, and be taken for the owner of, any address.
+    /// not call verified would let a user reserve, and be taken for the owner of, any address; so it
+    /// does not stand in for a missing name either.
     fn profile(&self) -> Profile {
-        let claimed = self.provider.profile(self.claims.members());
+        let mut claimed = self.provider.profile(self.claims.members());
+        if !claimed.email_verified {
+            let address = claimed.email.as_deref().unwrap_or_default();
+            let is_address = |name: &mut String| name.eq_ignore_ascii_case(address);
+            claimed.username.take_if(is_address);
+            claimed.name.take_if(is_address);
+        }
         // An address that we would refuse at a registration is left out.
         let stated = claimed.email.and_then(|email| Email::parse(&email).ok());
         let (email, unverified_email) = if claimed.email_verified {

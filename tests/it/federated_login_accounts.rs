@@ -153,6 +153,32 @@ async fn an_address_that_the_provider_does_not_call_verified_is_not_the_accounts
 }
 
 #[tokio::test]
+async fn an_address_stands_in_for_missing_names_only_if_the_provider_calls_it_verified() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        for (sub, verified, shown) in [
+            ("ann", true, "ann@example.net"),
+            ("bob", false, ""),
+            ("cid", false, ""),
+        ] {
+            let arrival = world.arrive_at(&provider, |nonce| {
+                let mut claims = provider.claims(sub, nonce, world.clock.now().secs());
+                claims["email_verified"] = json!(verified);
+                // Claims that state the address as a name are no better.
+                let stated = (sub == "cid").then_some("CID@example.net");
+                (claims["name"], claims["preferred_username"]) = (json!(stated), json!(stated));
+                tokens("an-access-token", "a-refresh-token", &signed(&claims)).to_string()
+            });
+            let (user, ..) = arrival.await.expect("signed in");
+            assert_eq!((&*user.username, &*user.name), (shown, shown), "{sub}");
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_address_is_the_accounts_for_as_long_as_the_provider_calls_it_verified() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
