@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
 use crate::error::{Error, Result};
-use crate::federation::Federation;
+use crate::federation::{self, Federation};
 use crate::grpc::{self, Api, Parts};
 use crate::moderation::Moderation;
 use crate::server;
@@ -24,7 +24,8 @@ use crate::token::Tokens;
 const CLEANING: Duration = Duration::from_mins(10);
 /// How long to wait, once the server has ended, for work that outlives its call: commits, and
 /// renewals of provider tokens, whose refresh tokens may be good for one use only.
-const FINISHING: Duration = Duration::from_secs(10);
+/// None begins once the service stops.
+const FINISHING: Duration = federation::LONGEST_RENEWAL;
 /// A database that does not answer must not hold up the end.
 const CLOSING: Duration = Duration::from_secs(5);
 

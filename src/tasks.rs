@@ -113,6 +113,12 @@ impl Tasks {
         }
     }
 
+    /// Whether the service was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Ready once the service is told to stop.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
         self.stopping.clone().cancelled_owned()

@@ -35,6 +35,7 @@ use in_flight::{InFlight, Renewal, Start};
 use tokens::ProviderTokens;
 
 pub use context::ResolveContext;
+pub use renewal::LONGEST as LONGEST_RENEWAL;
 pub use resolve::MIN_LIFE;
 pub use status::{TokenKind, TokenStatus};
 pub use vault::Vault;

@@ -37,6 +37,8 @@ const POLLS: usize = 80;
 const STORE_RETRY: Duration = Duration::from_millis(250);
 /// Even if the deadline is over, an outcome is tried to be stored for this long.
 const LAST_TRY: Duration = Duration::from_secs(2);
+/// How long an attempt may take in all.
+pub const LONGEST: Duration = DEADLINE.saturating_add(LAST_TRY);
 /// How long a caller should wait if it is not known when the tokens can be renewed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -130,6 +132,11 @@ impl Federation {
                 Status::ReconnectRequired,
             )));
         };
+        if self.0.tasks.is_stopping() {
+            // The stop waits only as long as one that is under way may take.
+            let renewal = Renewal::Unavailable { retry_after: RETRY };
+            return Ok(Progress::Done(renewal));
+        }
         match Attempt::begin(self, tokens).await? {
             Some(attempt) if self.0.clock.elapsed() + EXCHANGE <= attempt.deadline => {
                 attempt.exchange(provider, refresh_token, now).await
