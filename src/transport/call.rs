@@ -123,7 +123,7 @@ impl Call {
         }
     }
 
-    /// The peer's address, if it is known.
+    /// What the calls of its connection occupy, if that is known.
     pub(super) fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }

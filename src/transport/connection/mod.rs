@@ -72,7 +72,7 @@ fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Resu
         (listener, slots, counts),
         move |(listener, slots, counts)| async move {
             let (stream, pending) = accept(&listener, &counts, limits).await;
-            let slot = slot(&slots, &counts).await?;
+            let slot = slot(&slots, &counts, &pending).await?;
             Some((
                 Ok(Connection::new(stream, pending, slot, limits)),
                 (listener, slots, counts),
@@ -81,10 +81,14 @@ fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Resu
     )
 }
 
-/// A slot for a connection. If none is free, a connection that has not been used makes room.
-async fn slot(slots: &Arc<Semaphore>, counts: &PendingConnections) -> Option<OwnedSemaphorePermit> {
+/// A slot for a connection. If none is free, another one that has not been used makes room.
+async fn slot(
+    slots: &Arc<Semaphore>,
+    counts: &PendingConnections,
+    newcomer: &Pending,
+) -> Option<OwnedSemaphorePermit> {
     if slots.available_permits() == 0 {
-        counts.make_room();
+        counts.make_room(newcomer);
     }
     Arc::clone(slots).acquire_owned().await.ok()
 }

@@ -55,7 +55,7 @@ impl PendingConnections {
             return None;
         }
         if all.values().map(VecDeque::len).sum::<usize>() >= max_in_all {
-            evict(&mut all);
+            evict(&mut all, None);
         }
         let nudge = Arc::new(Nudge::default());
         all.entry(network)
@@ -69,9 +69,9 @@ impl PendingConnections {
         })
     }
 
-    /// Tells one connection to make room.
-    pub(super) fn make_room(&self) {
-        evict(&mut self.lock());
+    /// Tells one connection to make room for this one, if there is another.
+    pub(super) fn make_room(&self, newcomer: &Pending) {
+        evict(&mut self.lock(), Some(&newcomer.nudge));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Network, VecDeque<Arc<Nudge>>>> {
@@ -81,8 +81,15 @@ impl PendingConnections {
 
 /// Closes the oldest connection of the address that has the most: whoever opens many to keep others
 /// out loses them first, and a backend makes its first call long before its connection is the oldest.
-fn evict(all: &mut HashMap<Network, VecDeque<Arc<Nudge>>>) {
-    let most = all.values_mut().max_by_key(|same| same.len());
+/// The newcomer, which is the youngest of its address, is not among them.
+fn evict(all: &mut HashMap<Network, VecDeque<Arc<Nudge>>>, newcomer: Option<&Arc<Nudge>>) {
+    let is_newcomer = |nudge: &Arc<Nudge>| newcomer.is_some_and(|new| Arc::ptr_eq(new, nudge));
+    let others =
+        |same: &VecDeque<_>| same.len() - usize::from(same.back().is_some_and(is_newcomer));
+    let most = all
+        .values_mut()
+        .filter(|same| others(same) > 0)
+        .max_by_key(|same| others(same));
     if let Some(oldest) = most.and_then(VecDeque::pop_front) {
         oldest.evicted.store(true, Ordering::SeqCst);
         oldest.wake();

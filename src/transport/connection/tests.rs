@@ -171,6 +171,30 @@ async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
 }
 
 #[tokio::test]
+async fn a_newcomer_never_makes_room_for_itself() {
+    let (slots, pending) = (Arc::new(Semaphore::new(1)), PendingConnections::default());
+    let enter = |host: u8| {
+        let pending = pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
+        pending.expect("let in")
+    };
+    let used = Arc::clone(&slots).try_acquire_owned().expect("a slot");
+    let newcomer = enter(1);
+    let waiting = slot(&slots, &pending, &newcomer);
+    let mut waiting = std::pin::pin!(waiting);
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(used);
+    let used = waiting.await.expect("a slot");
+    assert!(!newcomer.nudge.is_evicted());
+
+    let youngest = enter(1);
+    let waiting = slot(&slots, &pending, &youngest);
+    let mut waiting = std::pin::pin!(waiting);
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    assert!(newcomer.nudge.is_evicted() && !youngest.nudge.is_evicted());
+    drop(used);
+}
+
+#[tokio::test]
 async fn a_connection_that_has_to_make_room_ends_unless_a_call_was_admitted() {
     for admitted in [false, true] {
         let limits = Limits {
