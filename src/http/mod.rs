@@ -106,6 +106,9 @@ impl Client {
                 Err(error) => return Err(error.into()),
             };
             if body.len() + chunk.len() > MAX_BODY {
+                if response.status().is_server_error() {
+                    break;
+                }
                 return Err(Error::TooLarge);
             }
             body.extend_from_slice(&chunk);

@@ -112,10 +112,14 @@ async fn after_a_truncated_answer_the_request_may_have_been_received() {
 }
 
 #[tokio::test]
-async fn a_truncated_error_of_the_server_is_still_its_error() {
-    let bytes = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 10\r\n\r\nx";
-    let response = get(&serve(bytes.to_vec(), false).await).await;
-    assert_eq!(response.expect("a status").status(), 502);
+async fn a_truncated_or_long_error_of_the_server_is_still_its_error() {
+    let head = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 9999999\r\n\r\n";
+    for length in [1, 2 * MAX_BODY] {
+        let answer = [&head[..], &vec![b'x'; length]].concat();
+        let response = get(&serve(answer, false).await).await.expect("a status");
+        assert_eq!(response.status(), 502);
+        assert!(response.body().len() <= MAX_BODY);
+    }
 }
 
 #[tokio::test]
