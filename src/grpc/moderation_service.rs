@@ -84,7 +84,10 @@ impl ModerationService for Api {
         self.run_to_end(async move {
             let new = new_ban(message)?;
             let made = moderation.ban(caller.name(), new, now).await?;
-            tracing::info!(ban = %made.id, caller = %caller.name(), "a caller set a ban");
+            // A repeated request is answered with the ban that the first one set.
+            if made.create_time == now {
+                tracing::info!(ban = %made.id, caller = %caller.name(), "a caller set a ban");
+            }
             Ok(proto::BanTargetResponse {
                 ban: Some(ban(made)),
             })

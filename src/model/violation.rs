@@ -20,6 +20,9 @@ pub struct NewViolation<'a> {
     pub address: Option<(IpAddr, Network)>,
     /// What it adds to the scores; not negative.
     pub added: i64,
+    /// Whether the request gave this score. Otherwise it is the configured one, which may have been
+    /// another when the request was made first.
+    pub score_given: bool,
     pub create_time: Timestamp,
     /// When the scores return to nothing, if no other violation follows.
     pub score_expire_time: Option<Timestamp>,

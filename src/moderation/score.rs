@@ -77,6 +77,7 @@ mod tests {
             user: None,
             address: None,
             added: 1,
+            score_given: true,
             create_time: NOW,
             score_expire_time: None,
         };

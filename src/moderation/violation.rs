@@ -46,6 +46,7 @@ impl Moderation {
                 .address
                 .map(|address| (address.ip(), address.network())),
             added: added.into(),
+            score_given: violation.score.is_some(),
             create_time: now,
             score_expire_time: self.config.score_ttl.map(|ttl| now.plus(ttl)),
         };

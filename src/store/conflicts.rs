@@ -98,6 +98,7 @@ async fn moderations_transactions_are_repeated_after_a_conflict() {
             user: Some(&user),
             address: None,
             added: 7,
+            score_given: true,
             create_time: NOW,
             score_expire_time: None,
         };

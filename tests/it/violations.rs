@@ -98,6 +98,27 @@ async fn a_repeated_request_id_counts_once_and_gets_the_first_answer() {
 }
 
 #[tokio::test]
+async fn a_report_without_a_score_may_be_repeated_after_the_configured_one_has_changed() {
+    on_each_engine(async |engine| {
+        let mut world = World::start(engine, &[]).await;
+        let report = RecordViolationRequest {
+            r#type: "non_browser".to_owned(),
+            ip_address: "203.0.113.7".to_owned(),
+            request_id: "one".to_owned(),
+            ..Default::default()
+        };
+        let first = world.moderation().record_violation(report.clone()).await;
+        world.set("NON_BROWSER_VIOLATION_SCORE", "7");
+        world.restart().await;
+        let again = world.moderation().record_violation(report).await;
+        let answer = again.expect("the first answer").into_inner();
+        assert_eq!(answer, first.expect("recorded").into_inner());
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_request_id_that_is_repeated_with_other_content_adds_nothing() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
@@ -111,12 +132,11 @@ async fn a_request_id_that_is_repeated_with_other_content_adds_nothing() {
         };
         let record = async |request| world.moderation().record_violation(request).await;
         let recorded = record(first.clone()).await.expect("recorded").into_inner();
-        let changes: [fn(&mut RecordViolationRequest); 5] = [
+        let changes: [fn(&mut RecordViolationRequest); 4] = [
             |request| request.r#type = "registrations".to_owned(),
             |request| request.user_id = "6650f1c2a3b4c5d6e7f80912".to_owned(),
             |request| request.ip_address = String::new(),
             |request| request.score = Some(4),
-            |request| request.score = None,
         ];
         for change in changes {
             let mut request = first.clone();

@@ -21,7 +21,7 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (caller, request_id) DO NOTHING";
     ANSWER = "UPDATE violations SET previous_score = $2, score = $3 WHERE id = $1";
     FIND_ANSWER = "SELECT id, previous_score, score FROM violations WHERE caller = $1 AND request_id = $2
-        AND type = $3 AND user_id IS NOT DISTINCT FROM $4 AND ip_address IS NOT DISTINCT FROM $5 AND added = $6";
+        AND type = $3 AND user_id IS NOT DISTINCT FROM $4 AND ip_address IS NOT DISTINCT FROM $5 AND added = COALESCE($6, added)";
     ADD = "INSERT INTO scores (type, target_kind, target, score, expire_time) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (type, target_kind, target) DO UPDATE SET
             score = CASE WHEN scores.expire_time <= $6 THEN $4 ELSE scores.score + $4 END, expire_time = $5
@@ -128,7 +128,7 @@ async fn first_answer(
         .bind(violation.kind)
         .bind(violation.user.map(UserId::as_str))
         .bind(violation.address.map(|(ip, _)| ip.to_string()))
-        .bind(violation.added)
+        .bind(violation.score_given.then_some(violation.added))
         .fetch_optional(db)
         .await)?;
     let Some(row) = row else { return Ok(None) };

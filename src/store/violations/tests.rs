@@ -28,6 +28,7 @@ fn violation<'a>(
         user,
         address: Some((ip, network)),
         added: 1,
+        score_given: true,
         create_time: now,
         score_expire_time: Some(now.plus(HOUR)),
     }
