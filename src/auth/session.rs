@@ -26,9 +26,8 @@ impl Auth {
     /// Opens a session for a user at the caller's request, after the same checks as a login.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdUsed`],
-    /// [`Error::SessionRevoked`] if the session that the request id opened has ended, and the
-    /// store's errors.
+    /// [`Error::UserNotFound`], [`Error::Banned`], [`Error::RequestIdUsed`] also if the session that
+    /// the request id opened has ended, and the store's errors.
     pub async fn mint(&self, mint: Mint, caller: &str, now: Timestamp) -> Result<SignedIn> {
         let began = self.0.tokens.moment();
         let user = self
