@@ -39,10 +39,36 @@ async fn an_access_token_with_its_scheme_is_invalid_and_the_log_says_why() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (_, session) = world.signed_in("ann@example.com").await;
-        let line = ["DEBUG", "give the token alone"];
+        let thread = std::thread::current();
+        let test = thread.name().expect("a name");
+        let line = ["DEBUG", test, "give the token alone"];
         let before = logs::count(&line);
         assert_invalid(&world, &[format!("Bearer {}", session.access_token)]).await;
-        assert!(logs::count(&line) > before);
+        assert_eq!(logs::count(&line), before + 1);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ban_that_a_caller_sets_is_logged_once() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let user = world.register("ann@example.com").await;
+        let request = BanTargetRequest {
+            target: Some(ban_target_request::Target::UserId(user.id)),
+            request_id: "ban-1".to_owned(),
+            ..Default::default()
+        };
+        let mut bans = Vec::new();
+        for _ in 0..2 {
+            let made = world.moderation().ban_target(request.clone()).await;
+            bans.push(made.expect("banned").into_inner().ban.expect("a ban").id);
+            world.clock.advance(std::time::Duration::from_secs(1));
+        }
+        assert_eq!(bans[0], bans[1]);
+        let line = ["INFO", "a caller set a ban", &bans[0]];
+        assert_eq!(logs::count(&line), 1);
         world.end().await;
     })
     .await;

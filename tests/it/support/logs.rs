@@ -27,6 +27,8 @@ pub fn keep() {
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)
             .with_ansi(false)
+            // A test's thread has its name, and its service runs there too.
+            .with_thread_names(true)
             .with_writer(|| Keep)
             .init();
     });
