@@ -103,7 +103,7 @@ pub(super) fn verify(
     let parsed = jose::parse_id_token(token, &names).map_err(Rejected::Unusable)?;
     // Before the signature: a token that says itself that it is another's is wrong whoever signed
     // it.
-    let subject = check_parties(&parsed.claims, expected).map_err(Rejected::Wrong)?;
+    let subject = check_parties(&parsed.claims, expected)?;
     verify_with_crate(token, keys, expected, now).map_err(|rejected| match rejected {
         // Without a kid, only the signature shows that the provider has replaced its key.
         BAD_SIGNATURE if parsed.kid.is_none() => Rejected::KeyUnknown,
@@ -187,32 +187,36 @@ fn rejected(error: &ClaimsVerificationError) -> Rejected {
     }
 }
 
-/// Checks who issued the token, for whom and about whom, and returns the subject.
+/// Checks who issued the token, for whom and about whom, and returns the subject. A token that is
+/// another's is wrong, whatever else it lacks.
 fn check_parties(
     members: &Map<String, Value>,
     expected: &Expected<'_>,
-) -> Result<String, &'static str> {
+) -> Result<String, Rejected> {
     if members.get("iss").and_then(Value::as_str) != Some(expected.issuer) {
-        return Err(ANOTHER_ISSUER);
+        return Err(Rejected::Wrong(ANOTHER_ISSUER));
     }
-    check_audience(members, expected)?;
+    let needs_azp = check_audience(members, expected).map_err(Rejected::Wrong)?;
     let subject = members
         .get("sub")
         .and_then(Value::as_str)
         .filter(|sub| is_valid_subject(sub))
-        .ok_or("its sub is not valid")?;
+        .ok_or(Rejected::Unusable("its sub is not valid"))?;
     if expected.subject.is_some_and(|expected| subject != expected) {
-        return Err("its sub is that of another user");
+        return Err(Rejected::Wrong("its sub is that of another user"));
+    }
+    if needs_azp && !members.contains_key("azp") {
+        return Err(Rejected::Unusable("it has several audiences but no azp"));
     }
     Ok(subject.to_owned())
 }
 
 /// `aud`, a string or a list, must name the client and otherwise only trusted audiences. `azp` must
-/// be the client if present, and must be present if `aud` has several members.
+/// be the client if present. Returns whether it must be present, because `aud` has several members.
 fn check_audience(
     members: &Map<String, Value>,
     expected: &Expected<'_>,
-) -> Result<(), &'static str> {
+) -> Result<bool, &'static str> {
     let audiences = match members.get("aud") {
         Some(Value::Array(list)) => list.as_slice(),
         Some(one) => std::slice::from_ref(one),
@@ -226,9 +230,8 @@ fn check_audience(
         _ if !audiences.iter().any(ours) || !audiences.iter().all(is_known) => {
             Err(ANOTHER_AUDIENCE)
         }
-        None if audiences.len() > 1 => Err("it has several audiences but no azp"),
         Some(azp) if azp != expected.client_id => Err("its azp is another client"),
-        _ => Ok(()),
+        _ => Ok(audiences.len() > 1),
     }
 }
 

@@ -81,9 +81,17 @@ async fn a_refresh_asks_for_the_configured_scopes_and_audience() {
     );
 }
 
+/// A provider's ID token may be for an audience beside the client.
+async fn trusting_project_7() -> Idp {
+    let provider = Provider::start().await;
+    let mut config = provider_config(&provider.issuer);
+    config.trusted_audiences = vec!["project-7".into()];
+    Idp::of(provider, config)
+}
+
 #[tokio::test]
 async fn a_refreshed_id_token_that_is_proven_wrong_is_refused() {
-    let idp = Idp::start().await;
+    let idp = trusting_project_7().await;
     for (name, value) in [
         ("sub", json!("bob")),
         ("iss", json!("https://evil.example")),
@@ -96,6 +104,14 @@ async fn a_refreshed_id_token_that_is_proven_wrong_is_refused() {
         let refused = idp.refresh().await;
         assert!(matches!(refused, Err(RefreshError::Invalid(_))), "{name}");
     }
+    idp.answers_with(|claims| {
+        claims["aud"] = json!(["chat", "project-7"]);
+        claims["sub"] = json!("bob");
+    });
+    assert!(
+        matches!(idp.refresh().await, Err(RefreshError::Invalid(_))),
+        "it lacks azp, but it is another user's all the same"
+    );
     let forged = signed_by_other_key(&json!({"alg": "RS256", "kid": "k1"}), &idp.claims());
     idp.provider.token(answer_with(&forged));
     assert!(matches!(idp.refresh().await, Err(RefreshError::Invalid(_))));
@@ -160,12 +176,17 @@ async fn new_tokens_are_kept_if_only_the_keys_cannot_be_fetched() {
 
 #[tokio::test]
 async fn a_refreshed_id_token_that_cannot_be_used_is_dropped() {
-    let idp = Idp::start().await;
+    let idp = trusting_project_7().await;
     for (name, value) in [
         ("exp", json!(NOW.secs() - 3600)),
         ("iat", json!(NOW.secs() - 2 * 3600)),
         ("iat", json!(NOW.secs() + 120)),
         ("nbf", json!(NOW.secs() + 120)),
+        ("aud", json!(["chat", "project-7"])),
+        ("sub", json!(null)),
+        ("sub", json!("")),
+        ("sub", json!("undefined")),
+        ("sub", json!("x".repeat(256))),
     ] {
         idp.answers_with(|claims| claims[name] = value.clone());
         assert_dropped(idp.refresh().await, "rt-1");
