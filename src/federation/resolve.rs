@@ -100,7 +100,7 @@ impl Federation {
             && may_bring_access(tokens, min_ttl, now))
             || (wanted(OpenIdField::IdToken)
                 && *id_token == Status::Expired
-                && may_bring_id_token(tokens, min_ttl));
+                && may_bring_id_token(tokens, min_ttl, now));
         // If the tokens were renewed a moment ago, another renewal would bring nothing better.
         if !renews || is_just_renewed(tokens.renewed(), now) {
             return Ok(source);
@@ -198,16 +198,16 @@ fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) 
     })
 }
 
-/// Whether a renewal may bring an ID token that lasts; not if the last one brought none, or one
-/// that expired too soon even when it was new.
-fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration) -> bool {
-    let lasted = |renewed: Timestamp| {
-        tokens
-            .id_token
-            .as_ref()
-            .is_some_and(|token| renewed.until(token.expire_time) >= MIN_LIFE.max(min_ttl))
-    };
-    tokens.renewed().is_none_or(lasted)
+/// Whether a renewal may bring an ID token that lasts. If the last one brought none, none that could
+/// be verified yet, or one that expired too soon even when it was new, half of the access token's
+/// lifetime has to pass first.
+fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> bool {
+    tokens.renewed().is_none_or(|renewed| {
+        let lasted = |expire_time| renewed.until(expire_time) >= MIN_LIFE.max(min_ttl);
+        let id_token = tokens.id_token.as_ref();
+        id_token.is_some_and(|token| lasted(token.expire_time))
+            || now >= renewed.plus(renewed.until(tokens.access_expire_time) / 2)
+    })
 }
 
 fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {

@@ -88,6 +88,45 @@ async fn a_provider_that_replaces_its_key_costs_nobody_their_sign_in() {
 }
 
 #[tokio::test]
+async fn an_id_token_that_could_not_be_verified_is_asked_for_again() {
+    let provider = Hostile::start().await;
+    on_each_engine(async |engine| {
+        provider.publish_other_key(false);
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let as_long = json!({ "exp": world.clock.now().secs() + 300 });
+        let session = arrive(&world, &provider, &as_long).await;
+        let id_token = async || value(&world, &session, "ID_TOKEN").await;
+        let old = id_token().await;
+        let renewal = |number: usize| {
+            let claims = provider.claims("ann", "", world.clock.now().secs());
+            let claims = with(&claims, &json!({ "nonce": null }));
+            let header = json!({ "alg": "RS256", "kid": "k2" });
+            let new = signed_by_stranger(&header, &claims);
+            let (access, refresh) = (format!("access-{number}"), format!("refresh-{number}"));
+            provider.answer(200, &tokens(&access, &refresh, &new).to_string());
+            new
+        };
+        let asked = || provider.token_requests().len();
+
+        world.clock.advance(AGE);
+        renewal(2);
+        let before = asked();
+        assert_eq!(id_token().await, old);
+        assert_eq!(asked(), before + 1, "but its key is not known");
+        world.clock.advance(Duration::from_secs(140));
+        assert_eq!(id_token().await, "TOKEN_EXPIRED");
+        assert_eq!(asked(), before + 1, "not at each call");
+
+        provider.publish_other_key(true);
+        world.clock.advance(Duration::from_secs(20));
+        let new = renewal(3);
+        assert_eq!(id_token().await, new);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_claim_that_the_newest_id_token_leaves_out_is_gone_unless_it_describes_the_user() {
     let provider = Hostile::start().await;
     on_each_engine(async |engine| {
