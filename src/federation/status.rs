@@ -37,8 +37,10 @@ impl Federation {
         session: &SessionId,
         provider: &str,
     ) -> Result<Vec<TokenStatus>> {
-        self.check_provider(provider)?;
-        let tokens = self.tokens(session).await?;
+        if !provider.is_empty() {
+            Provider::find(self.providers(), provider)?;
+        }
+        let tokens = self.usable_tokens(session).await?;
         Ok(tokens
             .iter()
             .filter(|tokens| provider.is_empty() || tokens.provider == provider)
@@ -46,12 +48,12 @@ impl Federation {
             .collect())
     }
 
-    /// Deletes a session's tokens of one provider, or of all providers if `provider` is empty.
+    /// Deletes a session's tokens of one provider, or of all providers if `provider` is empty. The
+    /// provider need not be configured any more.
     ///
     /// # Errors
-    /// [`crate::error::Error::ProviderNotFound`], and the store's errors.
+    /// The store's errors.
     pub async fn delete_session_tokens(&self, session: &SessionId, provider: &str) -> Result<()> {
-        self.check_provider(provider)?;
         Ok(self
             .0
             .store
@@ -60,21 +62,12 @@ impl Federation {
     }
 
     /// Deletes the tokens of all of a user's sessions, of one provider, or of all providers if
-    /// `provider` is empty.
+    /// `provider` is empty. The provider need not be configured any more.
     ///
     /// # Errors
-    /// [`crate::error::Error::ProviderNotFound`], and the store's errors.
+    /// The store's errors.
     pub async fn delete_user_tokens(&self, user: &UserId, provider: &str) -> Result<()> {
-        self.check_provider(provider)?;
         Ok(self.0.store.delete_user_tokens(user, provider).await?)
-    }
-
-    fn check_provider(&self, provider: &str) -> Result<()> {
-        if provider.is_empty() {
-            Ok(())
-        } else {
-            Provider::find(self.providers(), provider).map(drop)
-        }
     }
 }
 

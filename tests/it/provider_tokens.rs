@@ -159,3 +159,37 @@ async fn each_device_has_its_own_provider_tokens() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tokens_of_a_provider_that_is_no_longer_configured_are_not_reported_and_can_be_deleted() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        let mut world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (user, phone) = world.arrive("ann").await;
+        let (_, laptop) = world.arrive("ann").await;
+        let held = async |world: &World<'_>| {
+            let held = world.held(&phone.access_token, FederatedTokenKind::Access);
+            held.await.is_some()
+        };
+        assert!(held(&world).await);
+        for name in [
+            "OPENID_CLIENT_ID",
+            "OPENID_CLIENT_SECRET",
+            "OPENID_ISSUER",
+            "OPENID_SCOPE",
+        ] {
+            world.set(name, "");
+        }
+        world.restart().await;
+        assert!(!held(&world).await);
+        for (subject, left) in [(by_token(&laptop.access_token), 1), (by_user(&user.id), 0)] {
+            let provider = "openid".to_owned();
+            let request = DeleteTokensRequest { subject, provider };
+            let deleted = world.federation().delete_tokens(request).await;
+            deleted.expect("deleted");
+            assert_eq!(engine.number(TOKENS).await, left);
+        }
+        world.end().await;
+    })
+    .await;
+}
