@@ -22,12 +22,14 @@ use moka::sync::Cache as Bounded;
 use crate::clock::Clock;
 use crate::config::Templates;
 use crate::config::providers::Provider as ProviderSettings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed::cache::{Affects, Cache, Cached, Entry};
 use crate::id::{SessionId, UserId};
+use crate::model::provider_tokens::{StoredTokens, TokensKey};
 use crate::provider::Provider;
 use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
+use crate::store::StoreError;
 use crate::store::changes::Change;
 use crate::tasks::Tasks;
 use attempts::Attempts;
@@ -167,12 +169,31 @@ impl Federation {
             let inner = Arc::clone(&self.0);
             async move {
                 let stored = inner.store.list_federated_tokens(&session).await?;
-                let open = |stored| inner.vault.open(stored).map(Arc::new);
-                let opened: Result<_> = stored.into_iter().map(open).collect();
-                opened.map(Some)
+                let open = |(key, stored)| inner.open_or_log(&key, stored).map(Arc::new);
+                Ok(Some(stored.into_iter().filter_map(open).collect()))
             }
         };
         Ok(self.0.cache.get(&entry, read).await?.unwrap_or_default())
+    }
+}
+
+impl Inner {
+    /// Opens a row. One that was changed, or sealed with an unknown key, is left out, as if its
+    /// tokens had been deleted, so that the session's other tokens can be used.
+    fn open_or_log(
+        &self,
+        key: &TokensKey,
+        stored: Result<StoredTokens, StoreError>,
+    ) -> Option<ProviderTokens> {
+        let opened = stored
+            .map_err(Error::from)
+            .and_then(|stored| self.vault.open(stored));
+        opened
+            .inspect_err(|error| {
+                let (session, identity) = (&key.session_id, &key.identity_id);
+                tracing::error!(%session, %identity, error = error as &dyn std::error::Error, "stored provider tokens do not open; the user has to sign in again");
+            })
+            .ok()
     }
 }
 

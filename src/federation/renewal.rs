@@ -88,10 +88,10 @@ impl Federation {
 
     async fn step(&self, key: &TokensKey, version: i64) -> Result<Progress> {
         let stored = self.0.store.list_federated_tokens(&key.session_id).await?;
-        let Some(stored) = stored.into_iter().find(|stored| stored.key == *key) else {
+        let Some((_, stored)) = stored.into_iter().find(|(found, _)| found == key) else {
             return Ok(Progress::Done(Renewal::Impossible(Status::Missing)));
         };
-        let tokens = self.0.vault.open(stored)?;
+        let tokens = self.0.vault.open(stored?)?;
         let now = self.0.clock.now();
         match tokens.state {
             _ if tokens.version != version => {

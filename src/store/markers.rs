@@ -1,14 +1,15 @@
 //! Markers, each of which is set once in a store's life.
 
-use sqlx::query;
+use sqlx::{query, query_scalar};
 
 use super::Store;
-use super::backend::{Tx, in_tx, statements, writing};
+use super::backend::{Tx, in_tx, reading, statements, writing};
 use super::error::StoreError;
 use crate::secret;
 
 statements! {
     CLAIM = "INSERT INTO markers (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    FIND = "SELECT COUNT(*) FROM markers WHERE name = $1";
 }
 
 /// A marker.
@@ -20,6 +21,8 @@ pub(super) enum Marker {
     FirstAccount,
     /// An account became administrator, by being the first or by the bootstrap token.
     Administrator,
+    /// The provider tokens of earlier versions were sealed anew.
+    TokensSealed,
 }
 
 impl Marker {
@@ -28,6 +31,7 @@ impl Marker {
             Self::Epoch => "epoch",
             Self::FirstAccount => "first_account",
             Self::Administrator => "administrator",
+            Self::TokensSealed => "tokens_sealed",
         }
     }
 }
@@ -51,6 +55,26 @@ impl Store {
         writing!(self, |db| query(CLAIM)
             .bind(Marker::Epoch.name())
             .bind(&epoch)
+            .execute(db)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Whether the provider tokens of earlier versions were sealed anew.
+    pub async fn are_tokens_sealed(&self) -> Result<bool, StoreError> {
+        let found: i64 = reading!(self, |db| query_scalar(FIND)
+            .bind(Marker::TokensSealed.name())
+            .fetch_one(db)
+            .await)?;
+        Ok(found > 0)
+    }
+
+    /// Notes that the provider tokens of earlier versions were sealed anew.
+    pub async fn note_tokens_sealed(&self) -> Result<(), StoreError> {
+        writing!(self, |db| query(CLAIM)
+            .bind(Marker::TokensSealed.name())
+            .bind("")
             .execute(db)
             .await
             .map(drop))?;

@@ -15,6 +15,8 @@ use crate::support::{Engine, World, on_each_engine, reason};
 
 const KEY: [u8; 32] = *b"the root key of an older version";
 
+const FORGET_SEALING: &str = "DELETE FROM markers WHERE name = 'tokens_sealed'";
+
 /// Sets columns of Ann's row; `other.` in `set` means Bob's row.
 async fn tamper(engine: &Engine, ann: &TokenPair, bob: &TokenPair, set: &str) {
     let bobs = |column: &str| {
@@ -65,7 +67,7 @@ async fn encrypted_tokens_can_be_decrypted_only_in_their_own_row_and_column() {
             tamper(engine, &ann, &bob, set).await;
             world.clock.advance(Duration::from_secs(2));
             let status = world.bearer(&ann.access_token).await.expect_err(set);
-            assert_eq!(reason(&status), (Code::Internal, "INTERNAL".to_owned()), "{set}");
+            assert_eq!(reason(&status), (Code::FailedPrecondition, "VALUE_MISSING".to_owned()), "{set}");
             let told = format!("{status:?}{}", String::from_utf8_lossy(status.details()));
             assert!(!told.contains(&of_bob) && !told.contains("federated_tokens"), "{told}");
             world.auth().logout(LogoutRequest { refresh_token: ann.refresh_token.clone() }).await.expect("a session can always be ended");
@@ -98,10 +100,11 @@ async fn encrypted_tokens_can_be_decrypted_only_for_their_own_account_and_provid
             world.clock.advance(Duration::from_secs(2));
             assert_eq!(
                 world.no_bearer(&session.access_token).await,
-                "INTERNAL",
+                "VALUE_MISSING",
                 "{column}"
             );
             assert_eq!(set(own).await, 1);
+            world.clock.advance(Duration::from_secs(2));
             assert_eq!(
                 world
                     .bearer(&session.access_token)
@@ -140,7 +143,7 @@ async fn tokens_are_refused_if_their_times_scopes_version_or_state_were_changed(
             assert_eq!(engine.execute(&change).await, 1, "{set}");
             assert_eq!(
                 world.no_bearer(&session.access_token).await,
-                "INTERNAL",
+                "VALUE_MISSING",
                 "{set}"
             );
         }
@@ -169,7 +172,7 @@ async fn arrive_long_ago(
     provider: &Hostile,
     subject: &str,
     owner: &str,
-) -> TokenPair {
+) -> (TokenPair, String) {
     let (engine, now) = (world.engine, world.clock.now().secs());
     let (access, refresh) = (format!("access-{subject}"), format!("refresh-{subject}"));
     let login = |nonce: &str| {
@@ -190,10 +193,15 @@ async fn arrive_long_ago(
     let set = set.join(", ");
     let old = format!("UPDATE federated_tokens SET {set} WHERE session_id = '{id}'");
     assert_eq!(engine.execute(&old).await, 1);
+    // The earlier version did not note that it sealed tokens anew.
+    engine.execute(FORGET_SEALING).await;
     world.clock.advance(Duration::from_secs(2));
     // Only a start accepts it.
-    assert_eq!(world.no_bearer(&session.access_token).await, "INTERNAL");
-    session
+    assert_eq!(
+        world.no_bearer(&session.access_token).await,
+        "VALUE_MISSING"
+    );
+    (session, old)
 }
 
 #[tokio::test]
@@ -203,14 +211,21 @@ async fn tokens_that_an_earlier_version_sealed_are_sealed_anew_at_the_start() {
         let keys = format!("test:{}", STANDARD.encode(KEY));
         let keys = [("COUNTERSIGN_ENCRYPTION_KEYS", keys.as_str())];
         let mut world = World::trusting(engine, &provider.issuer, &keys).await;
-        let ann = arrive_long_ago(&world, &provider, "ann", "ann").await;
-        let bob = arrive_long_ago(&world, &provider, "bob", "another").await;
+        let (ann, old) = arrive_long_ago(&world, &provider, "ann", "ann").await;
+        let (bob, _) = arrive_long_ago(&world, &provider, "bob", "another").await;
+        let (eve, _) = arrive_long_ago(&world, &provider, "eve", "eve").await;
+        let unknown = format!(
+            "UPDATE federated_tokens SET state = 'UNKNOWN' WHERE session_id = '{}'",
+            eve.session_id
+        );
+        assert_eq!(engine.execute(&unknown).await, 1);
         world.restart().await;
+        assert_eq!(world.no_bearer(&eve.access_token).await, "VALUE_MISSING");
         let token = world.bearer(&ann.access_token).await;
         assert_eq!(token.expect("sealed anew"), "access-ann");
-        assert_eq!(world.no_bearer(&bob.access_token).await, "INTERNAL");
+        assert_eq!(world.no_bearer(&bob.access_token).await, "VALUE_MISSING");
         let unsealed = "SELECT COUNT(*) FROM federated_tokens WHERE state_seal IS NULL";
-        assert_eq!(engine.number(unsealed).await, 1);
+        assert_eq!(engine.number(unsealed).await, 2);
         let renewed =
             json!({ "access_token": "access-2", "token_type": "Bearer", "expires_in": 300 });
         provider.answer(200, &renewed.to_string());
@@ -219,6 +234,16 @@ async fn tokens_that_an_earlier_version_sealed_are_sealed_anew_at_the_start() {
         assert_eq!(token.expect("renewed"), "access-2");
         let asked = provider.token_requests().pop().expect("asked");
         assert!(asked.contains("refresh_token=refresh-ann"));
+
+        // Somebody puts the old row back and prolongs it.
+        let prolonged = old.replace(
+            " WHERE ",
+            ", access_expire_time = access_expire_time + 3600000 WHERE ",
+        );
+        assert_eq!(engine.execute(&prolonged).await, 1);
+        world.restart().await;
+        assert_eq!(world.no_bearer(&ann.access_token).await, "VALUE_MISSING");
+        assert_eq!(engine.number(unsealed).await, 3);
         world.end().await;
     })
     .await;

@@ -108,6 +108,13 @@ read_tokens!(SqliteRow);
 read_tokens!(PgRow);
 
 impl StatusRow {
+    fn key(&self) -> TokensKey {
+        TokensKey {
+            session_id: self.session_id.clone(),
+            identity_id: self.identity_id.clone(),
+        }
+    }
+
     fn state(&self) -> Result<TokenState, StoreError> {
         match (self.state.as_str(), self.retry_time) {
             ("ACTIVE", _) => Ok(TokenState::Active),
@@ -133,10 +140,7 @@ impl TryFrom<TokensRow> for StoredTokens {
         } = row;
         Ok(Self {
             state: status.state()?,
-            key: TokensKey {
-                session_id: status.session_id,
-                identity_id: status.identity_id,
-            },
+            key: status.key(),
             user_id: owner.user_id,
             issuer: owner.issuer,
             subject: owner.subject,
@@ -147,17 +151,26 @@ impl TryFrom<TokensRow> for StoredTokens {
     }
 }
 
+/// A row, or why it cannot be read; one such row says nothing about others.
+pub type TokensOrError = (TokensKey, Result<StoredTokens, StoreError>);
+
+fn each_read(rows: Vec<TokensRow>) -> Vec<TokensOrError> {
+    rows.into_iter()
+        .map(|row| (row.status.key(), StoredTokens::try_from(row)))
+        .collect()
+}
+
 impl Store {
     /// The tokens of a session.
     pub async fn list_federated_tokens(
         &self,
         session: &SessionId,
-    ) -> Result<Vec<StoredTokens>, StoreError> {
+    ) -> Result<Vec<TokensOrError>, StoreError> {
         let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST)
             .bind(session.as_str())
             .fetch_all(db)
             .await)?;
-        rows.into_iter().map(StoredTokens::try_from).collect()
+        Ok(each_read(rows))
     }
 
     /// Replaces the state that has the seal `seen`; `false` if there is another state by now or the
@@ -234,7 +247,7 @@ impl Store {
         &self,
         after: Option<&TokensKey>,
         limit: i64,
-    ) -> Result<Vec<StoredTokens>, StoreError> {
+    ) -> Result<Vec<TokensOrError>, StoreError> {
         let (session, identity) = after.map_or(("", ""), |key| {
             (key.session_id.as_str(), key.identity_id.as_str())
         });
@@ -244,7 +257,7 @@ impl Store {
             .bind(limit)
             .fetch_all(db)
             .await)?;
-        rows.into_iter().map(StoredTokens::try_from).collect()
+        Ok(each_read(rows))
     }
 
     /// Gives rows without a seal of their state their new seals, in one transaction.

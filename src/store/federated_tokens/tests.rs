@@ -40,7 +40,7 @@ async fn a_state_is_replaced_only_if_it_is_the_one_that_was_seen() {
         assert!(set(2, &waiting).await);
         assert!(!set(2, &waiting).await, "the attempt has its outcome");
         let rows = store.list_federated_tokens(&key.session_id).await;
-        let row = &rows.expect("listed")[0];
+        let row = rows.expect("listed").remove(0).1.expect("read");
         assert_eq!((row.state, row.version), (waiting.state, 1));
         assert_eq!(row.content.state_seal, Some(vec![3]));
     })
@@ -57,7 +57,7 @@ async fn new_tokens_replace_any_state_of_the_version_that_they_renew() {
             .await
             .expect("stored");
         let rows = store.list_federated_tokens(&key.session_id).await;
-        let mut row = rows.expect("listed").remove(0);
+        let mut row = rows.expect("listed").remove(0).1.expect("read");
         assert_eq!(row.content.refresh_token, None);
         row.content.state_seal = Some(vec![4]);
         let complete = async || {
@@ -66,7 +66,7 @@ async fn new_tokens_replace_any_state_of_the_version_that_they_renew() {
         };
         assert_eq!((complete().await, complete().await), (true, false));
         let rows = store.list_federated_tokens(&key.session_id).await;
-        let row = &rows.expect("listed")[0];
+        let row = rows.expect("listed").remove(0).1.expect("read");
         assert_eq!((row.state, row.version), (TokenState::Active, 2));
     })
     .await;
@@ -84,7 +84,7 @@ async fn what_matches_no_row_is_no_change() {
         let (session, user) = (&key.session_id, UserId::new(NOW));
         let state = sealed(TokenState::Refreshing, 2);
         let rows = store.list_federated_tokens(session).await;
-        let row = rows.expect("listed").remove(0);
+        let row = rows.expect("listed").remove(0).1.expect("read");
         store.set_token_state(&key, &[9], &state).await.expect("ok");
         let late = store.complete_token_refresh(&key, 9, &row.content).await;
         assert!(!late.expect("asked"));
