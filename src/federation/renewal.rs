@@ -197,11 +197,16 @@ impl<'a> Attempt<'a> {
             subject: &tokens.subject,
             claims: &tokens.claims,
         };
-        match provider.refresh(refresh_token, &owner, now).await {
+        // The lifetime of new tokens counts from `now`, before the provider issued them; what waits
+        // for the answer's sake counts from when it came.
+        let refreshed = provider.refresh(refresh_token, &owner, now).await;
+        let answer_time = federation.clock.now();
+        match refreshed {
             Ok((grant, claims)) => {
-                let sealed = &federation
-                    .vault
-                    .seal_refresh(tokens, &grant, claims.as_ref(), now);
+                let sealed =
+                    &federation
+                        .vault
+                        .seal_refresh(tokens, &grant, claims.as_ref(), answer_time);
                 let (store, key) = (&federation.store, &tokens.key);
                 let keep = || store.complete_token_refresh(key, tokens.version, sealed);
                 self.confirmed(keep, Renewal::Renewed).await
@@ -213,7 +218,7 @@ impl<'a> Attempt<'a> {
             }
             Err(RefreshError::Invalid(reason)) => self.give_up(reason).await,
             Err(RefreshError::Transient(_)) => {
-                let retry = now.plus(BACKOFF);
+                let retry = answer_time.plus(BACKOFF);
                 let retry_after = BACKOFF;
                 let renewal = Renewal::Unavailable { retry_after };
                 self.end(TokenState::Backoff { retry }, renewal).await

@@ -87,6 +87,38 @@ async fn wait(world: &World<'_>, session: &TokenPair) -> Duration {
 }
 
 #[tokio::test]
+async fn what_a_slow_answer_brings_counts_from_when_it_came() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        world.clock.advance(AGE);
+        let slowly = async |fault: serde_json::Value, before: u32| {
+            provider.fail(fault).await;
+            let late = async {
+                provider.wait_for_refreshes(before + 1).await;
+                world.clock.advance(Duration::from_secs(20));
+            };
+            tokio::join!(world.bearer(&session.access_token), late).0
+        };
+        let fault =
+            json!({ "grant_type": "refresh_token", "status": 503, "delay_ms": 300, "times": 1 });
+        slowly(fault, 0).await.expect_err("out of order");
+        assert_eq!(wait(&world, &session).await, Duration::from_secs(30));
+        world.clock.advance(Duration::from_secs(30));
+        let fault = json!({ "grant_type": "refresh_token", "delay_ms": 300, "times": 1 });
+        slowly(fault, 1).await.expect("renewed");
+        let update_time = engine
+            .number("SELECT update_time FROM federated_tokens")
+            .await;
+        assert_eq!(update_time, world.clock.now().millis());
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_provider_that_fails_is_asked_again_only_after_a_while() {
     let provider = provider().await;
     on_each_engine(async |engine| {
