@@ -28,6 +28,7 @@ pub struct Tokens(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Store,
+    clock: Clock,
     settings: Settings,
     keys: SigningKeys,
     refresh: RefreshTokens,
@@ -61,9 +62,10 @@ impl Tokens {
     ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
-        let sessions = SessionCache::new(store.clone(), clock, settings.access_ttl);
+        let sessions = SessionCache::new(store.clone(), clock.clone(), settings.access_ttl);
         Ok(Self(Arc::new(Inner {
             store,
+            clock,
             settings,
             keys,
             refresh,

@@ -145,16 +145,20 @@ impl Tokens {
     ) -> Result<(TokenPair, User)> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ROUNDS {
-            let decide = |state: &SessionState| match self.step(&presented, state, caller, now) {
-                Ok(Step::Rotate) => Refresh::Rotate(keep_known(device, state.session.device())),
-                Ok(Step::Stay(stay)) => Refresh::Leave(Ok(stay)),
-                Err(error) => Refresh::Leave(Err(error)),
-            };
+            // The store may have been slow, so the call's time is too old to decide by: another call
+            // may have rotated the token since.
+            let clock = &self.0.clock;
+            let decide =
+                |state: &SessionState| match self.step(&presented, state, caller, clock.now()) {
+                    Ok(Step::Rotate) => Refresh::Rotate(keep_known(device, state.session.device())),
+                    Ok(Step::Stay(stay)) => Refresh::Leave(Ok(stay)),
+                    Err(error) => Refresh::Leave(Err(error)),
+                };
             let began = self.moment();
             let refreshed = self
                 .0
                 .store
-                .refresh_session(&presented.session, now, decide)
+                .refresh_session(&presented.session, clock, decide)
                 .await?
                 .ok_or(Error::RefreshTokenInvalid)?;
             match refreshed {

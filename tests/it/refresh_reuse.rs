@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::refresh::{HOUR, generation, refused, unauthenticated};
 use crate::support::{World, on_each_engine};
 
-const PAST_GRACE: Duration = Duration::from_millis(10_001);
+const PAST_GRACE: Duration = Duration::from_millis(20_001);
 
 async fn set_generation(world: &World<'_>, session: &str, generation: i64) {
     world

@@ -66,7 +66,7 @@ async fn a_session_that_ended_here_is_inactive_at_the_next_verification() {
             .await
             .expect("the next pair");
         assert_eq!(world.verdict(&next.access_token).await, ACTIVE);
-        world.clock.advance(Duration::from_secs(11));
+        world.clock.advance(Duration::from_secs(21));
         world
             .refresh(&reused.refresh_token)
             .await

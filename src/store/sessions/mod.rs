@@ -13,7 +13,7 @@ use super::Store;
 use super::backend::{on_conn, reading, statements};
 use super::error::StoreError;
 use super::record::{JoinedRecord as _, ReadJoined as _, Record as _, record};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
@@ -164,15 +164,18 @@ impl Store {
     /// Reads a session, and moves it to the next generation if `decide` says so; `None` if there is
     /// no such session. It moves only if it is still live and at the generation that was read, so
     /// one of several concurrent refreshes wins.
+    ///
+    /// The clock is read right before the rotation is written: the grace of the previous token
+    /// begins there, and must not be shorter because the store was slow.
     pub async fn refresh_session<T>(
         &self,
         id: &SessionId,
-        now: Timestamp,
+        clock: &Clock,
         decide: impl FnOnce(&SessionState) -> Refresh<T> + Send,
     ) -> Result<Option<Refreshed<T>>, StoreError> {
         let mut conn = self.pools.conn().await?;
         let state = on_conn!(conn.read, |db| query_as::<_, SessionState>(FIND)
-            .bind(now.millis())
+            .bind(clock.now().millis())
             .bind(id.as_str())
             .fetch_optional(db)
             .await)?;
@@ -186,7 +189,7 @@ impl Store {
         let rotated = on_conn!(conn.write, |db| query(ROTATE)
             .bind(id.as_str())
             .bind(state.session.generation)
-            .bind(now.millis())
+            .bind(clock.now().millis())
             .bind(&device.ip_address)
             .bind(&device.user_agent)
             .bind(&device.name)

@@ -15,6 +15,22 @@ pub enum Engine {
     Postgres { server: String, name: String },
 }
 
+/// A lock on the sessions; see [`Engine::hold`].
+pub enum Held {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Held {
+    pub async fn release(self) {
+        match self {
+            Self::Sqlite(mut db) => sqlx::raw_sql("COMMIT").execute(&mut db).await.map(drop),
+            Self::Postgres(mut db) => sqlx::raw_sql("COMMIT").execute(&mut db).await.map(drop),
+        }
+        .expect("released");
+    }
+}
+
 /// Runs a test on SQLite and on PostgreSQL, each with a fresh database.
 ///
 /// PostgreSQL is the server that COUNTERSIGN_TEST_POSTGRES names; `scripts/test` starts one, and in
@@ -185,6 +201,25 @@ impl Engine {
                     .expect("the server answers");
                 let sql = AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
                 sqlx::query(sql).execute(&mut admin).await.expect("let in");
+            }
+        }
+    }
+
+    /// Holds up whoever refreshes a session, until [`Held::release`]. On PostgreSQL reading waits
+    /// too.
+    pub async fn hold(&self) -> Held {
+        match self {
+            Self::Sqlite { .. } => {
+                let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
+                let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut db).await;
+                begun.expect("locked");
+                Held::Sqlite(db)
+            }
+            Self::Postgres { .. } => {
+                let mut db = PgConnection::connect(&self.url()).await.expect("opens");
+                let lock = "BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE";
+                sqlx::raw_sql(lock).execute(&mut db).await.expect("locked");
+                Held::Postgres(db)
             }
         }
     }
