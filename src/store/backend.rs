@@ -4,55 +4,34 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool,
-    Transaction, raw_sql,
-};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, raw_sql};
 
-use super::error::{StoreError, is_locked};
+use super::connection::Connector;
+use super::error::StoreError;
+use super::pool::{Lease, Pool};
 
-/// How long a call waits for a connection before the store counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A PostgreSQL connection that was idle for longer is pinged before it is used, because the server
-/// may have closed it.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-/// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts
-/// longer: it would hold locks that other calls wait for.
-const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
-/// How often opening a database file is tried while another process has it locked, and the pause
-/// between tries.
-const SQLITE_OPENINGS: usize = 50;
-const SQLITE_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried if the engine aborts it because of a conflict with another one.
 pub(super) const ROUNDS: usize = 5;
 
 /// Connections to one of the engines.
 #[derive(Clone, Debug)]
-pub(super) enum Pools {
-    /// SQLite has one writer; readers do not wait for it (WAL).
-    Sqlite {
-        read: SqlitePool,
-        write: SqlitePool,
-    },
-    Postgres(PgPool),
+pub(super) struct Pools {
+    pub read: Pool,
+    /// SQLite has one writer; readers do not wait for it (WAL). On PostgreSQL it is the same pool.
+    pub write: Pool,
 }
 
-/// A transaction on one of the engines; it never leaves the store.
-pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
-}
+/// A transaction; it never leaves the store. It is rolled back unless it is committed.
+pub(super) struct Tx(pub Lease);
 
-/// One connection for several statements that are not a transaction. It saves a round trip per
-/// statement, because the pool pings a PostgreSQL connection whenever it is returned.
-pub(super) enum Conn {
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres(PoolConnection<Postgres>),
+/// A connection for several statements that are not a transaction.
+pub(super) struct Conn {
+    pools: Pools,
+    lease: Option<Lease>,
 }
 
 /// All migrations, in the order of their numbers.
@@ -83,14 +62,9 @@ fn migrations() -> Vec<Migration> {
 }
 
 impl Pools {
-    pub(super) async fn conn(&self) -> Result<Conn, StoreError> {
-        Ok(match self {
-            Self::Sqlite { read, write } => Conn::Sqlite {
-                read: read.clone(),
-                write: write.clone(),
-            },
-            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
-        })
+    pub(super) fn conn(&self) -> Conn {
+        let pools = self.clone();
+        Conn { pools, lease: None }
     }
 
     /// Opens a database file, and creates it if it is missing.
@@ -104,50 +78,34 @@ impl Pools {
             .foreign_keys(true)
             // How long a statement waits for another process's lock.
             .busy_timeout(Duration::from_secs(5));
-        let write = sqlite_pool(1, &options).await?;
-        let read = sqlite_pool(SQLITE_READERS, &options).await?;
-        Ok(Self::Sqlite { read, write })
+        let write = Pool::open(Connector::Sqlite(options.clone()), 1).await?;
+        let read = Pool::open(Connector::Sqlite(options), SQLITE_READERS).await?;
+        Ok(Self { read, write })
     }
 
     /// Connects to a PostgreSQL server.
     pub(super) async fn postgres(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            // Set by a statement, because poolers in front of PostgreSQL refuse these as startup
-            // parameters.
-            .after_connect(|connection, _| {
-                Box::pin(
-                    async move { raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) },
-                )
-            })
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > PING_AFTER_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            });
-        Ok(Self::Postgres(pool.connect_with(options).await?))
+        let pool = Pool::open(Connector::Postgres(options), POSTGRES_CONNECTIONS).await?;
+        let (read, write) = (pool.clone(), pool);
+        Ok(Self { read, write })
     }
 
     /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL
-    /// sqlx takes a lock itself; on SQLite the write transaction is the lock.
+    /// sqlx takes a lock itself; on SQLite the write transaction is the lock. The connection has no
+    /// time limits, because a migration may take longer than a call.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = Migrator::with_migrations(migrations());
-        match self {
-            Self::Sqlite { write, .. } => {
-                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+        match self.write.connector() {
+            Connector::Sqlite(options) => {
+                let mut connection = options.connect().await?;
+                let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
                 migrator.run(&mut *tx).await?;
                 tx.commit().await?;
+                connection.close().await?;
             }
-            Self::Postgres(pool) => {
-                // A connection without the pool's time limits, because a migration may take longer
-                // than a call.
-                let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+            Connector::Postgres(options) => {
+                let mut connection = options.connect().await?;
                 // Without the notice that the table of migrations exists already.
                 raw_sql("SET client_min_messages = 'warning'")
                     .execute(&mut connection)
@@ -159,64 +117,47 @@ impl Pools {
         Ok(())
     }
 
-    /// Begins a transaction. On SQLite it takes the write lock at once: a transaction that reads
-    /// first cannot write any more if another process has written since.
+    /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(match self {
-            Self::Sqlite { write, .. } => {
-                Tx::Sqlite(on_sqlite(write.begin_with("BEGIN IMMEDIATE").await)?)
-            }
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-        })
+        let mut lease = self.write.acquire().await?;
+        lease.begin().await?;
+        Ok(Tx(lease))
     }
 
     /// Closes all connections once they are free.
     pub(super) async fn close(&self) {
-        match self {
-            Self::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
-            Self::Postgres(pool) => pool.close().await,
+        self.read.close().await;
+        if !self.write.is(&self.read) {
+            self.write.close().await;
         }
     }
-}
-
-/// Opens a pool, and tries again while the file is locked: while one process switches a new file to
-/// write-ahead logging, others get SQLITE_BUSY at once, whatever the busy timeout.
-async fn sqlite_pool(size: u32, options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
-    for _ in 0..SQLITE_OPENINGS {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(size)
-            .acquire_timeout(ACQUIRE_TIMEOUT);
-        match pool.connect_with(options.clone()).await {
-            Err(sqlx::Error::Database(error)) if is_locked(error.as_ref()) => {
-                tokio::time::sleep(SQLITE_PAUSE).await;
-            }
-            opened => return Ok(opened?),
-        }
-    }
-    Err(StoreError::Overloaded)
 }
 
 impl Tx {
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        self.0.commit().await
     }
 }
 
-/// What a statement on SQLite gave. The database is a local file, so a wait for a connection or for
-/// the lock that was too long was a wait for other calls' work.
-pub(super) fn on_sqlite<T>(done: sqlx::Result<T>) -> Result<T, StoreError> {
-    done.map_err(|error| match error {
-        sqlx::Error::PoolTimedOut => StoreError::Overloaded,
-        sqlx::Error::Database(error) if is_locked(error.as_ref()) => StoreError::Overloaded,
-        error => error.into(),
-    })
+impl Conn {
+    /// The connection for a reading statement.
+    pub(super) async fn read(&mut self) -> Result<&mut Lease, StoreError> {
+        if self.lease.is_none() {
+            self.lease = Some(self.pools.read.acquire().await?);
+        }
+        self.lease.as_mut().ok_or(StoreError::Silent)
+    }
+
+    /// The connection for a writing statement: the same one if the engine has no others for writing.
+    pub(super) async fn write(&mut self) -> Result<&mut Lease, StoreError> {
+        if !self.pools.write.is(&self.pools.read) {
+            self.lease = None;
+        }
+        if self.lease.is_none() {
+            self.lease = Some(self.pools.write.acquire().await?);
+        }
+        self.lease.as_mut().ok_or(StoreError::Silent)
+    }
 }
 
 /// Runs work that is one transaction, and again if the engine aborted it because of a conflict with
@@ -236,17 +177,32 @@ macro_rules! retrying {
     }};
 }
 
+/// Runs one statement on a [`Lease`], within its time limit.
+macro_rules! on_lease {
+    ($lease:expr, |$db:ident| $body:expr) => {{
+        let lease: &mut $crate::store::pool::Lease = $lease;
+        let connection = lease.begin_work()?;
+        let work = async {
+            match connection {
+                $crate::store::connection::Connection::Sqlite($db) => $body,
+                $crate::store::connection::Connection::Postgres($db) => $body,
+            }
+        };
+        let done = tokio::time::timeout($crate::store::pool::WORK_TIMEOUT, work).await;
+        lease.end_work(done)
+    }};
+}
+
 /// Runs one statement in its own transaction: `on_pool!(store, read, |db| …)`.
 macro_rules! on_pool {
     ($store:expr, $side:ident, |$db:ident| $body:expr) => {
-        match &$store.pools {
-            $crate::store::backend::Pools::Sqlite { $side: $db, .. } => {
-                $crate::store::backend::retrying!($crate::store::backend::on_sqlite($body))
+        $crate::store::backend::retrying!(
+            async {
+                let mut lease = $store.pools.$side.acquire().await?;
+                $crate::store::backend::on_lease!(&mut lease, |$db| $body)
             }
-            $crate::store::backend::Pools::Postgres($db) => {
-                $crate::store::backend::retrying!($body.map_err(Into::into))
-            }
-        }
+            .await
+        )
     };
 }
 
@@ -269,16 +225,9 @@ macro_rules! writing {
 /// query(SQL).fetch_one(db).await)`.
 macro_rules! on_conn {
     ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
-        $crate::store::backend::retrying!(match &mut $conn {
-            $crate::store::backend::Conn::Sqlite { $side: pool, .. } => {
-                let $db = &*pool;
-                $crate::store::backend::on_sqlite($body)
-            }
-            $crate::store::backend::Conn::Postgres(connection) => {
-                let $db = &mut **connection;
-                $body.map_err(Into::into)
-            }
-        })
+        $crate::store::backend::retrying!(
+            async { $crate::store::backend::on_lease!($conn.$side().await?, |$db| $body) }.await
+        )
     };
 }
 
@@ -299,16 +248,7 @@ macro_rules! transaction {
 /// Runs a statement within a transaction.
 macro_rules! in_tx {
     ($tx:expr, |$db:ident| $body:expr) => {
-        match &mut $tx {
-            $crate::store::backend::Tx::Sqlite(tx) => {
-                let $db = &mut **tx;
-                $body
-            }
-            $crate::store::backend::Tx::Postgres(tx) => {
-                let $db = &mut **tx;
-                $body
-            }
-        }
+        async { $crate::store::backend::on_lease!(&mut ($tx).0, |$db| $body) }.await
     };
 }
 
@@ -322,7 +262,9 @@ macro_rules! statements {
     };
 }
 
-pub(super) use {in_tx, on_conn, on_pool, reading, retrying, statements, transaction, writing};
+pub(super) use {
+    in_tx, on_conn, on_lease, on_pool, reading, retrying, statements, transaction, writing,
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use sqlx::{PgPool, query_scalar, raw_sql};
 
-use super::backend::{Pools, ROUNDS};
+use super::backend::ROUNDS;
 use super::federated_logins::tests::{full_profile, login};
 use super::testing::{on_each_engine, profile, signed_in};
 use super::{Store, StoreError};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::id::{BanId, IdentityId, UserId};
 use crate::model::account::{AdminClaim, LOCAL, User};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::identity::{Committed, FederatedLogin};
 use crate::model::provider_tokens::{SealedState, TokenState};
-use crate::model::session::{Device, Refresh};
+use crate::model::session::{Device, Refresh, SessionState};
 use crate::model::violation::{NewViolation, Penalty};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -34,14 +34,12 @@ const LOSING: &str = "CREATE SEQUENCE writes;
     END $$";
 
 /// A PostgreSQL database whose next transactions lose.
-struct Losing<'a>(&'a PgPool);
+struct Losing(PgPool);
 
-impl<'a> Losing<'a> {
-    async fn new(store: &'a Store) -> Option<Self> {
-        let Pools::Postgres(pool) = &store.pools else {
-            return None;
-        };
-        raw_sql(LOSING).execute(pool).await.expect("set up");
+impl Losing {
+    async fn new(store: &Store) -> Option<Self> {
+        let pool = store.postgres()?;
+        raw_sql(LOSING).execute(&pool).await.expect("set up");
         Some(Self(pool))
     }
 
@@ -50,7 +48,7 @@ impl<'a> Losing<'a> {
         let rounds = i64::try_from(rounds).expect("a number");
         sqlx::query(sql)
             .bind(rounds)
-            .execute(self.0)
+            .execute(&self.0)
             .await
             .expect("set");
     }
@@ -60,7 +58,7 @@ impl<'a> Losing<'a> {
         self.lose(ROUNDS - 1).await;
         let done = work.await.unwrap_or_else(|error| panic!("{what}: {error}"));
         let writes: i64 = query_scalar("SELECT last_value FROM writes")
-            .fetch_one(self.0)
+            .fetch_one(&self.0)
             .await
             .expect("read");
         assert!(writes >= i64::try_from(ROUNDS).expect("a number"), "{what}");
@@ -132,7 +130,9 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
             user_agent: String::new(),
             name: String::new(),
         };
-        let refreshed = store.refresh_session(&session, NOW, |_| Refresh::<()>::Rotate(device));
+        let clock = Clock::manual(NOW);
+        let rotate = |_: &SessionState| Refresh::<()>::Rotate(device);
+        let refreshed = store.refresh_session(&session, &clock, rotate);
         losing.survive("refresh", refreshed).await;
         let revoked = store.revoke_session(&session, None, "test", NOW);
         losing.survive("revoke", revoked).await;
@@ -158,8 +158,8 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
             Some("ann"),
         );
         let key = login.tokens.key.clone();
-        let committed = losing.survive("login", store.commit_federated_login(login));
-        let committed = committed.await;
+        let committed = store.commit_federated_login(login);
+        let committed = losing.survive("login", committed).await;
         assert!(matches!(committed, Committed::SignedIn(_)), "{committed:?}");
         let sealed = |state| SealedState {
             state,

@@ -26,6 +26,10 @@ pub enum StoreError {
     Migration(sqlx::migrate::MigrateError),
     #[error("other writers held the database for too long")]
     Overloaded,
+    #[error("the database did not answer in time")]
+    Silent,
+    #[error("the database does not answer, and another call is trying already")]
+    Down,
     #[error("row {key} of {table} has an invalid {column}")]
     Corrupt {
         table: &'static str,
@@ -85,7 +89,9 @@ impl From<StoreError> for Error {
             StoreError::Database(ref cause) if is_our_fault(cause) => Self::internal(error),
             StoreError::Overloaded => BUSY,
             StoreError::Database(_) if error.is_conflict() => BUSY,
-            StoreError::Database(_) => Self::StoreUnavailable(error.into()),
+            StoreError::Database(_) | StoreError::Silent | StoreError::Down => {
+                Self::StoreUnavailable(error.into())
+            }
         }
     }
 }

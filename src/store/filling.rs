@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, raw_sql};
 
 use super::Store;
-use super::backend::Pools;
+use super::connection::Connection;
 use crate::clock::Timestamp;
 
 /// When the first row was made; the others follow a millisecond after each other.
@@ -36,26 +36,23 @@ const FILLING: [&str; 9] = [
 /// Adds as many rows to each table, and returns the time at which a tenth of them has ended.
 pub(super) async fn fill(store: &Store, rows: i64) -> Timestamp {
     let now = START + rows;
-    if let Pools::Sqlite { .. } = &store.pools {
-        run(
-            store,
-            "PRAGMA cache_size = -500000; PRAGMA synchronous = OFF".to_owned(),
-        )
-        .await;
-    }
-    run(store, numbers(rows, now)).await;
-    for sql in FILLING {
-        run(store, sql.to_owned()).await;
-    }
-    run(store, bans()).await;
-    run(store, "DROP TABLE numbers".to_owned()).await;
-    match &store.pools {
-        Pools::Sqlite { .. } => {
-            let settings = "PRAGMA cache_size = -2000; PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)";
-            run(store, settings.to_owned()).await;
-        }
-        // As autovacuum does; SQLite keeps no statistics unless it is told to.
-        Pools::Postgres(_) => run(store, "ANALYZE".to_owned()).await,
+    let connection = store.pools.write.connector().connect().await;
+    let mut connection = connection.expect("connects");
+    // The service's limits and settings are not for filling. SQLite keeps no statistics unless it is
+    // told to; PostgreSQL's autovacuum collects them.
+    let (begin, end) = match &connection {
+        Connection::Sqlite(_) => (
+            "PRAGMA cache_size = -500000; PRAGMA synchronous = OFF",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ),
+        Connection::Postgres(_) => ("SET statement_timeout = 0", "ANALYZE"),
+    };
+    let statements = [begin.to_owned(), numbers(rows, now)]
+        .into_iter()
+        .chain(FILLING.map(str::to_owned))
+        .chain([bans(), "DROP TABLE numbers".to_owned(), end.to_owned()]);
+    for sql in statements {
+        run(&mut connection, sql).await;
     }
     Timestamp::from_millis(now)
 }
@@ -90,14 +87,11 @@ pub(super) fn id(n: i64) -> String {
     format!("{half}{half}")
 }
 
-/// Runs a statement that may take longer than a call.
-async fn run(store: &Store, sql: String) {
-    let run = match &store.pools {
-        Pools::Sqlite { write, .. } => raw_sql(AssertSqlSafe(sql)).execute(write).await.map(drop),
-        Pools::Postgres(pool) => {
-            let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
-            raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(drop)
-        }
+async fn run(connection: &mut Connection, sql: String) {
+    let text = raw_sql(AssertSqlSafe(sql.clone()));
+    let run = match connection {
+        Connection::Sqlite(db) => text.execute(db).await.map(drop),
+        Connection::Postgres(db) => text.execute(db).await.map(drop),
     };
-    run.expect("runs");
+    run.unwrap_or_else(|error| panic!("{error}: {sql}"));
 }

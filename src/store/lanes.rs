@@ -54,9 +54,10 @@ pub(super) struct Turn {
 
 impl Lanes {
     pub(super) fn new(pools: &Pools) -> Self {
-        let turns = match pools {
-            Pools::Sqlite { .. } => SQLITE_TURNS,
-            Pools::Postgres(_) => POSTGRES_TURNS,
+        let turns = if pools.write.connector().is_file() {
+            SQLITE_TURNS
+        } else {
+            POSTGRES_TURNS
         };
         Self {
             sign_ins: Queue::new(turns),

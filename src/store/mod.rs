@@ -2,9 +2,11 @@
 
 mod backend;
 mod bans;
+mod breaker;
 pub mod changes;
 #[cfg(test)]
 mod conflicts;
+mod connection;
 mod error;
 mod expired;
 mod federated_logins;
@@ -17,6 +19,7 @@ mod markers;
 mod open;
 #[cfg(test)]
 mod plans;
+mod pool;
 #[cfg(test)]
 mod prove;
 mod record;

@@ -1,8 +1,8 @@
 //! No statement may scan a table that grows: each engine is asked how it would run each statement.
 
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool, query, query_scalar, raw_sql};
+use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection, query, query_scalar, raw_sql};
 
-use super::backend::Pools;
+use super::connection::Connection;
 use super::filling;
 use super::statements::all;
 use super::testing::on_each_engine;
@@ -28,10 +28,11 @@ const ROWS: i64 = 2_000;
 async fn no_statement_scans_a_table_that_grows() {
     on_each_engine(async |store| {
         filling::fill(&store, ROWS).await;
+        let mut lease = store.pools.read.acquire().await.expect("a connection");
         for sql in all() {
-            let plan = match &store.pools {
-                Pools::Sqlite { read, .. } => on_sqlite(read, sql).await,
-                Pools::Postgres(pool) => on_postgres(pool, sql).await,
+            let plan = match lease.begin_work().expect("open") {
+                Connection::Sqlite(db) => on_sqlite(db, sql).await,
+                Connection::Postgres(db) => on_postgres(db, sql).await,
             };
             let scans = scans(&plan);
             assert!(scans.is_empty(), "{scans:?}\n{sql}\n{}", plan.join("\n"));
@@ -95,9 +96,9 @@ fn reads_all(step: &str, next: &str) -> bool {
     (!table.is_empty() && !known) || whole_index
 }
 
-async fn on_sqlite(pool: &SqlitePool, sql: &str) -> Vec<String> {
+async fn on_sqlite(connection: &mut SqliteConnection, sql: &str) -> Vec<String> {
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-    let rows = query(explain).fetch_all(pool).await;
+    let rows = query(explain).fetch_all(connection).await;
     let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
     let detail = |row| sqlx::Row::get::<String, _>(row, "detail");
     rows.iter().map(detail).collect()
@@ -105,8 +106,7 @@ async fn on_sqlite(pool: &SqlitePool, sql: &str) -> Vec<String> {
 
 /// The plan for parameters of which nothing is known, as a prepared statement gets it after a few
 /// runs.
-async fn on_postgres(pool: &PgPool, sql: &str) -> Vec<String> {
-    let mut connection = pool.acquire().await.expect("connects");
+async fn on_postgres(connection: &mut PgConnection, sql: &str) -> Vec<String> {
     let parameters = (1..200)
         .take_while(|n| sql.contains(&format!("${n}")))
         .count();
@@ -123,6 +123,6 @@ async fn on_postgres(pool: &PgPool, sql: &str) -> Vec<String> {
         .unwrap_or_else(|error| panic!("{error}: {sql}"));
     let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE asked{arguments}"));
     let lines = query_scalar(explain).persistent(false);
-    let lines = lines.fetch_all(&mut *connection).await;
+    let lines = lines.fetch_all(connection).await;
     lines.unwrap_or_else(|error| panic!("{error}: {sql}"))
 }

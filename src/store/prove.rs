@@ -2,13 +2,12 @@
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::backend::Pools;
 use super::expired::BATCH;
 use super::testing::on_each_engine;
 use super::{Expired, Store, StoreError, filling};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::id::UserId;
 use crate::model::page::{Cursor, PageRequest};
 
@@ -20,14 +19,12 @@ const PAGE: usize = 50;
 #[ignore = "takes minutes"]
 async fn rows() {
     on_each_engine(async |store| {
-        let engine = match &store.pools {
-            Pools::Sqlite { .. } => "SQLite",
-            Pools::Postgres(_) => "PostgreSQL",
-        };
+        let is_postgres = store.postgres().is_some();
+        let engine = if is_postgres { "PostgreSQL" } else { "SQLite" };
         println!("\n{engine}, {ROWS} rows in each table");
-        let began = Instant::now();
+        let clock = Clock::system();
         let now = filling::fill(&store, ROWS).await;
-        println!("filled in {} s", began.elapsed().as_secs());
+        println!("filled in {} s", clock.elapsed().as_secs());
         look_ups(&store, now).await;
         pages(&store, now).await;
         for expired in Expired::ALL {
@@ -98,9 +95,9 @@ async fn pages(store: &Store, now: Timestamp) {
 async fn measure(what: &str, work: impl AsyncFn(i64) -> Result<(), StoreError>) {
     let mut times = Vec::new();
     for n in 0..LOOK_UPS {
-        let began = Instant::now();
+        let clock = Clock::system();
         work(n).await.expect("answers");
-        times.push(began.elapsed());
+        times.push(clock.elapsed());
     }
     println!("{what}: {}", spread(times));
 }
@@ -109,9 +106,9 @@ async fn measure(what: &str, work: impl AsyncFn(i64) -> Result<(), StoreError>) 
 async fn batches(store: &Store, expired: Expired, now: Timestamp) {
     let (mut times, mut rows) = (Vec::new(), 0);
     loop {
-        let began = Instant::now();
+        let clock = Clock::system();
         let deleted = store.delete_batch(expired, now).await.expect("deleted");
-        times.push(began.elapsed());
+        times.push(clock.elapsed());
         rows += deleted;
         if deleted < BATCH {
             break;

@@ -4,7 +4,7 @@ use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
 };
 
-use super::backend::Pools;
+use super::connection::Connection;
 use super::testing::on_each_engine;
 use super::{
     bans, expired, federated_logins, federated_tokens, limits, markers, open, sessions,
@@ -35,16 +35,17 @@ pub(super) fn all() -> Vec<&'static str> {
 #[tokio::test]
 async fn every_statement_can_be_prepared_on_both_engines_and_returns_no_numeric() {
     on_each_engine(async |store| {
+        let mut lease = store.pools.write.acquire().await.expect("a connection");
         for sql in all() {
             let text = AssertSqlSafe(sql).into_sql_str();
-            match &store.pools {
-                Pools::Sqlite { write, .. } => {
-                    if let Err(error) = write.prepare(text).await {
+            match lease.begin_work().expect("open") {
+                Connection::Sqlite(db) => {
+                    if let Err(error) = db.prepare(text).await {
                         panic!("{error}: {sql}");
                     }
                 }
-                Pools::Postgres(pool) => {
-                    let prepared = pool.prepare(text).await;
+                Connection::Postgres(db) => {
+                    let prepared = db.prepare(text).await;
                     let prepared = prepared.unwrap_or_else(|error| panic!("{error}: {sql}"));
                     for column in prepared.columns() {
                         let of_type = column.type_info().name();

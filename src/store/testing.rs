@@ -1,8 +1,10 @@
 //! New stores for tests, on each engine.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::Store;
+use super::connection::Connector;
 use crate::clock::Timestamp;
 use crate::config::Database;
 use crate::id::{SessionId, UserId};
@@ -34,7 +36,7 @@ async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
     let store = open(&Database::Postgres(url.as_str().into())).await;
     test(store.clone()).await;
     store.close().await;
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}")))
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
         .execute(&mut admin)
         .await
         .expect("dropped");
@@ -46,6 +48,19 @@ async fn open(database: &Database) -> Store {
         .await
         .expect("opens")
         .0
+}
+
+impl Store {
+    /// Connections of the test's own, if the store is on PostgreSQL.
+    pub(crate) fn postgres(&self) -> Option<PgPool> {
+        match self.pools.write.connector() {
+            Connector::Postgres(options) => {
+                let pool = PgPoolOptions::new().max_connections(2);
+                Some(pool.connect_lazy_with(options.clone()))
+            }
+            Connector::Sqlite(_) => None,
+        }
+    }
 }
 
 /// Ann's profile, without an e-mail address.

@@ -57,6 +57,7 @@ mod sessions_ended;
 mod sessions_listed;
 mod sessions_minted;
 mod settings;
+mod silent_store;
 mod start_errors;
 mod support;
 mod targets;

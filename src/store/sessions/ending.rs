@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::store::Expired;
-    use crate::store::backend::{Pools, reading, writing};
+    use crate::store::backend::{reading, writing};
     use crate::store::testing::{on_each_engine, signed_in};
 
     const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -171,20 +171,20 @@ mod tests {
     #[tokio::test]
     async fn no_statement_of_a_call_goes_on_for_ever() {
         on_each_engine(async |store| {
-            let Pools::Postgres(pool) = &store.pools else {
+            if store.postgres().is_none() {
                 return;
-            };
+            }
             for (setting, limit) in [
                 ("statement_timeout", "8s"),
                 ("lock_timeout", "5s"),
                 ("idle_in_transaction_session_timeout", "10s"),
             ] {
-                let set: String = query_scalar("SELECT current_setting($1)")
-                    .bind(setting)
-                    .fetch_one(pool)
-                    .await
-                    .expect("read");
-                assert_eq!(set, limit);
+                let set: Result<String, _> =
+                    reading!(store, |db| query_scalar("SELECT current_setting($1)")
+                        .bind(setting)
+                        .fetch_one(db)
+                        .await);
+                assert_eq!(set.expect("read"), limit);
             }
         })
         .await;

@@ -173,7 +173,7 @@ impl Store {
         clock: &Clock,
         decide: impl FnOnce(&SessionState) -> Refresh<T> + Send,
     ) -> Result<Option<Refreshed<T>>, StoreError> {
-        let mut conn = self.pools.conn().await?;
+        let mut conn = self.pools.conn();
         let state = on_conn!(conn.read, |db| query_as::<_, SessionState>(FIND)
             .bind(clock.now().millis())
             .bind(id.as_str())

@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod logs;
 pub mod probe;
 pub mod provider;
+pub mod proxy;
 pub mod shape;
 pub mod sources;
 pub mod sweep;

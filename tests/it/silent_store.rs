@@ -1,0 +1,148 @@
+//! A PostgreSQL server that falls silent or is gone, while its connections stay open.
+
+use std::time::Duration;
+
+use countersign::grpc::proto::*;
+use futures_util::future::join_all;
+use tonic::{Code, Status};
+
+use crate::support::calls::by_user;
+use crate::support::proxy::Proxy;
+use crate::support::{Engine, World, on_each_engine, reason};
+use crate::verify::ACTIVE;
+
+/// A service that reaches PostgreSQL through a proxy.
+async fn behind_proxy(engine: &Engine) -> Option<(World<'_>, Proxy)> {
+    let Engine::Postgres { .. } = engine else {
+        return None;
+    };
+    let mut url: url::Url = engine.url().parse().expect("a URL");
+    let host = url.host_str().expect("a host").to_owned();
+    let proxy = Proxy::start(host, url.port().unwrap_or(5432)).await;
+    url.set_host(Some("127.0.0.1")).expect("a host");
+    url.set_port(Some(proxy.port)).expect("a port");
+    let world = World::start(engine, &[("DATABASE_URL", url.as_str())]).await;
+    Some((world, proxy))
+}
+
+fn unavailable() -> (Code, String) {
+    (Code::Unavailable, "STORE_UNAVAILABLE".to_owned())
+}
+
+async fn report(world: &World<'_>, user_id: &str) -> Result<i64, Status> {
+    let request = RecordViolationRequest {
+        user_id: user_id.to_owned(),
+        r#type: "message_limit".to_owned(),
+        ..Default::default()
+    };
+    let recorded = world.moderation().record_violation(request).await;
+    recorded.map(|answer| i64::from(answer.into_inner().score))
+}
+
+/// A call that always reads the store, and shares its reading with no other.
+async fn read(world: &World<'_>, user_id: &str) -> Result<(), Status> {
+    let user = by_user(user_id).map(get_user_request::User::Subject);
+    let answer = world.auth().get_user(GetUserRequest { user }).await;
+    answer.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_new_ones() {
+    on_each_engine(async |engine| {
+        let Some((world, proxy)) = behind_proxy(engine).await else {
+            return;
+        };
+        let users: Vec<_> = (0..40).map(|n| format!("{n:024}")).collect();
+        // Each report has its own user, because the silent connections keep their locks.
+        let reports = join_all(
+            users[..20]
+                .iter()
+                .cycle()
+                .take(40)
+                .map(|user| report(&world, user)),
+        );
+        let silence = async {
+            // Until half of them are under way.
+            for _ in 0..1000 {
+                if proxy.connections() >= 10 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            proxy.silence();
+        };
+        let (reports, ()) = futures_util::future::join(reports, silence).await;
+        assert!(reports.iter().any(Result::is_err), "none was under way");
+        let mut tries = 0;
+        while let Err(status) = report(&world, &users[20]).await {
+            assert!(
+                ["STORE_UNAVAILABLE", "BUSY", "DEADLINE_EXCEEDED"]
+                    .contains(&reason(&status).1.as_str()),
+                "{status:?}"
+            );
+            tries += 1;
+            assert!(tries < 300, "the connections are lost for good");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let again = join_all(users[20..].iter().map(|user| report(&world, user))).await;
+        assert!(again.iter().all(Result::is_ok), "{again:?}");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_once() {
+    on_each_engine(async |engine| {
+        let Some((world, proxy)) = behind_proxy(engine).await else {
+            return;
+        };
+        let user = world.register("ann@example.com").await;
+        proxy.freeze();
+        // The first failure shows that the database is silent.
+        let first = read(&world, &user.id).await;
+        assert_eq!(reason(&first.expect_err("silent")), unavailable());
+        let before = proxy.connections();
+        for answer in join_all((0..40).map(|_| read(&world, &user.id))).await {
+            assert_eq!(reason(&answer.expect_err("silent")), unavailable());
+        }
+        let asked = proxy.connections() - before;
+        assert!((1..=3).contains(&asked), "{asked} of 40 calls asked");
+        proxy.thaw();
+        let mut tries = 0;
+        while read(&world, &user.id).await.is_err() {
+            tries += 1;
+            assert!(tries < 100, "the service does not ask again");
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn if_connections_are_refused_all_verifications_of_a_session_fail_together() {
+    on_each_engine(async |engine| {
+        let Some((world, mut proxy)) = behind_proxy(engine).await else {
+            return;
+        };
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        assert_eq!(world.verdict(&tokens.access_token).await, ACTIVE);
+        world.clock.advance(Duration::from_secs(2));
+        proxy.silence();
+        proxy.refuse().await;
+        let verify = || async {
+            let request = VerifyTokenRequest {
+                access_token: tokens.access_token.clone(),
+                audience: String::new(),
+            };
+            world.tokens().verify_token(request).await
+        };
+        for _ in 0..3 {
+            for answer in join_all((0..20).map(|_| verify())).await {
+                assert_eq!(reason(&answer.expect_err("no store")), unavailable());
+            }
+        }
+        world.end().await;
+    })
+    .await;
+}
