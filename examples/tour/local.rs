@@ -130,9 +130,9 @@ impl World {
 
     pub async fn steal(&self, spent: &TokenPair, live: &TokenPair) -> Outcome {
         step(
-            "Eleven seconds later the spent refresh token turns up again: somebody has a copy, so the session ends",
+            "Twenty-one seconds later the spent refresh token turns up again: somebody has a copy, so the session ends",
         );
-        self.clock.advance(Duration::from_secs(11));
+        self.clock.advance(Duration::from_secs(21));
         call("TokenService.RefreshSession", &short(&spent.refresh_token));
         let request = RefreshSessionRequest {
             refresh_token: spent.refresh_token.clone(),
