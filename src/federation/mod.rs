@@ -126,9 +126,9 @@ impl Federation {
         Provider::find(self.providers(), provider)
             .ok()
             .filter(|provider| provider.wants_logout_hint())?;
-        let tokens = self.usable_tokens(session).await.unwrap_or_else(|error| {
+        let tokens = self.tokens(session).await.unwrap_or_else(|error| {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "the provider tokens cannot be read; the logout goes on without the ID token");
-            Vec::new()
+            Arc::default()
         });
         tokens
             .iter()
@@ -149,17 +149,7 @@ impl Federation {
         provider.end_session_url(hint).await
     }
 
-    /// The tokens of a session whose providers are configured.
-    async fn usable_tokens(&self, session: &SessionId) -> Result<SessionTokens> {
-        let tokens = self.tokens(session).await?;
-        let is_configured = |tokens: &&Arc<ProviderTokens>| {
-            let mut providers = self.providers().iter();
-            providers.any(|provider| provider.is(&tokens.provider, &tokens.issuer))
-        };
-        Ok(tokens.iter().filter(is_configured).cloned().collect())
-    }
-
-    /// The tokens of a session, from memory if they are fresh there.
+    /// The tokens of a session whose providers are configured, from memory if they are fresh there.
     async fn tokens(&self, session: &SessionId) -> Result<Arc<SessionTokens>> {
         let entry = self
             .0
@@ -169,8 +159,10 @@ impl Federation {
             let inner = Arc::clone(&self.0);
             async move {
                 let stored = inner.store.list_federated_tokens(&session).await?;
-                let open = |(key, stored)| inner.open_or_log(&key, stored).map(Arc::new);
-                Ok(Some(stored.into_iter().filter_map(open).collect()))
+                let open = |(key, stored)| inner.open_or_log(&key, stored);
+                let opened = stored.into_iter().filter_map(open);
+                let usable = opened.filter(|tokens| inner.is_configured(tokens));
+                Ok(Some(usable.map(Arc::new).collect()))
             }
         };
         Ok(self.0.cache.get(&entry, read).await?.unwrap_or_default())
@@ -178,6 +170,11 @@ impl Federation {
 }
 
 impl Inner {
+    fn is_configured(&self, tokens: &ProviderTokens) -> bool {
+        let mut providers = self.providers.iter();
+        providers.any(|provider| provider.is(&tokens.provider, &tokens.issuer))
+    }
+
     /// Opens a row. One that was changed, or sealed with an unknown key, is left out, as if its
     /// tokens had been deleted, so that the session's other tokens can be used.
     fn open_or_log(

@@ -42,7 +42,7 @@ impl Federation {
         let needs = batch.needs(context.options.user_authored);
         let mut sources = BTreeMap::new();
         if !needs.openid.is_empty() || needs.subject {
-            let tokens = self.usable_tokens(&context.state.session.id).await?;
+            let tokens = self.tokens(&context.state.session.id).await?;
             for (provider, fields) in &needs.openid {
                 sources.insert(
                     provider.clone(),
@@ -107,7 +107,7 @@ impl Federation {
         }
         match self.renew(tokens).await {
             Renewal::Renewed => {
-                let all = self.usable_tokens(&context.state.session.id).await?;
+                let all = self.tokens(&context.state.session.id).await?;
                 let Some(renewed) = all.iter().find(|new| new.key == tokens.key) else {
                     return Ok(Source::None(Status::Missing));
                 };
@@ -193,8 +193,8 @@ fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
 /// token.
 fn may_bring_access(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp) -> bool {
     tokens.renewed().is_none_or(|renewed| {
-        let life = renewed.until(tokens.access_expire_time);
-        life >= min_ttl || now >= renewed.plus(life / 2)
+        renewed.until(tokens.access_expire_time) >= min_ttl
+            || is_half_over(renewed, tokens.access_expire_time, now)
     })
 }
 
@@ -206,8 +206,13 @@ fn may_bring_id_token(tokens: &ProviderTokens, min_ttl: Duration, now: Timestamp
         let lasted = |expire_time| renewed.until(expire_time) >= MIN_LIFE.max(min_ttl);
         let id_token = tokens.id_token.as_ref();
         id_token.is_some_and(|token| lasted(token.expire_time))
-            || now >= renewed.plus(renewed.until(tokens.access_expire_time) / 2)
+            || is_half_over(renewed, tokens.access_expire_time, now)
     })
+}
+
+/// Whether half of a token's lifetime has passed.
+fn is_half_over(renewed: Timestamp, expire_time: Timestamp, now: Timestamp) -> bool {
+    now >= renewed.plus(renewed.until(expire_time) / 2)
 }
 
 fn is_just_renewed(renewed: Option<Timestamp>, now: Timestamp) -> bool {

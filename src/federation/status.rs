@@ -40,7 +40,7 @@ impl Federation {
         if !provider.is_empty() {
             Provider::find(self.providers(), provider)?;
         }
-        let tokens = self.usable_tokens(session).await?;
+        let tokens = self.tokens(session).await?;
         Ok(tokens
             .iter()
             .filter(|tokens| provider.is_empty() || tokens.provider == provider)
