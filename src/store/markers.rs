@@ -52,13 +52,7 @@ impl Store {
     /// Sets the epoch of a new store.
     pub(super) async fn ensure_epoch(&self) -> Result<(), StoreError> {
         let epoch = hex::encode(secret::random::<16>());
-        writing!(self, |db| query(CLAIM)
-            .bind(Marker::Epoch.name())
-            .bind(&epoch)
-            .execute(db)
-            .await
-            .map(drop))?;
-        Ok(())
+        self.set_marker(Marker::Epoch, &epoch).await
     }
 
     /// Whether the provider tokens of earlier versions were sealed anew.
@@ -72,12 +66,16 @@ impl Store {
 
     /// Notes that the provider tokens of earlier versions were sealed anew.
     pub async fn note_tokens_sealed(&self) -> Result<(), StoreError> {
+        self.set_marker(Marker::TokensSealed, "").await
+    }
+
+    /// Sets a marker unless it is set.
+    async fn set_marker(&self, marker: Marker, value: &str) -> Result<(), StoreError> {
         writing!(self, |db| query(CLAIM)
-            .bind(Marker::TokensSealed.name())
-            .bind("")
+            .bind(marker.name())
+            .bind(value)
             .execute(db)
             .await
-            .map(drop))?;
-        Ok(())
+            .map(drop))
     }
 }
