@@ -98,20 +98,20 @@ impl Client {
         let mut response = self.inner.execute(request).await.map_err(Error::from)?;
         let mut body = Vec::new();
         loop {
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
+            let problem = match response.chunk().await {
                 Ok(None) => break,
-                // The status alone says that the server has a problem of its own.
-                Err(_) if response.status().is_server_error() => break,
-                Err(error) => return Err(error.into()),
-            };
-            if body.len() + chunk.len() > MAX_BODY {
-                if response.status().is_server_error() {
-                    break;
+                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_BODY => {
+                    body.extend_from_slice(&chunk);
+                    continue;
                 }
-                return Err(Error::TooLarge);
+                Ok(Some(_)) => Error::TooLarge,
+                Err(error) => error.into(),
+            };
+            // The status alone says that the server has a problem of its own.
+            if response.status().is_server_error() {
+                break;
             }
-            body.extend_from_slice(&chunk);
+            return Err(problem);
         }
         let mut whole = Response::new(body);
         *whole.status_mut() = response.status();
