@@ -7,6 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::file;
+use super::yaml::read_yaml;
+
+const MAX_ALIASES: usize = 1000;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -30,12 +33,7 @@ pub(super) fn fault(path: &Path) -> Option<String> {
 }
 
 fn fault_of(text: &str) -> Option<String> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        budget: serde_saphyr::budget! { max_documents: 1, max_aliases: 1000, max_nodes: 100_000 },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-    };
-    let Ok(yaml) = serde_saphyr::from_str_with_options::<Yaml>(text, options) else {
+    let Ok(yaml) = read_yaml::<Yaml>(text, MAX_ALIASES) else {
         return Some(
             "cannot be parsed, so nobody knows whether it restricts registration".to_owned(),
         );

@@ -20,6 +20,7 @@ mod server;
 mod templates;
 pub mod token;
 mod urls;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use report::{Found, Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
 pub use urls::is_loopback;
+pub use yaml::read_yaml;
 
 /// The whole configuration, complete and consistent.
 #[derive(Debug)]

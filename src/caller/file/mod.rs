@@ -13,6 +13,7 @@ const NAME: &str = "COUNTERSIGN_CALLERS";
 const SHAPE: &str = "callers: [{ name, token_sha256: [..], permissions: [..], audiences: [..] }]";
 const MAX_TOKENS: usize = 2;
 const MAX_NAME: usize = 64;
+const MAX_ALIASES: usize = 100;
 
 /// The name of the caller of a service without configured callers.
 pub(super) const OPEN: &str = "open";
@@ -83,12 +84,7 @@ fn load(path: &Path) -> Result<File, String> {
 
 /// Says only where the fault is, because the parser's own message may quote the file.
 fn parse(text: &str) -> Result<File, String> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        budget: serde_saphyr::budget! { max_documents: 1, max_aliases: 100, max_nodes: 100_000 },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    config::read_yaml(text, MAX_ALIASES).map_err(|error| {
         let place = error
             .location()
             .map(|place| format!(" at line {}, column {}", place.line(), place.column()))
