@@ -55,8 +55,7 @@ impl Entry {
     /// Makes an entry named by its path in the request (`headers.Authorization`); the name is not
     /// checked. A header is in the place of a credential if its name says so.
     pub fn new(name: String, template: &str, sink: Sink, scope: Scope) -> Self {
-        let header = name.rsplit('.').next().unwrap_or_default();
-        let place = if sink == Sink::Header && is_credential(header) {
+        let place = if sink == Sink::Header && is_credential(last_part(&name)) {
             Place::Credential
         } else {
             Place::Ordinary
@@ -93,6 +92,11 @@ impl Entry {
     /// The entry's path in the request, or the name of its header or variable.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name of the header, of the variable or of the member that the value is for.
+    pub(super) fn own_name(&self) -> &str {
+        last_part(&self.name)
     }
 
     pub(super) const fn template(&self) -> &Template {
@@ -132,6 +136,11 @@ impl Entry {
             _ => Permit::Resolve,
         }
     }
+}
+
+/// The last part of an entry's name: `Authorization` of `headers.Authorization`.
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
 }
 
 /// How a placeholder is treated in its entry.

@@ -27,10 +27,9 @@ pub(super) struct Credential<'a> {
 
 impl<'a> Credential<'a> {
     pub(super) fn new(entry: &Entry) -> Self {
-        let name = entry.name().rsplit('.').next().unwrap_or_default();
         Self {
             is_header: entry.sink() == Sink::Header,
-            is_authorization: name.eq_ignore_ascii_case("authorization"),
+            is_authorization: entry.own_name().eq_ignore_ascii_case("authorization"),
             holds_secret: entry.place() == Place::Credential,
             head: String::new(),
             tail: String::new(),
