@@ -68,15 +68,7 @@ async fn tokens_of_a_provider_that_is_no_longer_configured_are_not_released() {
             world.no_bearer(&session.access_token).await,
             "VALUE_MISSING"
         );
-        for name in [
-            "OPENID_CLIENT_ID",
-            "OPENID_CLIENT_SECRET",
-            "OPENID_ISSUER",
-            "OPENID_SCOPE",
-        ] {
-            world.set(name, "");
-        }
-        world.restart().await;
+        world.restart_without_provider().await;
         assert_eq!(
             world.no_bearer(&session.access_token).await,
             "NOT_FEDERATED"

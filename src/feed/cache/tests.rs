@@ -30,6 +30,14 @@ struct World {
 }
 
 impl World {
+    /// The changes that concern the world's session.
+    fn own_changes(&self) -> [Change; 2] {
+        [
+            Change::SessionRevoked(self.session.clone()),
+            Change::UserChanged(self.user.clone()),
+        ]
+    }
+
     fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let changes = Changes::default();
@@ -123,10 +131,7 @@ async fn changes_of_other_sessions_and_users_or_of_other_things_leave_it() {
 #[tokio::test]
 async fn what_was_read_before_a_change_is_not_kept_after_it() {
     let world = World::new();
-    for change in [
-        Change::SessionRevoked(world.session.clone()),
-        Change::UserChanged(world.user.clone()),
-    ] {
+    for change in world.own_changes() {
         let entry = world.entry();
         let (open, gate) = oneshot::channel();
         let (publish, changes) = (change.clone(), world.changes.clone());
@@ -181,10 +186,7 @@ async fn a_reading_goes_on_for_the_others_if_the_call_that_began_it_is_cancelled
 #[tokio::test]
 async fn a_call_does_not_use_a_reading_that_began_before_a_change_which_it_must_know() {
     let world = World::new();
-    for change in [
-        Change::SessionRevoked(world.session.clone()),
-        Change::UserChanged(world.user.clone()),
-    ] {
+    for change in world.own_changes() {
         let entry = world.entry();
         let (open, gate) = oneshot::channel();
         let mut old = Box::pin(world.gated(&entry, gate));

@@ -72,6 +72,19 @@ pub fn statuses(outcomes: &[PlaceholderOutcome]) -> BTreeMap<(&str, &str), Outco
 }
 
 impl<'a> World<'a> {
+    /// Restarts the service with the same database, but with no provider configured.
+    pub async fn restart_without_provider(&mut self) {
+        for name in [
+            "OPENID_CLIENT_ID",
+            "OPENID_CLIENT_SECRET",
+            "OPENID_ISSUER",
+            "OPENID_SCOPE",
+        ] {
+            self.set(name, "");
+        }
+        self.restart().await;
+    }
+
     /// A service that trusts an issuer, with `more` settings.
     pub async fn trusting(engine: &'a Engine, issuer: &str, more: &[(&str, &str)]) -> Self {
         let settings = settings_of(issuer);
