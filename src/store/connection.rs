@@ -5,12 +5,15 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection, raw_sql};
+use tokio::time::timeout;
 
 use super::error::{StoreError, is_locked};
 
 /// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts
 /// longer: it would hold locks that other calls wait for.
 const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
+/// How long a connection to PostgreSQL may take until it is ready.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often opening a database file is tried while another process has it locked, and the pause
 /// between tries.
 const SQLITE_OPENINGS: usize = 50;
@@ -38,11 +41,8 @@ impl Connector {
         Ok(match self {
             Self::Sqlite(options) => Connection::Sqlite(open_file(options).await?),
             Self::Postgres(options) => {
-                let mut connection = options.connect().await?;
-                // Set by a statement, because poolers in front of PostgreSQL refuse these as
-                // startup parameters.
-                raw_sql(POSTGRES_LIMITS).execute(&mut connection).await?;
-                Connection::Postgres(connection)
+                let connection = timeout(CONNECT_TIMEOUT, open_remote(options)).await;
+                Connection::Postgres(connection.map_err(|_| StoreError::Silent)??)
             }
         })
     }
@@ -51,6 +51,14 @@ impl Connector {
     pub(super) const fn is_file(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }
+}
+
+async fn open_remote(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    let mut connection = options.connect().await?;
+    // Set by a statement, because poolers in front of PostgreSQL refuse these as startup
+    // parameters.
+    raw_sql(POSTGRES_LIMITS).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// Opens a database file, and tries again while it is locked: while one process switches a new file

@@ -56,6 +56,18 @@ fn a_postgres_that_is_down_is_named_with_its_address_and_the_cause() {
 }
 
 #[test]
+fn a_postgres_that_accepts_connections_and_says_nothing_does_not_hold_up_the_start() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    assert_eq!(
+        of_postgres(&format!("postgres://u:{PASSWORD}@{address}/c")),
+        format!(
+            "PostgreSQL at {address} does not answer; check that it runs there, and the host and port in DATABASE_URL"
+        )
+    );
+}
+
+#[test]
 fn a_password_that_needs_encoding_is_told_apart_from_a_wrong_host() {
     for url in [
         "postgres://u:can@a/ry@127.0.0.1/c",

@@ -2,21 +2,16 @@
 //! texts name no host and no file.
 
 use std::path::Path;
-use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
-use tokio::time::timeout;
 
 use super::error::{Fault, OpenStoreError};
 use crate::config::Database;
 use crate::secret::ExposeSecret as _;
 use crate::store::error::StoreError;
 
-/// How long PostgreSQL is asked once more, for the reason of its silence.
-const ASKING: Duration = Duration::from_secs(3);
 /// The lower byte of SQLite's result codes.
 const READ_ONLY: u32 = 8;
 const CANNOT_OPEN: u32 = 14;
@@ -24,27 +19,28 @@ const NOT_A_DATABASE: u32 = 26;
 
 /// The error of a database that failed while it was opened, in words for whoever starts the
 /// service.
-pub(super) async fn explain(database: &Database, error: StoreError) -> OpenStoreError {
+pub(super) fn explain(database: &Database, error: StoreError) -> OpenStoreError {
     let cause = match error {
         StoreError::Database(cause)
         | StoreError::Migration(
             MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _),
-        ) => cause,
+        ) => Some(cause),
+        StoreError::Silent | StoreError::Down => None,
         error => return error.into(),
     };
-    let fault = match database {
-        Database::Sqlite(path) => sqlite(path, &cause),
+    OpenStoreError::Database(match database {
+        Database::Sqlite(path) => sqlite(path, cause.as_ref()),
         Database::Postgres(url) => match url.expose_secret().parse::<PgConnectOptions>() {
-            Ok(options) => postgres(&options, cause).await,
-            Err(_) => return StoreError::Database(cause).into(),
+            Ok(options) => postgres(&options, cause.as_ref()),
+            Err(error) => return StoreError::from(error).into(),
         },
-    };
-    OpenStoreError::Database(fault)
+    })
 }
 
-fn sqlite(path: &Path, cause: &sqlx::Error) -> Fault {
+/// Without a cause, the database did not answer in time.
+fn sqlite(path: &Path, cause: Option<&sqlx::Error>) -> Fault {
     let code = cause
-        .as_database_error()
+        .and_then(sqlx::Error::as_database_error)
         .and_then(|error| error.code()?.parse::<u32>().ok());
     let (problem, remedy) = match code.map(|code| code & 0xff) {
         Some(READ_ONLY | CANNOT_OPEN) => (
@@ -56,7 +52,10 @@ fn sqlite(path: &Path, cause: &sqlx::Error) -> Fault {
             "let DATABASE_URL name another file",
         ),
         _ => (
-            format!("failed: {}", text(cause)),
+            cause.map_or_else(
+                || "did not answer in time".to_owned(),
+                |cause| format!("failed: {}", text(cause)),
+            ),
             "check the disk that it is on",
         ),
     };
@@ -67,29 +66,25 @@ fn sqlite(path: &Path, cause: &sqlx::Error) -> Fault {
     }
 }
 
-async fn postgres(options: &PgConnectOptions, cause: sqlx::Error) -> Fault {
-    // The pool tries again until its time is over, and then knows only that.
-    let cause = match cause {
-        sqlx::Error::PoolTimedOut => ask(options).await.err().unwrap_or(cause),
-        cause => cause,
-    };
+/// Without a cause, the server did not answer in time.
+fn postgres(options: &PgConnectOptions, cause: Option<&sqlx::Error>) -> Fault {
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
-    let (problem, remedy) = match &cause {
-        sqlx::Error::Database(error) => refusal(error.as_ref(), user, database),
-        sqlx::Error::Io(error) => (
+    let (problem, remedy) = match cause {
+        Some(sqlx::Error::Database(error)) => refusal(error.as_ref(), user, database),
+        Some(sqlx::Error::Io(error)) => (
             format!("cannot be reached: {error}"),
             "check that it runs there, and the host and port in DATABASE_URL".to_owned(),
         ),
-        sqlx::Error::Tls(error) => (
+        Some(sqlx::Error::Tls(error)) => (
             format!("and the service cannot agree on TLS: {error}"),
             "check the server's certificate, or sslmode in DATABASE_URL".to_owned(),
         ),
-        sqlx::Error::PoolTimedOut => (
+        None => (
             "does not answer".to_owned(),
             "check that it runs there, and the host and port in DATABASE_URL".to_owned(),
         ),
-        other => (format!("failed: {other}"), "check DATABASE_URL".to_owned()),
+        Some(other) => (format!("failed: {other}"), "check DATABASE_URL".to_owned()),
     };
     Fault {
         place: place(options),
@@ -104,13 +99,6 @@ fn place(options: &PgConnectOptions) -> String {
         Some(socket) => format!("PostgreSQL at {} (port {port})", socket.display()),
         None => format!("PostgreSQL at {}:{port}", options.get_host()),
     }
-}
-
-/// Connects once, to see what comes of it.
-async fn ask(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    let asked = timeout(ASKING, PgConnection::connect_with(options)).await;
-    let connection = asked.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    connection.close().await
 }
 
 /// What PostgreSQL refuses, by its error code.

@@ -56,7 +56,7 @@ impl Store {
         configured: Option<Keyring>,
     ) -> Result<(Self, Keyring), OpenStoreError> {
         match Self::open_and_prove(database, configured).await {
-            Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error).await),
+            Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error)),
             opened => opened,
         }
     }
