@@ -3,12 +3,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::policy::is_guessable;
@@ -33,6 +33,10 @@ const MAX_PASSES: u32 = 16;
 /// to the system when it is freed only if it is larger than 32 MiB; smaller ones may stay in the
 /// process for good once one of their size was freed.
 const RESERVED_KIB: usize = 33 * 1024;
+/// Of the threads that hash; 0 is that of the others, 19 the highest. If both are ready, a thread of
+/// this niceness gets about a tenth of a core.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 /// A hash that no password matches, with the same parameters, so that unknown accounts take as long
 /// as known ones.
 const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -162,10 +166,31 @@ impl Passwords {
             drop((turn, core));
             result
         };
-        // The panic's text is dropped, because it may quote a password.
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| Error::internal("estimating or hashing a password panicked"))
+        on_thread(work).await
+    }
+}
+
+/// Does work that takes long on a thread of its own. Threads that serve calls run before it, so that a
+/// flood of sign-ins delays other calls little.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (done, result) = oneshot::channel();
+    let run = move || {
+        yield_to_others();
+        let _gave_up = done.send(work());
+    };
+    let thread = thread::Builder::new().name("password".to_owned());
+    thread.spawn(run).map_err(cause)?;
+    // The panic's text is dropped, because it may quote a password.
+    result
+        .await
+        .map_err(|_| Error::internal("estimating or hashing a password panicked"))
+}
+
+/// Gives the calling thread a low priority. On Linux the call means a thread, elsewhere the process.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the priority of a thread could not be lowered");
     }
 }
 
