@@ -11,7 +11,11 @@ use super::error::{StoreError, is_locked};
 
 /// A call takes 10 seconds at most, so no statement, wait for a lock or idle transaction lasts
 /// longer: it would hold locks that other calls wait for.
-const POSTGRES_LIMITS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'";
+///
+/// A statement is planned once a connection, whatever its parameters are: PostgreSQL would plan some
+/// anew at each call, because an absent parameter makes them look cheaper, and planning the look-up
+/// of a ban takes longer than running it.
+const POSTGRES_SETTINGS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET plan_cache_mode = force_generic_plan";
 /// How long a connection to PostgreSQL may take until it is ready.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often opening a database file is tried while another process has it locked, and the pause
@@ -57,7 +61,7 @@ async fn open_remote(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
     let mut connection = options.connect().await?;
     // Set by a statement, because poolers in front of PostgreSQL refuse these as startup
     // parameters.
-    raw_sql(POSTGRES_LIMITS).execute(&mut connection).await?;
+    raw_sql(POSTGRES_SETTINGS).execute(&mut connection).await?;
     Ok(connection)
 }
 
