@@ -9,6 +9,21 @@ use protox::prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor,
 };
 
+/// The RPCs of health and reflection.
+const STANDARD: [(&str, &str); 5] = [
+    ("HealthCheck", "grpc.health.v1.Health/Check"),
+    ("HealthList", "grpc.health.v1.Health/List"),
+    ("HealthWatch", "grpc.health.v1.Health/Watch"),
+    (
+        "Reflection",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ),
+    (
+        "ReflectionAlpha",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=src/store/migrations");
@@ -25,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         compiler.encode_file_descriptor_set(),
     )?;
     fs::write(out.join("permissions.rs"), permissions(&pool)?)?;
+    fs::write(out.join("methods.rs"), methods(&pool)?)?;
     let redacted = Redacted::collect(&pool);
     fs::write(out.join("redacted_debug.rs"), redacted.debug_impls())?;
     tonic_prost_build::configure()
@@ -78,6 +94,40 @@ fn permissions(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         "/// The permission that an RPC declares beside itself, by its path.\n\
          #[must_use]\npub fn permission_of(path: &str) -> Option<Permission> {{\n    match path {{\n{arms}        _ => None,\n    }}\n}}\n\n\
          /// Every RPC with its permission.\n#[cfg(test)]\nconst RPCS: &[(&str, Permission)] = &[\n{rpcs}];\n"
+    ))
+}
+
+/// The label `Method`, with every RPC that the service answers, and its value for a path.
+fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let ours = pool
+        .services()
+        .filter(|service| service.package_name() == "countersign.v1");
+    let mut names: Vec<_> = ours
+        .flat_map(|service| {
+            let names = service.methods().map(|method| {
+                let (service, method) = (service.name(), method.name());
+                (
+                    format!("{service}{method}"),
+                    format!("countersign.v1.{service}/{method}"),
+                )
+            });
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    names.sort();
+    names.extend(STANDARD.map(|(variant, name)| (variant.to_owned(), name.to_owned())));
+    let (mut values, mut arms) = (String::new(), String::new());
+    for (variant, name) in names {
+        writeln!(values, "        {variant} = {name:?},")?;
+        writeln!(
+            arms,
+            "            {:?} => Self::{variant},",
+            format!("/{name}")
+        )?;
+    }
+    Ok(format!(
+        "label! {{\n    /// An RPC.\n    Method = \"rpc_method\" {{\n{values}        Other = \"_OTHER\",\n    }}\n}}\n\n\
+         impl Method {{\n    /// The RPC with this path.\n    fn of(path: &str) -> Self {{\n        match path {{\n{arms}            _ => Self::Other,\n        }}\n    }}\n}}\n"
     ))
 }
 

@@ -14,6 +14,7 @@ use crate::config::{Config, Found, Mistakes};
 use crate::error::{Error, Result};
 use crate::federation::{self, Federation};
 use crate::grpc::{self, Api, Parts};
+use crate::metrics::Metrics;
 use crate::moderation::Moderation;
 use crate::server;
 use crate::store::{Expired, OpenStoreError, Store};
@@ -46,6 +47,7 @@ pub struct Settings {
 pub struct App {
     store: Store,
     clock: Clock,
+    metrics: Metrics,
     tasks: Tasks,
     api: Api,
     gate: Gate,
@@ -88,6 +90,7 @@ impl App {
     /// [`StartError`]; if the keys do not fit the store, nothing was changed.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let config = settings.config;
+        let metrics = Metrics::new(&clock);
         let tasks = Tasks::new(clock.clone());
         let (store, keyring) = Store::open(&config.database, config.keyring).await?;
         let tokens = Tokens::start(store.clone(), &keyring, clock.clone(), config.token).await?;
@@ -121,10 +124,17 @@ impl App {
             api: Api::new(parts, &keyring),
             store,
             clock,
+            metrics,
             tasks,
             gate: Gate::new(&settings.callers),
             reflection: config.server.reflection,
         })
+    }
+
+    /// What the service counts and measures.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Serves until `shutdown`, waits for the work under way, and closes the store.
@@ -145,6 +155,7 @@ impl App {
             self.gate,
             self.reflection,
             tasks,
+            &self.metrics,
             shutdown,
         )
         .await;

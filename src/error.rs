@@ -51,6 +51,12 @@ macro_rules! reasons {
                 }
             }
 
+            /// The reason with this name on the wire.
+            #[must_use]
+            pub fn find(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.name() == name)
+            }
+
             /// The kind of failure.
             #[must_use]
             pub const fn kind(self) -> Kind {

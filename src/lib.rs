@@ -26,6 +26,8 @@ mod http;
 mod id;
 /// Strict parsing, checking and signing of JSON Web Tokens.
 pub mod jose;
+/// What the service counts and measures.
+pub mod metrics;
 /// The nouns: plain data without I/O.
 mod model;
 /// Violations, scores, bans and limits.

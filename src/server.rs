@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::caller::Gate;
 use crate::error::{Error, Result};
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
+use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use crate::transport::{CallService, Route, Routes, connections};
 
@@ -44,6 +45,7 @@ pub async fn serve(
     gate: Gate,
     reflection: bool,
     tasks: Tasks,
+    metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let routes: Arc<[Route]> = routes.into();
@@ -53,6 +55,7 @@ pub async fn serve(
     let service = CallService::new(
         gate,
         tasks.clock().clone(),
+        metrics,
         Routes::new(Arc::clone(&routes), standard, tasks.clone()),
     );
 

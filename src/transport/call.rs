@@ -22,6 +22,7 @@ use super::request::RequestBody;
 use super::status::{complete, status};
 use crate::caller::CallerContext;
 use crate::error::{Error, Result};
+use crate::metrics::{Rpc, StatusCode, TimedCall};
 use crate::secret::random;
 
 /// The metadata that carries a request's id both ways.
@@ -78,6 +79,7 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<CallerContext>> {
 /// What is kept of a call until it is answered.
 #[derive(Debug)]
 pub(super) struct Call {
+    timed: TimedCall,
     id: CallId,
     path: Option<PathAndQuery>,
     caller: Option<Arc<CallerContext>>,
@@ -112,8 +114,9 @@ impl AsRef<[u8]> for Part {
 
 impl Call {
     /// The call of a request whose caller is not known yet.
-    pub(super) fn new(request: &Request<Body>, load: &Load) -> Self {
+    pub(super) fn new(request: &Request<Body>, load: &Load, rpc: &Arc<Rpc>) -> Self {
         Self {
+            timed: rpc.begin(request.uri().path()),
             id: CallId::of(request.headers()),
             path: request.uri().path_and_query().cloned(),
             caller: None,
@@ -171,7 +174,7 @@ impl Call {
     }
 
     /// The answer. If it did not fail at once, its trailers get the id.
-    pub(super) fn answer(self, mut response: Response<Body>) -> Response<CallBody> {
+    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<CallBody> {
         // A status in the extensions still has its source; tonic's generated code for unknown
         // methods writes only headers.
         let failure = response
@@ -188,14 +191,14 @@ impl Call {
     }
 
     /// The answer to a call that failed.
-    pub(super) fn fail(&self, status: &Status) -> Response<CallBody> {
+    pub(super) fn fail(&mut self, status: &Status) -> Response<CallBody> {
         self.complete(status)
             .into_http()
             .map(|body| CallBody { body, call: None })
     }
 
     /// The trailers of an answer that did not fail at once.
-    fn trailers(&self, mut trailers: HeaderMap) -> HeaderMap {
+    fn trailers(&mut self, mut trailers: HeaderMap) -> HeaderMap {
         if trailers
             .get(Status::GRPC_STATUS)
             .is_some_and(|code| code != "0")
@@ -203,6 +206,7 @@ impl Call {
             let failure = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown(""));
             return failed_trailers(&self.complete(&failure));
         }
+        self.timed.succeed();
         debug!(
             request_id = self.id.as_str(),
             method = self.method(),
@@ -230,8 +234,10 @@ impl Call {
         }))
     }
 
-    fn complete(&self, failure: &Status) -> Status {
-        let mut status = complete(failure, self.id.as_str());
+    fn complete(&mut self, failure: &Status) -> Status {
+        let (mut status, reason) = complete(failure, self.id.as_str());
+        let code = StatusCode::of(status.code().into());
+        self.timed.fail(code, reason);
         self.log(&status, failure);
         if let Ok(id) = self.id.as_str().parse() {
             status.metadata_mut().insert(REQUEST_ID, id);
@@ -330,7 +336,7 @@ impl http_body::Body for CallBody {
 
 impl CallBody {
     fn seal(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let Some(call) = &self.call else {
+        let Some(call) = &mut self.call else {
             return frame;
         };
         match frame.into_data().map(|bytes| call.part(bytes)) {

@@ -25,6 +25,7 @@ use super::status::status;
 use crate::caller::Gate;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::metrics::{Metrics, Rpc};
 use crate::tasks;
 
 /// The longest that a call may take until its answer begins; a stream may then go on.
@@ -38,17 +39,19 @@ pub struct CallService<S> {
     gate: Arc<Gate>,
     load: Load,
     refusals: Refusals,
+    rpc: Arc<Rpc>,
     inner: S,
 }
 
 impl<S> CallService<S> {
     /// Wraps `inner`, which gets the calls that the gate admits.
     #[must_use]
-    pub fn new(gate: Gate, clock: Clock, inner: S) -> Self {
+    pub fn new(gate: Gate, clock: Clock, metrics: &Metrics, inner: S) -> Self {
         Self {
             gate: Arc::new(gate),
             load: Load::new(),
             refusals: Refusals::new(clock),
+            rpc: Arc::clone(&metrics.rpc),
             inner,
         }
     }
@@ -94,7 +97,7 @@ where
         if let Some(refusal) = protocol::refusal(&request) {
             return Box::pin(ready(Ok(refusal)));
         }
-        let mut call = Call::new(&request, &self.load);
+        let mut call = Call::new(&request, &self.load, &self.rpc);
         let work = match self.admit(&mut call, &mut request) {
             Ok(work) => work,
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
@@ -194,6 +197,7 @@ mod tests {
         let calls = CallService::new(
             Gate::new(&Callers::Open),
             clock(),
+            &Metrics::new(&clock()),
             service_fn(move |_| answer()),
         );
         calls.oneshot(request(timeout)).await.expect("infallible")
@@ -271,6 +275,7 @@ mod tests {
             let calls = CallService::new(
                 Gate::new(&callers),
                 clock(),
+                &Metrics::new(&clock()),
                 service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }),
             );
             let request = post()

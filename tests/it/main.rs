@@ -34,6 +34,7 @@ mod logged;
 mod login;
 mod login_limits;
 mod main_job;
+mod metrics;
 mod moderation;
 mod provider;
 mod provider_tokens;

@@ -43,13 +43,14 @@ impl From<Error> for Status {
     }
 }
 
-/// The status as it is sent: with the request's id, and with a reason if tonic or
+/// The status as it is sent, and its reason: with the request's id, and with a reason if tonic or
 /// [`super::CallService`] made it.
-pub fn complete(status: &Status, request_id: &str) -> Status {
+pub fn complete(status: &Status, request_id: &str) -> (Status, Reason) {
     let mut details = status.get_error_details();
-    let mut code = status.code();
-    if details.error_info().is_none() {
-        let reason;
+    let (mut code, mut reason) = (status.code(), Reason::Internal);
+    if let Some(info) = details.error_info() {
+        reason = Reason::find(&info.reason).unwrap_or(reason);
+    } else {
         (code, reason) = reason_of(code);
         details.set_error_info(reason.name(), DOMAIN, HashMap::new());
     }
@@ -59,7 +60,9 @@ pub fn complete(status: &Status, request_id: &str) -> Status {
     } else {
         status.message()
     };
-    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+    let metadata = status.metadata().clone();
+    let status = Status::with_error_details_and_metadata(code, message, details, metadata);
+    (status, reason)
 }
 
 /// Code and reason for a status without details. Handlers return only statuses with details, so

@@ -194,7 +194,7 @@ fn the_message_names_the_first_mistake_and_the_number_of_the_others() {
 
 #[test]
 fn a_thousand_failing_entries_fit_the_trailers() {
-    let status = complete(&status(unresolved(1000)), &"x".repeat(128));
+    let (status, _) = complete(&status(unresolved(1000)), &"x".repeat(128));
     assert!(
         status.details().len() < 6 * 1024,
         "{}",
@@ -205,7 +205,7 @@ fn a_thousand_failing_entries_fit_the_trailers() {
 
 #[test]
 fn a_status_of_tonic_gets_reason_and_request_id() {
-    let status = complete(&Status::internal("failed to decode"), "id-1");
+    let (status, _) = complete(&Status::internal("failed to decode"), "id-1");
     assert_eq!(
         (status.code(), info(&status).reason.as_str()),
         (Code::InvalidArgument, "MESSAGE_MALFORMED")

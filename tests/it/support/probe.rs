@@ -13,6 +13,7 @@ use countersign::grpc::proto::moderation_service_server::ModerationService;
 use countersign::grpc::proto::token_service_server::TokenService;
 use countersign::grpc::proto::*;
 use countersign::grpc::routes;
+use countersign::metrics::Metrics;
 use countersign::server::serve;
 use countersign::tasks::Tasks;
 use countersign::transport::caller;
@@ -138,7 +139,8 @@ pub async fn start(callers: Callers) -> Running {
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("told to stop") };
-        serve(listener, routes, Gate::new(&callers), true, tasks, shutdown).await
+        let (gate, metrics) = (Gate::new(&callers), Metrics::new(tasks.clock()));
+        serve(listener, routes, gate, true, tasks, &metrics, shutdown).await
     });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");
     Running {

@@ -10,6 +10,7 @@ use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::federation_service_client::FederationServiceClient;
 use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
+use countersign::metrics::{Format, Metrics};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -38,6 +39,7 @@ pub struct Mortal {
 /// One instance of the service.
 pub struct Replica {
     pub channel: Channel,
+    pub metrics: Metrics,
     stop: oneshot::Sender<()>,
     served: JoinHandle<countersign::error::Result<()>>,
 }
@@ -117,6 +119,24 @@ impl<'a> World<'a> {
         self.replica().channel.clone()
     }
 
+    /// What the service counted and measured, as Prometheus reads it.
+    pub fn metrics(&self) -> String {
+        self.replica().metrics.text(Format::Prometheus)
+    }
+
+    /// The value of a metric with these labels; fails if it is not shown.
+    pub fn count(&self, name: &str, labels: &str) -> u64 {
+        let text = self.metrics();
+        let sample = if labels.is_empty() {
+            format!("{name} ")
+        } else {
+            format!("{name}{{{labels}}} ")
+        };
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&sample));
+        let value = values.next().unwrap_or_else(|| panic!("{sample}: {text}"));
+        value.parse().expect("a number")
+    }
+
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel())
     }
@@ -172,8 +192,15 @@ impl<'a> World<'a> {
 
     /// Stops the service and checks what must be true after every test.
     pub async fn end(mut self) {
+        let metrics = self.metrics();
         self.replica.take().expect("running").stop().await;
         let canaries = self.canaries.lock().expect("no panic").clone();
+        for canary in &canaries {
+            assert!(
+                !metrics.contains(canary),
+                "a secret is in the metrics: {canary}"
+            );
+        }
         super::sweep::check(self.engine, &canaries).await;
     }
 }
@@ -183,6 +210,7 @@ impl Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let app = App::start(settings, clock).await?;
+        let metrics = app.metrics().clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
@@ -194,6 +222,7 @@ impl Replica {
             .expect("connects");
         Ok(Self {
             channel,
+            metrics,
             stop,
             served,
         })

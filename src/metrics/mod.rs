@@ -1,0 +1,87 @@
+//! What the service counts and measures. No label holds a user, a session, a token, an address or a
+//! caller: each has few values, which are known in advance.
+//!
+//! There is a registry for each service and none for the process, because one process may run
+//! several. Each part of the service gets its own topic.
+
+mod durations;
+mod label;
+mod register;
+mod rpc;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Clock;
+
+pub use rpc::{Rpc, StatusCode, TimedCall};
+
+/// A text format for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text format 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0 text format.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The value of the `Content-Type` header.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The metrics of a service, by topic. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    pub rpc: Arc<Rpc>,
+}
+
+impl Metrics {
+    /// The metrics of a service that starts now.
+    #[must_use]
+    pub fn new(clock: &Clock) -> Self {
+        let mut registry = Registry::default();
+        registry.register(
+            "countersign_build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
+            "process_start_time_seconds",
+            "When the service started, in seconds since the Unix epoch",
+            ConstGauge::new(clock.now().secs()),
+        );
+        Self {
+            rpc: Arc::new(Rpc::new(&mut registry, clock)),
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// All metrics as they are now.
+    #[must_use]
+    pub fn text(&self, format: Format) -> String {
+        let mut out = String::new();
+        let encoded = match format {
+            Format::Prometheus => prometheus_text::encode(&mut out, &self.registry),
+            Format::OpenMetrics => text::encode(&mut out, &self.registry),
+        };
+        if encoded.is_err() {
+            tracing::error!("the metrics could not be written");
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;
