@@ -1,4 +1,4 @@
-# Installs what the tests need besides Cargo's packages; each `need_…` does so once. Sourced by scripts/test.
+# Installs what the tests need besides Cargo's packages; each `need_…` does so once. Sourced by scripts/test and scripts/prove.
 
 die() {
   echo "$*" >&2
