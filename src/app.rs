@@ -1,6 +1,7 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -21,6 +22,8 @@ use crate::store::{Expired, OpenStoreError, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
 
+/// The background task that deletes expired rows.
+const CLEANER: &str = "cleaner";
 /// How often rows that no rule reads any more are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
 /// How long to wait, once the server has ended, for work that outlives its call: commits, and
@@ -91,10 +94,21 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let config = settings.config;
         let metrics = Metrics::new(&clock);
-        let tasks = Tasks::new(clock.clone());
-        let (store, keyring) = Store::open(&config.database, config.keyring).await?;
-        let tokens = Tokens::start(store.clone(), &keyring, clock.clone(), config.token).await?;
-        let moderation = Moderation::new(store.clone(), config.moderation);
+        let tasks = Tasks::new(clock.clone(), Arc::clone(&metrics.tasks));
+        let (store, keyring) = Store::open(&config.database, config.keyring, &metrics).await?;
+        let tokens = Tokens::start(
+            store.clone(),
+            &keyring,
+            clock.clone(),
+            config.token,
+            Arc::clone(&metrics.sessions),
+        )
+        .await?;
+        let moderation = Moderation::new(
+            store.clone(),
+            config.moderation,
+            Arc::clone(&metrics.moderation),
+        );
         let federation = Federation::start(
             store.clone(),
             keyring.clone(),
@@ -111,6 +125,7 @@ impl App {
             tokens.clone(),
             moderation.clone(),
             federation.clone(),
+            &metrics,
         );
         let parts = Parts {
             clock: clock.clone(),
@@ -175,22 +190,25 @@ impl App {
 impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
-        let (store, clock) = (self.store.clone(), self.clock.clone());
-        self.tasks
-            .keep("cleaner", move || clean(store.clone(), clock.clone()));
+        let (store, clock, tasks) = (self.store.clone(), self.clock.clone(), self.tasks.clone());
+        self.tasks.keep(CLEANER, move || {
+            clean(store.clone(), clock.clone(), tasks.clone())
+        });
     }
 }
 
 /// Deletes expired rows at each tick, each kind on its own: a failure is logged, counted and tried
 /// again at the next tick, and the other rows are deleted nevertheless.
-async fn clean(store: Store, clock: Clock) {
+async fn clean(store: Store, clock: Clock, tasks: Tasks) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failures = BTreeMap::<Expired, u64>::new();
     loop {
         ticks.tick().await;
+        let mut succeeded = true;
         for (rows, before) in expired(clock.now()) {
             if let Err(error) = store.delete_expired(rows, before).await {
+                succeeded = false;
                 let failures = failures.entry(rows).or_default();
                 *failures += 1;
                 tracing::warn!(
@@ -200,6 +218,9 @@ async fn clean(store: Store, clock: Clock) {
                     "expired rows could not be deleted"
                 );
             }
+        }
+        if succeeded {
+            tasks.note_success(CLEANER);
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::metrics::{self, Counted};
 
 /// The pause before a background task that ended is started again. It doubles each time, so that a
 /// task that cannot run does not fill the log; a task that ran for [`LONGEST_PAUSE`] begins with
@@ -43,6 +44,7 @@ pub fn holding<F: Future>(hold: Hold, work: F) -> impl Future<Output = F::Output
 #[derive(Clone, Debug)]
 pub struct Tasks {
     clock: Clock,
+    metrics: Arc<metrics::Tasks>,
     stopping: CancellationToken,
     tracker: TaskTracker,
 }
@@ -50,9 +52,10 @@ pub struct Tasks {
 impl Tasks {
     /// No tasks yet.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock, metrics: Arc<metrics::Tasks>) -> Self {
         Self {
             clock,
+            metrics,
             stopping: CancellationToken::new(),
             tracker: TaskTracker::new(),
         }
@@ -92,13 +95,23 @@ impl Tasks {
         });
     }
 
+    /// Notes that a background task did all of its work once.
+    pub fn note_success(&self, name: &'static str) {
+        let now = self.clock.now().secs();
+        self.metrics.of(name).last_success.set(now);
+    }
+
     async fn restarting<F: Future<Output = ()>>(&self, name: &'static str, task: impl Fn() -> F) {
+        let metrics = self.metrics.of(name);
         let mut pause = FIRST_PAUSE;
         loop {
+            let alive = Counted::new(&metrics.alive);
             let started = self.clock.elapsed();
             // A panic's text may quote a user's, so only the place is logged, by the panic hook.
             let run = AssertUnwindSafe(async { task().await }).catch_unwind();
             let panicked = run.await.is_err();
+            drop(alive);
+            metrics.restarts.inc();
             if self.clock.elapsed().saturating_sub(started) > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -143,9 +156,12 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::metrics::Metrics;
 
     fn tasks() -> Tasks {
-        Tasks::new(Clock::manual(Timestamp::from_secs(1_800_000_000)))
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let metrics = Metrics::new(&clock);
+        Tasks::new(clock, metrics.tasks)
     }
 
     #[tokio::test]
@@ -162,8 +178,11 @@ mod tests {
         while starts.load(Ordering::SeqCst) < 3 {
             sleep(Duration::from_millis(1)).await;
         }
+        let metrics = tasks.metrics.of("test");
+        assert_eq!((metrics.alive.get(), metrics.restarts.get()), (1, 2));
         tasks.stop();
         tasks.finished().await;
+        assert_eq!(metrics.alive.get(), 0);
     }
 
     #[tokio::test]

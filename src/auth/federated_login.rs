@@ -8,6 +8,7 @@ use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{IdentityId, UserId};
+use crate::metrics::Opened;
 use crate::model::account::{Profile, User};
 use crate::model::email::Email;
 use crate::model::identity::{
@@ -207,6 +208,7 @@ impl Auth {
             let began = self.0.tokens.moment();
             match store.commit_federated_login(confirmed).await? {
                 Committed::SignedIn(user) => {
+                    self.0.metrics.opened.of(Opened::Federated).inc();
                     let (user, provider) = (*user, login.provider.id());
                     let state = SessionState {
                         session,
@@ -238,6 +240,7 @@ impl Auth {
         let provider = login.provider.id();
         let open = OpenSession {
             user_id: identity.user_id.clone(),
+            way: Opened::Federated,
             caller: login.caller.to_owned(),
             provider: provider.to_owned(),
             authentication: login.claims.authentication(),

@@ -3,6 +3,7 @@
 use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::metrics::Opened;
 use crate::model::account::LOCAL;
 use crate::model::email::Email;
 use crate::model::ip_address::IpAddress;
@@ -77,6 +78,7 @@ impl Auth {
         let user = user.ok_or(Error::CredentialsWrong)?;
         let open = OpenSession {
             user_id: user.id.clone(),
+            way: Opened::Password,
             caller: caller.to_owned(),
             provider: LOCAL.to_owned(),
             authentication: Authentication::by("pwd"),

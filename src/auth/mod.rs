@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::config::auth::Auth as Settings;
 use crate::federation::Federation;
+use crate::metrics::{self, Metrics};
 use crate::model::account::User;
 use crate::moderation::Moderation;
 use crate::secret::Keyring;
@@ -38,6 +39,7 @@ struct Inner {
     moderation: Moderation,
     federation: Federation,
     passwords: Passwords,
+    metrics: Arc<metrics::Sessions>,
 }
 
 /// A user who has signed in, and the new session's credentials.
@@ -57,6 +59,7 @@ impl Auth {
         tokens: Tokens,
         moderation: Moderation,
         federation: Federation,
+        metrics: &Metrics,
     ) -> Self {
         Self(Arc::new(Inner {
             settings,
@@ -65,7 +68,8 @@ impl Auth {
             tokens,
             moderation,
             federation,
-            passwords: Passwords::new(),
+            passwords: Passwords::new(Arc::clone(&metrics.passwords)),
+            metrics: Arc::clone(&metrics.sessions),
         }))
     }
 }

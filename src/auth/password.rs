@@ -13,6 +13,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::policy::is_guessable;
 use crate::error::{Error, Result};
+use crate::metrics::{self, Counted, Full, Hashing};
 use crate::model::account::User;
 use crate::model::email::Email;
 use crate::model::password::Password;
@@ -49,6 +50,7 @@ pub(super) struct Passwords {
     places: usize,
     cores: Arc<Semaphore>,
     memory: Arc<Memory>,
+    metrics: Arc<metrics::Passwords>,
 }
 
 /// A place in the queue for a core.
@@ -56,6 +58,8 @@ pub(super) struct Passwords {
 pub(super) struct Turn {
     /// Until it is dropped.
     place: Option<OwnedSemaphorePermit>,
+    /// Until a core is free.
+    waiting: Option<Counted>,
     passwords: Passwords,
 }
 
@@ -70,13 +74,14 @@ impl Drop for Turn {
 }
 
 impl Passwords {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(metrics: Arc<metrics::Passwords>) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
             queue: Arc::new(Semaphore::new(QUEUE + cores)),
             places: QUEUE + cores,
             cores: Arc::new(Semaphore::new(cores)),
             memory: Arc::default(),
+            metrics,
         }
     }
 
@@ -87,8 +92,10 @@ impl Passwords {
     /// [`Error::Busy`] if too many calls wait.
     pub(super) fn enter(&self) -> Result<Turn> {
         let place = Arc::clone(&self.queue).try_acquire_owned();
+        let place = place.map_err(|_| self.refuse(Full::NoPlace))?;
         Ok(Turn {
-            place: Some(place.map_err(|_| busy())?),
+            place: Some(place),
+            waiting: Some(Counted::new(self.metrics.calls.of(Hashing::Waiting))),
             passwords: self.clone(),
         })
     }
@@ -149,12 +156,15 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
-        turn: Turn,
+        mut turn: Turn,
         work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     ) -> Result<T> {
         let core = Arc::clone(&self.cores).acquire_owned();
         let core = tokio::time::timeout(MAX_WAIT, core).await;
-        let core = core.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let core = core.ok().and_then(Result::ok);
+        let core = core.ok_or_else(|| self.refuse(Full::NoCore))?;
+        turn.waiting = None;
+        let running = Counted::new(self.metrics.calls.of(Hashing::Running));
         let passwords = self.clone();
         // The permits move into the task: hashing goes on if the call is cancelled, and still
         // occupies its core.
@@ -163,10 +173,17 @@ impl Passwords {
             let result = work(&mut blocks);
             blocks.iter_mut().zeroize();
             passwords.memory.keep(blocks);
-            drop((turn, core));
+            drop((turn, core, running));
             result
         };
         on_thread(work).await
+    }
+
+    fn refuse(&self, reason: Full) -> Error {
+        self.metrics.refused.of(reason).inc();
+        Error::Busy {
+            retry_after: MAX_WAIT,
+        }
     }
 }
 
@@ -262,12 +279,6 @@ fn output(hash: &PasswordHash, password: &[u8], memory: &mut Vec<Block>) -> Resu
     Output::new(&bytes).map_err(cause)
 }
 
-fn busy() -> Error {
-    Error::Busy {
-        retry_after: MAX_WAIT,
-    }
-}
-
 fn cause(error: impl std::fmt::Display) -> Error {
     Error::internal(error.to_string())
 }
@@ -275,11 +286,16 @@ fn cause(error: impl std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::clock::{Clock, Timestamp};
     use crate::id::UserId;
+    use crate::metrics::Metrics;
     use crate::model::account::{LOCAL, Profile};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn passwords() -> Passwords {
+        Passwords::new(Metrics::new(&Clock::manual(NOW)).passwords)
+    }
 
     fn password(text: &str) -> Password {
         Password::parse(text.to_owned()).expect("a password")
@@ -310,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn hashes_are_those_of_the_crate_itself() {
         use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-        let (passwords, argon2) = (Passwords::new(), Argon2::default());
+        let (passwords, argon2) = (passwords(), Argon2::default());
         let turn = passwords.enter().expect("a place");
         let ann = ann();
         let ours = passwords.hash(turn, password("kestrel lantern orbit"), &ann);
@@ -330,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_kept_zeroed_for_those_who_wait_and_then_returned() {
-        let passwords = Passwords::new();
+        let passwords = passwords();
         let waiting = passwords.enter().expect("a place");
         assert!(!verify(&passwords, "any", DUMMY_HASH).await);
         {
@@ -346,11 +362,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let passwords = Passwords::new();
+        let passwords = passwords();
         let taken: Vec<_> = std::iter::repeat_with(|| passwords.enter())
             .take_while(Result::is_ok)
             .collect();
         assert_eq!(taken.len(), passwords.places);
+        let metrics = &passwords.metrics;
+        let waiting = metrics.calls.of(Hashing::Waiting);
+        assert_eq!(usize::try_from(waiting.get()), Ok(passwords.places));
+        assert_eq!(metrics.refused.of(Full::NoPlace).get(), 1);
         assert!(matches!(passwords.enter(), Err(Error::Busy { .. })));
         drop(taken);
         assert!(passwords.enter().is_ok());

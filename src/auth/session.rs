@@ -6,6 +6,7 @@ use super::{Auth, SignedIn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
+use crate::metrics::{Ended, Opened};
 use crate::model::ip_address::IpAddress;
 use crate::model::request_id::RequestId;
 use crate::model::session::{Authentication, Device};
@@ -42,6 +43,7 @@ impl Auth {
             .await?;
         let open = OpenSession {
             user_id: mint.user_id,
+            way: Opened::Mint,
             caller: caller.to_owned(),
             provider: "caller".to_owned(),
             authentication: Authentication::by("caller"),
@@ -74,7 +76,12 @@ impl Auth {
 
     /// Ends the session of a sign-in whose caller gave up before it was complete.
     pub async fn abandon(&self, session: &SessionId, now: Timestamp) {
-        match self.0.tokens.revoke(session, None, "abandoned", now).await {
+        match self
+            .0
+            .tokens
+            .revoke(session, None, Ended::Abandoned, now)
+            .await
+        {
             Ok(_) => {
                 tracing::info!(%session, "a session was ended, because the caller gave up before the sign-in was complete");
             }
@@ -104,7 +111,7 @@ impl Auth {
         let hint = federation.logout_hint(&session.id, &session.provider).await;
         self.0
             .tokens
-            .revoke(&session.id, None, "logout", now)
+            .revoke(&session.id, None, Ended::Logout, now)
             .await?;
         tracing::info!(user = %state.user.id, session = %session.id, "a session was logged out");
         // Last, because a slow provider must not delay the end of the session.

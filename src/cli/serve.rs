@@ -1,6 +1,8 @@
 //! `countersign serve`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -35,19 +37,19 @@ fn fail(reason: &str) -> ExitCode {
 
 fn start() -> Result<(), Failure> {
     let settings = Settings::load(&Env::capture())?;
-    let _logging = telemetry::install(&settings.config.log)?;
+    let logging = telemetry::install(&settings.config.log)?;
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(settings));
+    let served = runtime.block_on(serve(settings, logging.lost_lines()));
     // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     served
 }
 
-async fn serve(settings: Settings) -> Result<(), Failure> {
+async fn serve(settings: Settings, lost_lines: Arc<AtomicU64>) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -61,6 +63,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
     let app = App::start(settings, Clock::system()).await?;
+    app.metrics().log.follow(lost_lines);
     let address = listener.local_addr()?;
     tracing::info!(%address, database, "serving");
     if open {

@@ -17,6 +17,7 @@ use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
+use crate::metrics::Ended;
 use crate::model::email::Email;
 use crate::model::request_id::RequestId;
 use crate::token::{Inactive, LiveToken, Verdict};
@@ -130,7 +131,9 @@ impl TokenService for Api {
                 Some(subject) => Some(api.auth.resolve(&subject, now).await?.user_id().clone()),
                 None => None,
             };
-            let ended = api.tokens.revoke(&session, owner.as_ref(), "revoked", now);
+            let ended = api
+                .tokens
+                .revoke(&session, owner.as_ref(), Ended::Revoked, now);
             if ended.await? {
                 tracing::info!(%session, caller = %caller.name(), "a caller ended a session");
             }

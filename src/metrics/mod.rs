@@ -4,10 +4,16 @@
 //! There is a registry for each service and none for the process, because one process may run
 //! several. Each part of the service gets its own topic.
 
+mod counted;
 mod durations;
 mod label;
+mod log;
+mod moderation;
+mod passwords;
 mod register;
 mod rpc;
+mod sessions;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -18,7 +24,14 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 
+pub use counted::Counted;
+pub use label::Label;
+pub use log::Log;
+pub use moderation::{Attempt, Banned, Cause, Decision, Moderation};
+pub use passwords::{Full, Hashing, Passwords};
 pub use rpc::{Rpc, StatusCode, TimedCall};
+pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
+pub use tasks::{Task, Tasks};
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +58,11 @@ impl Format {
 pub struct Metrics {
     registry: Arc<Registry>,
     pub rpc: Arc<Rpc>,
+    pub sessions: Arc<Sessions>,
+    pub moderation: Arc<Moderation>,
+    pub passwords: Arc<Passwords>,
+    pub tasks: Arc<Tasks>,
+    pub log: Arc<Log>,
 }
 
 impl Metrics {
@@ -64,6 +82,11 @@ impl Metrics {
         );
         Self {
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
+            sessions: Arc::new(Sessions::new(&mut registry)),
+            moderation: Arc::new(Moderation::new(&mut registry)),
+            passwords: Arc::new(Passwords::new(&mut registry)),
+            tasks: Arc::new(Tasks::new(&mut registry)),
+            log: Arc::new(Log::new(&mut registry)),
             registry: Arc::new(registry),
         }
     }

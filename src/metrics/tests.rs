@@ -22,6 +22,7 @@ fn used() -> Metrics {
         .rpc
         .begin("/")
         .fail(StatusCode::Unimplemented, Reason::MethodUnknown);
+    let _task = metrics.tasks.of("cleaner");
     metrics
 }
 
@@ -112,6 +113,21 @@ fn both_formats_are_as_their_standards_say() {
         assert!(open.lines().any(|found| found == line), "{open}");
     }
     assert!(open.ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn the_logs_own_count_is_shown() {
+    let metrics = metrics();
+    let lost = || {
+        let text = metrics.text(Format::Prometheus);
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("countersign_log_lines_lost_total "));
+        line.map(str::to_owned)
+    };
+    assert_eq!(lost().as_deref(), Some("0"));
+    metrics.log.follow(Arc::new(7.into()));
+    assert_eq!(lost().as_deref(), Some("7"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::Moderation;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{BanId, UserId};
+use crate::metrics::Decision;
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::ip_address::IpAddress;
 use crate::model::page::{Page, PageRequest};
@@ -32,10 +33,15 @@ impl Moderation {
         if user.is_none() && address.is_none() {
             return Ok(None);
         }
-        Ok(self
-            .store
-            .find_ban(user, address.map(IpAddress::ip), now)
-            .await?)
+        let found = self.store.find_ban(user, address.map(IpAddress::ip), now);
+        let found = found.await?;
+        let decision = if found.is_none() {
+            Decision::Allowed
+        } else {
+            Decision::Refused
+        };
+        self.metrics.ban_checks.of(decision).inc();
+        Ok(found)
     }
 
     /// Refuses a banned user or address.
@@ -102,7 +108,7 @@ mod tests {
     use super::*;
     use crate::config::moderation as config;
     use crate::moderation::Violation;
-    use crate::moderation::testing::config;
+    use crate::moderation::testing::{config, metrics};
     use crate::store::testing::{on_each_engine, signed_in};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -128,7 +134,7 @@ mod tests {
     async fn a_ban_refuses_until_it_ends_or_is_lifted() {
         on_each_engine(async |store| {
             let (user, _) = signed_in(&store, NOW).await;
-            let moderation = Moderation::new(store, config());
+            let moderation = Moderation::new(store, config(), metrics());
             let target = BanTarget::User(user.clone());
             let ban = moderation.ban("desk", new(target, Some(Duration::from_hours(2))), NOW).await.expect("banned");
             let refused = moderation.refuse_banned(Some(&user), Some(address("192.0.2.1")), NOW).await;
@@ -144,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_networks_ban_refuses_every_address_in_it() {
         on_each_engine(async |store| {
-            let moderation = Moderation::new(store, config());
+            let moderation = Moderation::new(store, config(), metrics());
             let target = network("2001:db8::/64");
             moderation
                 .ban("desk", new(target, None), NOW)
@@ -167,6 +173,7 @@ mod tests {
                     ban_violations: false,
                     ..config()
                 },
+                metrics(),
             );
             let heavy = Violation {
                 kind: "non_browser".to_owned(),
@@ -201,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_over_is_forgotten_after_thirty_days_and_not_before() {
         on_each_engine(async |store| {
-            let moderation = Moderation::new(store.clone(), config());
+            let moderation = Moderation::new(store.clone(), config(), metrics());
             let day = Duration::from_hours(24);
             let ban = moderation
                 .ban("desk", new(network("192.0.2.1"), Some(day)), NOW)

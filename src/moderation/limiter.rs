@@ -5,6 +5,7 @@ use super::violation::Violation;
 use crate::clock::Timestamp;
 use crate::config::moderation as config;
 use crate::error::{Error, Result};
+use crate::metrics::{Attempt, Decision};
 use crate::model::ip_address::IpAddress;
 
 /// The caller's name under which limiters report violations.
@@ -35,6 +36,13 @@ impl Limiter {
         }
     }
 
+    const fn counted(self) -> Attempt {
+        match self {
+            Self::Login => Attempt::Login,
+            Self::Register => Attempt::Register,
+        }
+    }
+
     const fn rule(self, config: &config::Moderation) -> config::Limit {
         match self {
             Self::Login => config.login,
@@ -60,9 +68,12 @@ impl Moderation {
                 now,
             )
             .await?;
+        let counted = |decision| self.metrics.attempts.of((limiter.counted(), decision));
         if attempt.count <= rule.max.into() {
+            counted(Decision::Allowed).inc();
             return Ok(());
         }
+        counted(Decision::Refused).inc();
         let violation = Violation {
             kind: limiter.violation().to_owned(),
             user: None,
@@ -82,7 +93,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::moderation::testing::config;
+    use crate::moderation::testing::{config, metrics};
     use crate::store::testing::on_each_engine;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -101,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn the_eighth_login_and_the_sixth_registration_are_refused_until_the_window_ends() {
         on_each_engine(async |store| {
-            let moderation = Moderation::new(store, config());
+            let moderation = Moderation::new(store, config(), metrics());
             for (limiter, max, window) in [
                 (Limiter::Login, 7, Duration::from_mins(5)),
                 (Limiter::Register, 5, Duration::from_hours(1)),
@@ -125,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn all_addresses_of_a_64_share_a_limit_and_in_the_end_a_ban() {
         on_each_engine(async |store| {
-            let moderation = Moderation::new(store, config());
+            let moderation = Moderation::new(store, config(), metrics());
             for host in 1..=27 {
                 assert!(
                     moderation

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::moderation as config;
+use crate::metrics;
 use crate::store::{Expired, Store};
 
 pub use ban::NewBan;
@@ -26,14 +27,20 @@ const RETENTION: Duration = Duration::from_hours(30 * 24);
 pub struct Moderation {
     store: Store,
     config: Arc<config::Moderation>,
+    metrics: Arc<metrics::Moderation>,
 }
 
 impl Moderation {
     /// Moderation by the rules of `config`.
-    pub fn new(store: Store, config: config::Moderation) -> Self {
+    pub fn new(
+        store: Store,
+        config: config::Moderation,
+        metrics: Arc<metrics::Moderation>,
+    ) -> Self {
         Self {
             store,
             config: Arc::new(config),
+            metrics,
         }
     }
 

@@ -1,9 +1,16 @@
-//! LibreChat's defaults, for tests.
+//! LibreChat's defaults and metrics, for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::config::moderation as config;
+use crate::metrics::{self, Metrics};
+
+pub(super) fn metrics() -> Arc<metrics::Moderation> {
+    Metrics::new(&Clock::system()).moderation
+}
 
 pub(super) fn config() -> config::Moderation {
     config::Moderation {

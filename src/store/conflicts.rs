@@ -11,6 +11,7 @@ use super::{Store, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::id::{BanId, IdentityId, UserId};
+use crate::metrics::Ended;
 use crate::model::account::{AdminClaim, LOCAL, User};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::identity::{Committed, FederatedLogin};
@@ -134,9 +135,9 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
         let rotate = |_: &SessionState| Refresh::<()>::Rotate(device);
         let refreshed = store.refresh_session(&session, &clock, rotate);
         losing.survive("refresh", refreshed).await;
-        let revoked = store.revoke_session(&session, None, "test", NOW);
+        let revoked = store.revoke_session(&session, None, Ended::Revoked, NOW);
         losing.survive("revoke", revoked).await;
-        let revoked = store.revoke_user_sessions(&user, None, "test", NOW);
+        let revoked = store.revoke_user_sessions(&user, None, Ended::Revoked, NOW);
         losing.survive("revoke all", revoked).await;
         let begun = FederatedLogin {
             state_hash: vec![1],

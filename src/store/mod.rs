@@ -33,6 +33,9 @@ mod users;
 mod violations;
 
 use backend::Pools;
+use std::sync::Arc;
+
+use crate::metrics;
 use changes::{Change, Changes};
 use lanes::Lanes;
 
@@ -46,6 +49,14 @@ pub struct Store {
     pools: Pools,
     changes: Changes,
     lanes: Lanes,
+    metrics: Committed,
+}
+
+/// Where what was committed is counted.
+#[derive(Clone, Debug)]
+struct Committed {
+    sessions: Arc<metrics::Sessions>,
+    moderation: Arc<metrics::Moderation>,
 }
 
 impl Store {

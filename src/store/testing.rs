@@ -5,9 +5,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::Store;
 use super::connection::Connector;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Database;
 use crate::id::{SessionId, UserId};
+use crate::metrics::Metrics;
 use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
 use crate::model::session::{Opening, Session};
 use crate::secret::{self, Keyring, RootKey};
@@ -44,7 +45,8 @@ async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
 
 async fn open(database: &Database) -> Store {
     let key = RootKey::new("test", [1; 32]).expect("a good id");
-    Store::open(database, Some(Keyring::new(key, Vec::new())))
+    let metrics = Metrics::new(&Clock::system());
+    Store::open(database, Some(Keyring::new(key, Vec::new())), &metrics)
         .await
         .expect("opens")
         .0

@@ -3,6 +3,8 @@
 mod queue;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -29,6 +31,13 @@ const PRINTED_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 #[must_use]
 pub struct Logging(Queue);
+
+impl Logging {
+    /// How many lines were lost, which goes on to grow.
+    pub fn lost_lines(&self) -> Arc<AtomicU64> {
+        self.0.lost()
+    }
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {

@@ -30,7 +30,7 @@ struct State {
     /// The bytes that wait.
     bytes: AtomicUsize,
     /// Lines that found no room or could not be written, since the start.
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -53,6 +53,11 @@ impl Queue {
             .name("log".to_owned())
             .spawn(move || write(out, &waiting, &shared))?;
         Ok(Self { entries, state })
+    }
+
+    /// The number of lost lines, which goes on to grow.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state.lost)
     }
 
     fn push(&self, line: &[u8]) {
@@ -159,7 +164,7 @@ mod tests {
     }
 
     fn lost(queue: &Queue) -> u64 {
-        queue.state.lost.load(Ordering::Relaxed)
+        queue.lost().load(Ordering::Relaxed)
     }
 
     #[test]

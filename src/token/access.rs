@@ -5,19 +5,25 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use super::session_cache::{TokenHash, VerifiedToken};
+use super::session_cache::{Sourced, TokenHash, VerifiedToken};
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::feed::cache::{Entry, Moment};
 use crate::id::SessionId;
 use crate::jose::{self, AccessClaims, Expected, Rejected};
+use crate::metrics::{Source, Verified};
 use crate::model::session::{NotLive, Session, SessionState};
 use crate::secret;
 
 /// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a
 /// session.
 const CACHE_TTL: Duration = Duration::from_secs(5);
+
+/// The state for a token that is bad without it.
+const NOT_NEEDED: Sourced = (Source::Memory, Ok(None));
+/// The state of a session that the store does not have.
+const NOT_FOUND: Sourced = (Source::Store, Ok(None));
 
 /// The result of verifying a token.
 #[derive(Debug)]
@@ -98,10 +104,10 @@ impl Tokens {
     pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
         let checked = self.0.check(token, audience, now);
         let state = match checked.session() {
-            Some(session) => self.0.sessions.state(session, now).await?,
-            None => None,
+            Some(session) => self.0.sessions.state(session, now).await,
+            None => NOT_NEEDED,
         };
-        Ok(self.0.conclude(checked, state, audience, now))
+        self.0.conclude(checked, state, audience, now)
     }
 
     /// The verdict on each token, or why it could not be looked up. The states that are not in
@@ -125,10 +131,10 @@ impl Tokens {
         let states = self.0.sessions.states(sessions, now).await;
         let conclude = |token: Checked| {
             let state = match token.session() {
-                Some(session) => states.get(session.id()).cloned().transpose()?.flatten(),
-                None => None,
+                Some(session) => states.get(session.id()).cloned().unwrap_or(NOT_FOUND),
+                None => NOT_NEEDED,
             };
-            Ok(self.0.conclude(token, state, audience, now))
+            self.0.conclude(token, state, audience, now)
         };
         checked.into_iter().map(conclude).collect()
     }
@@ -140,7 +146,8 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Option<Arc<SessionState>>> {
         let entry = self.0.sessions.entry(id);
-        self.0.sessions.state(&entry, now).await
+        let (_, state) = self.0.sessions.state(&entry, now).await;
+        state
     }
 
     /// This moment; take it before a state is read that is given to [`Tokens::issue`].
@@ -205,7 +212,20 @@ impl Inner {
         }
     }
 
+    /// The verdict, which is counted.
     fn conclude(
+        &self,
+        checked: Checked,
+        (source, state): Sourced,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Verdict> {
+        let verdict = state.map(|state| self.verdict(checked, state, audience, now));
+        self.metrics.verified.of((counted(&verdict), source)).inc();
+        verdict
+    }
+
+    fn verdict(
         &self,
         checked: Checked,
         state: Option<Arc<SessionState>>,
@@ -250,6 +270,18 @@ impl Inner {
             })?;
         let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
         Ok((claims, session))
+    }
+}
+
+/// How a verdict is counted.
+const fn counted(verdict: &Result<Verdict>) -> Verified {
+    match verdict {
+        Ok(Verdict::Active(_)) => Verified::Active,
+        Ok(Verdict::Inactive(Inactive::Invalid)) => Verified::Invalid,
+        Ok(Verdict::Inactive(Inactive::Expired)) => Verified::Expired,
+        Ok(Verdict::Inactive(Inactive::SessionRevoked)) => Verified::SessionRevoked,
+        Ok(Verdict::Inactive(Inactive::Banned { .. })) => Verified::Banned,
+        Err(_) => Verified::Failed,
     }
 }
 

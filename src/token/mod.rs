@@ -12,6 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::token::Token as Settings;
 use crate::error::Result;
 use crate::id::SessionId;
+use crate::metrics;
 use crate::secret::Keyring;
 use crate::store::Store;
 use refresh::RefreshTokens;
@@ -33,6 +34,7 @@ struct Inner {
     keys: SigningKeys,
     refresh: RefreshTokens,
     sessions: SessionCache,
+    metrics: Arc<metrics::Sessions>,
 }
 
 /// The credentials of one session. It has no `Debug`, so that they cannot be printed.
@@ -59,6 +61,7 @@ impl Tokens {
         keyring: &Keyring,
         clock: Clock,
         settings: Settings,
+        metrics: Arc<metrics::Sessions>,
     ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
@@ -70,6 +73,7 @@ impl Tokens {
             keys,
             refresh,
             sessions,
+            metrics,
         })))
     }
 

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::feed::cache::Moment;
 use crate::id::{SessionId, UserId};
+use crate::metrics::{self, Ended};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
 use crate::model::request_id::RequestId;
@@ -29,6 +30,8 @@ const RETENTION: Duration = Duration::from_hours(30 * 24);
 #[derive(Debug)]
 pub struct OpenSession {
     pub user_id: UserId,
+    /// How the user is let in, for the metrics.
+    pub way: metrics::Opened,
     /// The calling backend; only it can refresh the session.
     pub caller: String,
     /// `local`, `caller` or a provider's id.
@@ -89,9 +92,11 @@ impl Tokens {
         began: Moment,
         now: Timestamp,
     ) -> Result<TokenPair> {
+        let way = open.way;
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
             Opening::Opened => {
+                self.0.metrics.opened.of(way).inc();
                 let state = SessionState {
                     session,
                     user: user.clone(),
@@ -143,6 +148,22 @@ impl Tokens {
         device: &Device,
         now: Timestamp,
     ) -> Result<(TokenPair, User)> {
+        let refreshed = self.exchange(token, caller, device, now).await;
+        let outcome = refreshed
+            .as_ref()
+            .map_or_else(refusal, |(outcome, _)| *outcome);
+        self.0.metrics.refreshed.of(outcome).inc();
+        refreshed.map(|(_, pair)| pair)
+    }
+
+    /// Exchanges a refresh token, and says how.
+    async fn exchange(
+        &self,
+        token: &str,
+        caller: &str,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<(metrics::Refreshed, (TokenPair, User))> {
         let presented = Presented::parse(token).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ROUNDS {
             // The store may have been slow, so the call's time is too old to decide by: another call
@@ -165,12 +186,14 @@ impl Tokens {
                 Refreshed::Rotated(mut state) => {
                     state.session.generation += 1;
                     let user = state.user.clone();
-                    return Ok((self.issue(state, began, now), user));
+                    let pair = self.issue(state, began, now);
+                    return Ok((metrics::Refreshed::Rotated, (pair, user)));
                 }
                 Refreshed::Left(state, stay) => {
                     // Boxed, because the rare path would make the future of every refresh five
                     // times as large.
-                    return Box::pin(self.stay(state, stay?, began, now)).await;
+                    let pair = Box::pin(self.stay(state, stay?, began, now)).await?;
+                    return Ok((metrics::Refreshed::Repeated, pair));
                 }
                 Refreshed::Lost => {}
             }
@@ -220,7 +243,7 @@ impl Tokens {
         &self,
         session: &SessionId,
         owner: Option<&UserId>,
-        reason: &str,
+        reason: Ended,
         now: Timestamp,
     ) -> Result<bool> {
         let store = &self.0.store;
@@ -242,7 +265,7 @@ impl Tokens {
         Ok(self
             .0
             .store
-            .revoke_user_sessions(user, except, "revoked", now)
+            .revoke_user_sessions(user, except, Ended::Revoked, now)
             .await?)
     }
 
@@ -296,8 +319,22 @@ impl Tokens {
     /// is unknown which of them is the user (RFC 9700 section 4.14.2).
     async fn end_reused(&self, state: &SessionState, now: Timestamp) -> Result<Error> {
         tracing::warn!(session = %state.session.id, user = %state.user.id, "a spent refresh token was used again; its session has been ended");
-        self.revoke(&state.session.id, None, "reused", now).await?;
+        self.revoke(&state.session.id, None, Ended::Reused, now)
+            .await?;
         Ok(Error::RefreshTokenReused)
+    }
+}
+
+/// How a refresh that failed is counted.
+fn refusal(error: &Error) -> metrics::Refreshed {
+    match error {
+        Error::RefreshTokenReused => metrics::Refreshed::Reused,
+        Error::RefreshTokenInvalid
+        | Error::RefreshTokenExpired
+        | Error::SessionRevoked
+        | Error::Banned { .. }
+        | Error::StoreRolledBack => metrics::Refreshed::Refused,
+        _ => metrics::Refreshed::Failed,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment};
 use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
+use crate::metrics::Source;
 use crate::model::session::SessionState;
 use crate::store::Store;
 use crate::store::changes::Change;
@@ -22,6 +23,9 @@ const TOKENS: u64 = 100_000;
 
 /// SHA-256 of a token.
 pub(super) type TokenHash = [u8; 32];
+
+/// The state of a session, `None` if there is no such session, and where it came from.
+pub(super) type Sourced = (Source, Result<Option<Arc<SessionState>>>);
 
 /// A token whose signature was checked once. It keeps its session's entry alive.
 pub(super) struct VerifiedToken {
@@ -79,17 +83,16 @@ impl SessionCache {
         entry
     }
 
-    /// The state of a session; `None` if there is no such session.
-    pub(super) async fn state(
-        &self,
-        entry: &Entry<SessionState>,
-        now: Timestamp,
-    ) -> Result<Option<Arc<SessionState>>> {
+    /// The state of a session.
+    pub(super) async fn state(&self, entry: &Entry<SessionState>, now: Timestamp) -> Sourced {
+        if let Some(state) = self.states.fresh(entry) {
+            return (Source::Memory, Ok(Some(state)));
+        }
         let read = |session: SessionId| {
             let store = self.store.clone();
             async move { Ok(store.find_session(&session, now).await?) }
         };
-        self.states.get(entry, read).await
+        (Source::Store, self.states.get(entry, read).await)
     }
 
     /// The states of sessions. Those that are not fresh in memory are read with one statement; if
@@ -98,11 +101,14 @@ impl SessionCache {
         &self,
         sessions: impl Iterator<Item = &'a Arc<Entry<SessionState>>>,
         now: Timestamp,
-    ) -> HashMap<SessionId, Result<Option<Arc<SessionState>>>> {
+    ) -> HashMap<SessionId, Sourced> {
         let (mut states, mut cold) = (HashMap::new(), HashMap::new());
         for session in sessions {
             match self.states.fresh(session) {
-                Some(state) => drop(states.insert(session.id().clone(), Ok(Some(state)))),
+                Some(state) => {
+                    let known = (Source::Memory, Ok(Some(state)));
+                    states.insert(session.id().clone(), known);
+                }
                 None => drop(cold.insert(session.id().clone(), session)),
             }
         }
@@ -118,12 +124,13 @@ impl SessionCache {
                     if let Some(session) = cold.get(&id) {
                         self.states.keep(session, Arc::clone(&state), began);
                     }
-                    states.insert(id, Ok(Some(state)));
+                    states.insert(id, (Source::Store, Ok(Some(state))));
                 }
             }
             Err(error) => {
                 let error = Error::from(error);
-                states.extend(cold.into_keys().map(|id| (id, Err(error.clone()))));
+                let failed = |id| (id, (Source::Store, Err(error.clone())));
+                states.extend(cold.into_keys().map(failed));
             }
         }
         states

@@ -42,7 +42,7 @@ const NEEDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates, modules and types, and the only sources that may name them.
-const PLACES: [(&str, &[&str]); 17] = [
+const PLACES: [(&str, &[&str]); 18] = [
     ("tonic", &["grpc/", "transport/", "server.rs"]),
     ("tonic_types", &["transport/", "server.rs"]),
     ("tonic_health", &["server.rs"]),
@@ -57,6 +57,7 @@ const PLACES: [(&str, &[&str]); 17] = [
     ("reqwest", &["http/"]),
     ("jsonwebtoken", &["jose/"]),
     ("argon2", &["auth/password.rs"]),
+    ("prometheus_client", &["metrics/"]),
     // Only parsing a request knows its fields.
     ("FieldErrors", &["grpc/"]),
     ("FieldError", &["grpc/", "transport/status/mod.rs"]),

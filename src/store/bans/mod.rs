@@ -15,12 +15,10 @@ use super::record::{Bind as _, Record as _, record};
 use super::sessions;
 use crate::clock::Timestamp;
 use crate::id::{BanId, UserId, ViolationId};
+use crate::metrics::{Banned, Cause, Ended};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::network::Network;
 use crate::model::page::{Page, PageRequest};
-
-/// The revoke reason of a banned user's sessions.
-pub(super) const REVOKE_REASON: &str = "banned";
 
 /// A ban as stored: of a user or of a network.
 struct BanRow {
@@ -123,20 +121,23 @@ impl Store {
     /// Stores a ban and returns it; a banned user's sessions end, and their provider tokens are
     /// deleted. If the caller's request id made a ban before, returns that one and changes nothing.
     pub async fn insert_ban(&self, ban: &Ban, request_id: Option<&str>) -> Result<Ban, StoreError> {
-        let earlier = transaction!(self, |tx| {
-            if !insert(&mut tx, ban, None, request_id).await? {
-                return find_by_request(&mut tx, &ban.caller, request_id)
-                    .await
-                    .map(Some);
-            }
+        let inserted = transaction!(self, |tx| {
+            let Some(ended) = insert(&mut tx, ban, None, request_id).await? else {
+                let earlier = find_by_request(&mut tx, &ban.caller, request_id).await?;
+                return Ok(Err(earlier));
+            };
             tx.commit().await?;
-            Ok(None)
+            Ok(Ok(ended))
         })?;
-        if let Some(earlier) = earlier {
-            return Ok(earlier);
+        match inserted {
+            Ok(ended) => {
+                self.count_ban(ban, Cause::Caller);
+                self.count_ended(Ended::Banned, ended);
+                self.publish_ban(ban);
+                Ok(ban.clone())
+            }
+            Err(earlier) => Ok(earlier),
         }
-        self.publish_ban(ban);
-        Ok(ban.clone())
     }
 
     /// Lifts a ban and returns it as it was; `None` if no ban with this id is in force.
@@ -218,6 +219,15 @@ impl Store {
         }
     }
 
+    /// Counts a ban that was committed.
+    pub(super) fn count_ban(&self, ban: &Ban, cause: Cause) {
+        let target = match ban.target {
+            BanTarget::User(_) => Banned::User,
+            BanTarget::Network(_) => Banned::Network,
+        };
+        self.metrics.moderation.bans.of((target, cause)).inc();
+    }
+
     /// Announces that the banned user's state has changed.
     fn publish_ban(&self, ban: &Ban) {
         if let BanTarget::User(user) = &ban.target {
@@ -226,14 +236,14 @@ impl Store {
     }
 }
 
-/// Stores a ban within a transaction, and ends a banned user's sessions; `false` if the request id
-/// made a ban before.
+/// Stores a ban within a transaction, and ends a banned user's sessions; returns how many it ended,
+/// or `None` if the request id made a ban before.
 pub(super) async fn insert(
     tx: &mut Tx,
     ban: &Ban,
     violation: Option<&ViolationId>,
     request_id: Option<&str>,
-) -> Result<bool, StoreError> {
+) -> Result<Option<u64>, StoreError> {
     let row = BanRow::from(ban.clone());
     let prefix = row.network.map(prefix::of_network);
     let inserted = in_tx!(*tx, |db| row
@@ -245,15 +255,17 @@ pub(super) async fn insert(
         .await
         .map(|done| done.rows_affected()))?;
     if inserted == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     if let Some(prefix) = &prefix {
         add_prefix_length(tx, prefix).await?;
     }
-    if let Some(user) = ban.target.user() {
-        sessions::ending::revoke_all(tx, user, None, REVOKE_REASON, ban.create_time).await?;
-    }
-    Ok(true)
+    let Some(user) = ban.target.user() else {
+        return Ok(Some(0));
+    };
+    sessions::ending::revoke_all(tx, user, None, Ended::Banned, ban.create_time)
+        .await
+        .map(Some)
 }
 
 async fn add_prefix_length(tx: &mut Tx, prefix: &str) -> Result<(), StoreError> {

@@ -9,18 +9,20 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{query, query_as};
 use tokio::time::sleep;
 
-use super::Store;
 use super::backend::{Pools, reading, statements, writing};
 use super::changes::Changes;
 use super::error::StoreError;
 use super::lanes::Lanes;
 use super::record::record;
+use super::{Committed, Store};
 use crate::config::Database;
+use crate::metrics::Metrics;
 use crate::secret::{ExposeSecret as _, Keyring, Purpose};
 
 pub use error::OpenStoreError;
@@ -54,8 +56,9 @@ impl Store {
     pub async fn open(
         database: &Database,
         configured: Option<Keyring>,
+        metrics: &Metrics,
     ) -> Result<(Self, Keyring), OpenStoreError> {
-        match Self::open_and_prove(database, configured).await {
+        match Self::open_and_prove(database, configured, metrics).await {
             Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error)),
             opened => opened,
         }
@@ -64,6 +67,7 @@ impl Store {
     async fn open_and_prove(
         database: &Database,
         configured: Option<Keyring>,
+        metrics: &Metrics,
     ) -> Result<(Self, Keyring), OpenStoreError> {
         let lost = match database {
             Database::Sqlite(path) => expect_data(path).await?,
@@ -85,6 +89,10 @@ impl Store {
             lanes: Lanes::new(&pools),
             pools,
             changes: Changes::default(),
+            metrics: Committed {
+                sessions: Arc::clone(&metrics.sessions),
+                moderation: Arc::clone(&metrics.moderation),
+            },
         };
         if let Some(lost) = lost
             && !store.gets_data().await?

@@ -5,6 +5,7 @@ use sqlx::query;
 use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
+use crate::metrics::{Ended, Label as _};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::changes::Change;
@@ -25,7 +26,7 @@ impl Store {
         &self,
         id: &SessionId,
         owner: Option<&UserId>,
-        reason: &str,
+        reason: Ended,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let revoked = transaction!(self, |tx| {
@@ -35,14 +36,14 @@ impl Store {
                         .bind(id.as_str())
                         .bind(owner.as_str())
                         .bind(now.millis())
-                        .bind(reason)
+                        .bind(reason.value())
                         .execute(db)
                         .await,
                 None =>
                     query(REVOKE)
                         .bind(id.as_str())
                         .bind(now.millis())
-                        .bind(reason)
+                        .bind(reason.value())
                         .execute(db)
                         .await,
             }
@@ -56,6 +57,7 @@ impl Store {
             Ok(revoked == 1)
         })?;
         if revoked {
+            self.count_ended(reason, 1);
             self.publish(&Change::SessionRevoked(id.clone()));
         }
         Ok(revoked)
@@ -67,7 +69,7 @@ impl Store {
         &self,
         user: &UserId,
         except: Option<&SessionId>,
-        reason: &str,
+        reason: Ended,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let revoked = transaction!(self, |tx| {
@@ -76,9 +78,15 @@ impl Store {
             Ok(revoked)
         })?;
         if revoked > 0 {
+            self.count_ended(reason, revoked);
             self.publish(&Change::UserChanged(user.clone()));
         }
         Ok(revoked)
+    }
+
+    /// Counts sessions whose end was committed.
+    pub(in crate::store) fn count_ended(&self, reason: Ended, sessions: u64) {
+        self.metrics.sessions.ended.of(reason).inc_by(sessions);
     }
 }
 
@@ -87,7 +95,7 @@ pub(in crate::store) async fn revoke_all(
     tx: &mut Tx,
     user: &UserId,
     except: Option<&SessionId>,
-    reason: &str,
+    reason: Ended,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let except = except.map_or("", SessionId::as_str);
@@ -96,7 +104,7 @@ pub(in crate::store) async fn revoke_all(
         .bind(user.as_str())
         .bind(except)
         .bind(now.millis())
-        .bind(reason)
+        .bind(reason.value())
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;

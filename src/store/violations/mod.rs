@@ -11,6 +11,7 @@ use super::record::record;
 use super::{bans, sessions};
 use crate::clock::Timestamp;
 use crate::id::{UserId, ViolationId};
+use crate::metrics::{Cause, Ended};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::violation::{NewViolation, Penalty, Recorded};
 
@@ -37,6 +38,15 @@ struct Answer {
 
 record!(Answer, "violations", key id, { id, previous_score, score });
 
+/// What a new violation did.
+struct Done {
+    recorded: Recorded,
+    /// Whether it changed the user.
+    changed: bool,
+    /// How many sessions it ended.
+    ended: u64,
+}
+
 impl Store {
     /// Records a violation, and carries out what `penalty` returns for each target and its scores
     /// before and after. A repeated request id adds nothing and gets the first answer; `None` if it was
@@ -47,26 +57,39 @@ impl Store {
         penalty: impl Fn(&BanTarget, (i64, i64)) -> Penalty + Send + Sync,
     ) -> Result<Option<Recorded>, StoreError> {
         let _turn = self.lanes.turn(Lane::Reports).await?;
-        let (recorded, changed) = transaction!(self, |tx| {
+        let done = transaction!(self, |tx| {
             let id = ViolationId::new(violation.create_time);
             if !claim(&mut tx, &id, violation).await? {
-                return Ok((first_answer(&mut tx, violation).await?, false));
+                return Ok(Err(first_answer(&mut tx, violation).await?));
             }
-            let (recorded, changed) = score(&mut tx, &id, violation, &penalty).await?;
+            let done = score(&mut tx, &id, violation, &penalty).await?;
             in_tx!(tx, |db| query(ANSWER)
                 .bind(id.as_str())
-                .bind(recorded.previous_score)
-                .bind(recorded.score)
+                .bind(done.recorded.previous_score)
+                .bind(done.recorded.score)
                 .execute(db)
                 .await
                 .map(drop))?;
             tx.commit().await?;
-            Ok((Some(recorded), changed))
+            Ok(Ok(done))
         })?;
-        if let Some(user) = violation.user.filter(|_| changed) {
+        let done = match done {
+            Ok(done) => done,
+            Err(first) => return Ok(first),
+        };
+        self.count_violation(&done);
+        if let Some(user) = violation.user.filter(|_| done.changed) {
             self.publish(&Change::UserChanged(user.clone()));
         }
-        Ok(recorded)
+        Ok(Some(done.recorded))
+    }
+
+    fn count_violation(&self, done: &Done) {
+        self.metrics.moderation.violations.inc();
+        self.count_ended(Ended::Banned, done.ended);
+        for ban in &done.recorded.bans {
+            self.count_ban(ban, Cause::Score);
+        }
     }
 }
 
@@ -91,22 +114,24 @@ async fn claim(
     Ok(claimed == 1)
 }
 
-/// Adds the violation to the score of each target and carries out the penalties; also says whether
-/// one of them changed the user.
+/// Adds the violation to the score of each target and carries out the penalties.
 async fn score(
     tx: &mut Tx,
     id: &ViolationId,
     violation: &NewViolation<'_>,
     penalty: &(impl Fn(&BanTarget, (i64, i64)) -> Penalty + Sync),
-) -> Result<(Recorded, bool), StoreError> {
-    let (mut scores, mut bans, mut changed) = (None, Vec::new(), false);
+) -> Result<Done, StoreError> {
+    let (mut scores, mut bans) = (None, Vec::new());
+    let (mut changed, mut ended) = (false, 0);
     for target in violation.targets() {
         let score = add_score(tx, violation, &target).await?;
         let previous = score - violation.added;
         scores.get_or_insert((previous, score));
         let penalty = penalty(&target, (previous, score));
         changed |= penalty != Penalty::Nothing && matches!(target, BanTarget::User(_));
-        bans.extend(punish(tx, id, target, penalty, violation.create_time).await?);
+        let (ban, sessions) = punish(tx, id, target, penalty, violation.create_time).await?;
+        bans.extend(ban);
+        ended += sessions;
     }
     let (previous_score, score) = scores.unwrap_or_default();
     let recorded = Recorded {
@@ -114,7 +139,11 @@ async fn score(
         previous_score,
         bans,
     };
-    Ok((recorded, changed))
+    Ok(Done {
+        recorded,
+        changed,
+        ended,
+    })
 }
 
 /// The answer to the same violation with the same request id; `None` if the violation is another.
@@ -161,24 +190,24 @@ async fn add_score(
         .await)?)
 }
 
-/// Carries out a penalty and returns the ban that it made, if any. An address has no sessions to
-/// end.
+/// Carries out a penalty, and returns the ban that it made, if any, and how many sessions it ended.
+/// An address has no sessions to end.
 async fn punish(
     tx: &mut Tx,
     violation: &ViolationId,
     target: BanTarget,
     penalty: Penalty,
     now: Timestamp,
-) -> Result<Option<Ban>, StoreError> {
+) -> Result<(Option<Ban>, u64), StoreError> {
     match (penalty, target) {
-        (Penalty::Nothing, _) | (Penalty::EndSessions, BanTarget::Network(_)) => Ok(None),
+        (Penalty::Nothing, _) | (Penalty::EndSessions, BanTarget::Network(_)) => Ok((None, 0)),
         (Penalty::EndSessions, BanTarget::User(user)) => {
-            sessions::ending::revoke_all(tx, &user, None, bans::REVOKE_REASON, now).await?;
-            Ok(None)
+            let ended = sessions::ending::revoke_all(tx, &user, None, Ended::Banned, now);
+            Ok((None, ended.await?))
         }
         (Penalty::Ban(ban), _) => {
-            bans::insert(tx, &ban, Some(violation), None).await?;
-            Ok(Some(ban))
+            let ended = bans::insert(tx, &ban, Some(violation), None).await?;
+            Ok((Some(ban), ended.unwrap_or(0)))
         }
     }
 }

@@ -128,7 +128,9 @@ pub struct Running {
 pub async fn start(callers: Callers) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let tasks = Tasks::new(Clock::system());
+    let clock = Clock::system();
+    let metrics = Metrics::new(&clock);
+    let tasks = Tasks::new(clock, Arc::clone(&metrics.tasks));
     let probe = Probe {
         entered: Arc::default(),
         release: Arc::default(),
@@ -139,7 +141,7 @@ pub async fn start(callers: Callers) -> Running {
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("told to stop") };
-        let (gate, metrics) = (Gate::new(&callers), Metrics::new(tasks.clock()));
+        let gate = Gate::new(&callers);
         serve(listener, routes, gate, true, tasks, &metrics, shutdown).await
     });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");

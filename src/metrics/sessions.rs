@@ -1,0 +1,104 @@
+//! Sessions and their tokens.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+use super::label::{Cells, label};
+use super::register::register;
+
+label! {
+    /// How a session was opened.
+    Opened = "by" {
+        Password = "password",
+        /// By a login at a provider.
+        Federated = "federated",
+        /// By a caller, without the user.
+        Mint = "mint",
+    }
+}
+
+label! {
+    /// The outcome of verifying an access token.
+    Verified = "outcome" {
+        Active = "active",
+        Invalid = "invalid",
+        Expired = "expired",
+        SessionRevoked = "session_revoked",
+        Banned = "banned",
+        /// The session could not be read.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Where the state of a token's session came from.
+    Source = "source" {
+        /// From memory, or it was not needed.
+        Memory = "memory",
+        Store = "store",
+    }
+}
+
+label! {
+    /// The outcome of presenting a refresh token.
+    Refreshed = "outcome" {
+        /// The session is at its next generation.
+        Rotated = "rotated",
+        /// The same successor was given once more.
+        Repeated = "repeated",
+        /// It was used before, so its session was ended.
+        Reused = "reused",
+        Refused = "refused",
+        /// The session could not be read or written.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a session was ended, as it is stored and counted.
+    Ended = "reason" {
+        Logout = "logout",
+        Revoked = "revoked",
+        Banned = "banned",
+        /// Its refresh token was used again.
+        Reused = "reused",
+        /// The caller gave up before the sign-in was complete.
+        Abandoned = "abandoned",
+    }
+}
+
+/// What is counted of sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    pub opened: Cells<Opened, Counter>,
+    pub verified: Cells<(Verified, Source), Counter>,
+    pub refreshed: Cells<Refreshed, Counter>,
+    pub ended: Cells<Ended, Counter>,
+}
+
+impl Sessions {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        Self {
+            opened: register(
+                registry,
+                "countersign_sessions_opened",
+                "Sessions that were opened",
+            ),
+            verified: register(
+                registry,
+                "countersign_token_verifications",
+                "Access tokens that were verified",
+            ),
+            refreshed: register(
+                registry,
+                "countersign_session_refreshes",
+                "Refresh tokens that were presented to be exchanged",
+            ),
+            ended: register(
+                registry,
+                "countersign_sessions_ended",
+                "Sessions that were ended before they expired",
+            ),
+        }
+    }
+}
