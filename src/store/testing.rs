@@ -53,6 +53,11 @@ async fn open(database: &Database) -> Store {
 }
 
 impl Store {
+    /// How many statements the database has answered; on SQLite, reading ones.
+    pub(crate) fn answers(&self) -> u64 {
+        self.pools.read.answers()
+    }
+
     /// Connections of the test's own, if the store is on PostgreSQL.
     pub(crate) fn postgres(&self) -> Option<PgPool> {
         match self.pools.write.connector() {

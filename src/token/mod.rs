@@ -83,3 +83,6 @@ impl Tokens {
         &self.0.settings.audience
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,12 @@ impl Pool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// How often the database has answered.
+    #[cfg(test)]
+    pub(in crate::store) fn answers(&self) -> u64 {
+        self.0.breaker.answers()
+    }
+
     /// A connection, at most [`ACQUIRE_TIMEOUT`] later.
     pub(in crate::store) async fn acquire(&self) -> Result<Lease, StoreError> {
         let breaker = &self.0.breaker;

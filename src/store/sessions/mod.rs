@@ -222,3 +222,6 @@ impl Store {
         Ok(Page::new(sessions, page))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::poll;
+
+use super::*;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::secret::{Keyring, RootKey};
+use crate::store::Store;
+use crate::store::testing::{on_each_engine, signed_in};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const AUDIENCE: &str = "https://chat.example.com";
+const TTL: Duration = Duration::from_mins(15);
+const COUNT: usize = 20;
+
+/// A replica, whose memory is empty.
+async fn replica(store: &Store) -> Tokens {
+    let key = RootKey::new("test", [1; 32]).expect("a good id");
+    let settings = Settings {
+        issuer: AUDIENCE.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        access_ttl: TTL,
+        session_ttl: 10 * TTL,
+    };
+    let keyring = Keyring::new(key, Vec::new());
+    let clock = Clock::manual(NOW);
+    let metrics = Metrics::new(&clock).sessions;
+    let started = Tokens::start(store.clone(), &keyring, clock, settings, metrics);
+    started.await.expect("starts")
+}
+
+/// Access tokens of as many sessions, which another replica issued.
+async fn issued(store: &Store) -> Vec<String> {
+    let (tokens, mut issued) = (replica(store).await, Vec::new());
+    for _ in 0..COUNT {
+        let (_, id) = signed_in(store, NOW).await;
+        let began = tokens.moment();
+        let state = store.find_session(&id, NOW).await.expect("answers");
+        let pair = tokens.issue(state.expect("there"), began, NOW);
+        issued.push(pair.access_token);
+    }
+    issued
+}
+
+#[tokio::test]
+async fn a_batch_lets_other_calls_go_on_after_each_signature() {
+    on_each_engine(async |store| {
+        let (tokens, ours) = (issued(&store).await, replica(&store).await);
+        // Nothing but the signatures is looked at if the tokens have expired.
+        let mut verifying = pin!(ours.verify_all(&tokens, AUDIENCE, NOW.plus(TTL)));
+        let mut pauses = 0;
+        let verdicts = loop {
+            match poll!(verifying.as_mut()) {
+                std::task::Poll::Ready(verdicts) => break verdicts,
+                std::task::Poll::Pending => pauses += 1,
+            }
+        };
+        assert_eq!((verdicts.len(), pauses), (COUNT, COUNT));
+        for verdict in verdicts {
+            let verdict = verdict.expect("a verdict");
+            assert!(matches!(verdict, Verdict::Inactive(Inactive::Expired)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_batch_are_read_with_one_statement() {
+    on_each_engine(async |store| {
+        let (tokens, ours) = (issued(&store).await, replica(&store).await);
+        let before = store.answers();
+        let verdicts = ours.verify_all(&tokens, AUDIENCE, NOW).await;
+        assert_eq!((verdicts.len(), store.answers() - before), (COUNT, 1));
+        for verdict in verdicts {
+            assert!(matches!(verdict, Ok(Verdict::Active(_))));
+        }
+    })
+    .await;
+}
