@@ -16,7 +16,7 @@ use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::provider_tokens::{SealedState, TokenState, TokensKey};
-use crate::provider::{Owner, Provider, RefreshError};
+use crate::provider::{LONGEST_REFRESH, Owner, Provider, RefreshError};
 use crate::secret::SecretString;
 use crate::store::StoreError;
 use crate::template::vocabulary::Status;
@@ -24,9 +24,8 @@ use crate::template::vocabulary::Status;
 /// How long an attempt may take, from before it is committed until its outcome is stored: shorter
 /// than the lease, so that no other process takes it for dead before.
 const DEADLINE: Duration = LEASE.saturating_sub(Duration::from_secs(5));
-/// How long the provider may take at most: for its discovery document, the refresh, which is asked
-/// again if the scopes are refused, and its keys, each within the five seconds of one request.
-const EXCHANGE: Duration = Duration::from_secs(21);
+/// How long the provider may take at most, and a second for what is done in between.
+const EXCHANGE: Duration = LONGEST_REFRESH.saturating_add(Duration::from_secs(1));
 /// After a failure the provider is not asked again for this long.
 const BACKOFF: Duration = Duration::from_secs(30);
 /// The pause between reads of the row while another process renews it, and the number of reads: 8
@@ -39,6 +38,9 @@ const STORE_RETRY: Duration = Duration::from_millis(250);
 const LAST_TRY: Duration = Duration::from_secs(2);
 /// How long an attempt may take in all.
 pub const LONGEST: Duration = DEADLINE.saturating_add(LAST_TRY);
+/// The provider's part leaves time to commit the attempt, and all of it ends before the lease.
+const _: () =
+    assert!(EXCHANGE.as_millis() < DEADLINE.as_millis() && LONGEST.as_millis() < LEASE.as_millis());
 /// How long a caller should wait if it is not known when the tokens can be renewed.
 const RETRY: Duration = Duration::from_secs(1);
 

@@ -14,7 +14,7 @@ use address::{AddressPolicy, Resolver};
 /// Shorter than the total, so that an unreachable host is distinguished from a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the whole exchange, so that a server that sends its body byte by byte cannot hold a call.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds the memory that a response takes.
 const MAX_BODY: usize = 1024 * 1024;
 

@@ -24,6 +24,7 @@ use oidc::OpenIdClient;
 pub use authorization::Authorization;
 pub use claims::VerifiedClaims;
 pub use grant::{Grant, Owner, RefreshError};
+pub use oidc::LONGEST_REFRESH;
 pub use profile::ClaimedProfile;
 
 /// A provider that signs users in. No request is sent to it before one is needed, so it may be down

@@ -46,6 +46,7 @@ mod refresh_reuse;
 mod release;
 mod renewal;
 mod renewal_claims;
+mod renewal_deadline;
 mod renewal_lifetimes;
 mod renewal_replicas;
 mod resolve;

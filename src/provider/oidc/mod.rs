@@ -39,6 +39,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long a refresh waits at most for the discovery document and for the keys, also if another
 /// call fetches them. Whoever asks for a refresh has a deadline that counts on it.
 const STEP: Duration = Duration::from_secs(5);
+/// How long a refresh takes at most: for the discovery document and the keys, and for the request,
+/// which is sent again if the scopes are refused.
+pub const LONGEST_REFRESH: Duration = STEP.saturating_add(http::TOTAL_TIMEOUT).saturating_mul(2);
 /// The default of LibreChat's OPENID_MAX_LOGOUT_URL_LENGTH.
 const MAX_LOGOUT_URL: usize = 2000;
 

@@ -15,7 +15,7 @@ pub enum Engine {
     Postgres { server: String, name: String },
 }
 
-/// A lock on the sessions; see [`Engine::hold`].
+/// A lock on a table; see [`Engine::hold`].
 pub enum Held {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -208,6 +208,16 @@ impl Engine {
     /// Holds up whoever refreshes a session, until [`Held::release`]. On PostgreSQL reading waits
     /// too.
     pub async fn hold(&self) -> Held {
+        self.lock("sessions IN ACCESS EXCLUSIVE MODE").await
+    }
+
+    /// Holds up whoever writes provider tokens, until [`Held::release`].
+    pub async fn hold_provider_tokens(&self) -> Held {
+        self.lock("federated_tokens IN EXCLUSIVE MODE").await
+    }
+
+    /// Takes a lock of PostgreSQL, or SQLite's only one for writing.
+    async fn lock(&self, what: &str) -> Held {
         match self {
             Self::Sqlite { .. } => {
                 let mut db = SqliteConnection::connect(&self.url()).await.expect("opens");
@@ -217,7 +227,7 @@ impl Engine {
             }
             Self::Postgres { .. } => {
                 let mut db = PgConnection::connect(&self.url()).await.expect("opens");
-                let lock = "BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE";
+                let lock = AssertSqlSafe(format!("BEGIN; LOCK TABLE {what}"));
                 sqlx::raw_sql(lock).execute(&mut db).await.expect("locked");
                 Held::Postgres(db)
             }
