@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign::clock::Clock;
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
 use tonic::{Code, Status};
@@ -10,6 +11,12 @@ use crate::support::calls::by_user;
 use crate::support::proxy::Proxy;
 use crate::support::{Engine, World, on_each_engine, reason};
 use crate::verify::ACTIVE;
+
+/// How long a service may take until it is served on new connections. A statement takes nine seconds
+/// until it is given up.
+const RECOVERY: Duration = Duration::from_secs(15);
+/// How long a call may take if the database refuses connections.
+const REFUSED: Duration = Duration::from_millis(250);
 
 /// A service that reaches PostgreSQL through a proxy.
 async fn behind_proxy(engine: &Engine) -> Option<(World<'_>, Proxy)> {
@@ -61,6 +68,7 @@ async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_n
                 .take(40)
                 .map(|user| report(&world, user)),
         );
+        let clock = Clock::system();
         let silence = async {
             // Until some are under way: six reports have a connection at a time.
             for _ in 0..1000 {
@@ -70,18 +78,18 @@ async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_n
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             proxy.silence();
+            clock.elapsed()
         };
-        let (reports, ()) = futures_util::future::join(reports, silence).await;
+        let (reports, silent) = futures_util::future::join(reports, silence).await;
         assert!(reports.iter().any(Result::is_err), "none was under way");
-        let mut tries = 0;
         while let Err(status) = report(&world, &users[20]).await {
             assert!(
                 ["STORE_UNAVAILABLE", "BUSY", "DEADLINE_EXCEEDED"]
                     .contains(&reason(&status).1.as_str()),
                 "{status:?}"
             );
-            tries += 1;
-            assert!(tries < 300, "the connections are lost for good");
+            let waited = clock.elapsed().saturating_sub(silent);
+            assert!(waited < RECOVERY, "not served after {waited:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let again = join_all(users[20..].iter().map(|user| report(&world, user))).await;
@@ -100,12 +108,16 @@ async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_on
         let user = world.register("ann@example.com").await;
         proxy.freeze();
         // The first failure shows that the database is silent.
+        let clock = Clock::system();
         let first = read(&world, &user.id).await;
+        let one = clock.elapsed();
         assert_eq!(reason(&first.expect_err("silent")), unavailable());
         let before = proxy.connections();
         for answer in join_all((0..40).map(|_| read(&world, &user.id))).await {
             assert_eq!(reason(&answer.expect_err("silent")), unavailable());
         }
+        let all = clock.elapsed().saturating_sub(one);
+        assert!(all < one * 20, "{all:?} for 40 calls, {one:?} for one");
         let asked = proxy.connections() - before;
         assert!((1..=3).contains(&asked), "{asked} of 40 calls asked");
         proxy.thaw();
@@ -114,6 +126,8 @@ async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_on
             tries += 1;
             assert!(tries < 100, "the service does not ask again");
         }
+        let waited = clock.elapsed().saturating_sub(one + all);
+        assert!(waited < RECOVERY, "not served after {waited:?}");
         world.end().await;
     })
     .await;
@@ -137,10 +151,15 @@ async fn if_connections_are_refused_all_verifications_of_a_session_fail_together
             };
             world.tokens().verify_token(request).await
         };
-        for _ in 0..3 {
+        // The first ones find that the connections are silent.
+        for round in 0..3 {
+            let clock = Clock::system();
             for answer in join_all((0..20).map(|_| verify())).await {
                 assert_eq!(reason(&answer.expect_err("no store")), unavailable());
             }
+            // One after the other they would take up to twenty times as long as one may.
+            let all = clock.elapsed();
+            assert!(round == 0 || all < REFUSED * 10, "{all:?} for 20 calls");
         }
         world.end().await;
     })
