@@ -103,6 +103,13 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::model::session::{Device, Refresh, Refreshed};
+    use crate::model::violation::{NewViolation, Penalty};
+    use crate::store::Store;
+    use crate::store::testing::{on_each_engine, signed_in};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[tokio::test]
     async fn a_queue_lets_few_in_and_refuses_those_beyond_its_places() {
@@ -116,5 +123,59 @@ mod tests {
         assert!(queue.turn().now_or_never().expect("at once").is_none());
         drop(first);
         assert!(waiting.swap_remove(0).await.is_some());
+    }
+
+    async fn try_sign_in(store: &Store) -> Result<(), StoreError> {
+        let window = Duration::from_mins(5);
+        let counted = store.count_attempt("login", "192.0.2.1", window, NOW);
+        counted.await.map(drop)
+    }
+
+    async fn report(store: &Store) -> Result<(), StoreError> {
+        let violation = NewViolation {
+            caller: "chat",
+            request_id: None,
+            kind: "message_limit",
+            user: None,
+            address: None,
+            added: 1,
+            score_given: true,
+            create_time: NOW,
+            score_expire_time: None,
+        };
+        let recorded = store.record_violation(&violation, |_, _| Penalty::Nothing);
+        recorded.await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn sign_ins_and_reports_do_not_keep_each_other_or_sessions_from_the_store() {
+        on_each_engine(async |store| {
+            let (_, session) = signed_in(&store, NOW).await;
+            for lane in [Lane::SignIns, Lane::Reports] {
+                // All turns, and all places to wait for one.
+                let mut all = Vec::new();
+                let mut is_full = false;
+                while !is_full {
+                    let mut turn = Box::pin(store.lanes.turn(lane));
+                    let taken = (&mut turn).now_or_never();
+                    is_full = matches!(taken, Some(Err(StoreError::Overloaded)));
+                    all.push((turn, taken));
+                }
+                let (signed_in, reported) = (try_sign_in(&store).await, report(&store).await);
+                let (refused, other) = match lane {
+                    Lane::SignIns => (signed_in, reported),
+                    Lane::Reports => (reported, signed_in),
+                };
+                assert!(matches!(refused, Err(StoreError::Overloaded)), "{lane:?}");
+                assert!(other.is_ok(), "{lane:?}");
+                let found = store.find_session(&session, NOW).await;
+                assert!(found.expect("verified").is_some());
+                let clock = Clock::manual(NOW);
+                let rotate = |_: &_| Refresh::<()>::Rotate(Device::default());
+                let refreshed = store.refresh_session(&session, &clock, rotate).await;
+                assert!(matches!(refreshed, Ok(Some(Refreshed::Rotated(_)))));
+            }
+        })
+        .await;
     }
 }
