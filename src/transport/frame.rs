@@ -168,7 +168,7 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::super::call::REQUEST_ID;
-    use super::super::connection::connections;
+    use super::super::connection::{Connection, connections};
     use super::*;
     use crate::caller::Callers;
 
@@ -242,17 +242,46 @@ mod tests {
         assert_eq!(trailers[REQUEST_ID].len(), 32);
     }
 
+    async fn accepted() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let peer = TcpStream::connect(address).await.expect("connects");
+        let connection = Box::pin(connections(listener)).next().await;
+        let connection = connection.expect("a connection").expect("accepted");
+        (peer, connection)
+    }
+
+    #[tokio::test]
+    async fn a_part_of_an_answer_counts_as_not_taken_until_it_is_dropped() {
+        let (_peer, connection) = accepted().await;
+        let usage = connection.connect_info();
+        let answer = |_| -> BoxFuture<_, _> {
+            let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x"));
+            Box::pin(ready(Ok(Response::new(Body::new(body)))))
+        };
+        let calls = CallService::new(
+            Gate::new(&Callers::Open),
+            clock(),
+            &Metrics::new(&clock()),
+            service_fn(answer),
+        );
+        let request = post()
+            .uri("/countersign.v1.TokenService/VerifyToken")
+            .extension(usage.clone())
+            .body(Body::empty())
+            .expect("a request");
+        let response = calls.oneshot(request).await.expect("infallible");
+        let part = response.into_body().frame().await;
+        assert!(part.is_some_and(|part| {
+            let _kept = part.expect("a part");
+            usage.next_period() && !usage.next_period()
+        }));
+        assert!(usage.next_period() && usage.next_period());
+    }
+
     #[tokio::test]
     async fn only_calls_that_were_let_in_keep_their_connection() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let _peer = TcpStream::connect(listener.local_addr().expect("an address"))
-            .await
-            .expect("connects");
-        let connection = Box::pin(connections(listener))
-            .next()
-            .await
-            .expect("a connection")
-            .expect("accepted");
+        let (_peer, connection) = accepted().await;
         let usage = connection.connect_info();
         for (path, callers, kept) in [
             ("/grpc.health.v1.Health/Watch", Callers::Open, false),

@@ -12,6 +12,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
+use crate::support::logs;
 use crate::support::probe::{ask, assert_failed, start};
 
 fn listed() -> Callers {
@@ -55,6 +56,32 @@ async fn only_a_known_caller_with_the_permission_gets_in() {
         status.get_details_error_info().expect("ErrorInfo").metadata["permission"],
         "auth.sign_in"
     );
+}
+
+#[tokio::test]
+async fn refused_strangers_of_one_address_are_one_line_in_the_log() {
+    logs::keep();
+    let server = start(listed()).await;
+    for _ in 0..5 {
+        let token = ("authorization", "Bearer csc_none");
+        let status = ask(&server.channel, &[token]).await.expect_err("refused");
+        assert_failed(&status, Code::Unauthenticated, "CALLER_UNKNOWN");
+    }
+    // A known caller without the permission is no stranger.
+    let known = ("authorization", "Bearer csc_gateway");
+    let status = ask(&server.channel, &[known]).await.expect_err("refused");
+    assert_failed(&status, Code::PermissionDenied, "CALLER_NOT_ALLOWED");
+    let thread = std::thread::current();
+    let test = thread.name().expect("a name");
+    let refused = "a call without a known credential was refused";
+    assert_eq!(logs::count(&["INFO", test, refused]), 1);
+    let line = [
+        test,
+        refused,
+        "127.0.0.1",
+        "/countersign.v1.AuthService/ListProviders",
+    ];
+    assert_eq!(logs::count(&line), 1);
 }
 
 #[tokio::test]

@@ -10,8 +10,12 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::codegen::Bytes;
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use crate::support::calls::retry_after;
 use crate::support::probe::{LARGE, Running, ask, assert_failed, start};
@@ -193,6 +197,59 @@ async fn a_connection_has_few_calls_that_need_no_caller() {
         .expect("another connection");
     drop(watches);
     while health.check(check.clone()).await.is_err() {}
+}
+
+#[tokio::test]
+async fn few_streams_of_reflection_are_open_at_once_and_other_calls_go_on() {
+    let server = start(Callers::Open).await;
+    let begin = async |channel: &Channel| {
+        let mut reflection = ServerReflectionClient::new(channel.clone());
+        let asked = tokio_stream::pending::<ServerReflectionRequest>();
+        reflection.server_reflection_info(asked).await
+    };
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let channel = server.another().await;
+        for _ in 0..8 {
+            streams.push(begin(&channel).await.expect("a stream"));
+        }
+    }
+    let fifth = server.another().await;
+    let status = begin(&fifth).await.expect_err("too many");
+    assert_failed(&status, Code::ResourceExhausted, "BUSY");
+    assert_eq!(retry_after(&status), Some(Duration::from_secs(1)));
+    ask(&fifth, &[]).await.expect("other calls go on");
+    let mut health = HealthClient::new(fifth.clone());
+    let check = HealthCheckRequest::default();
+    health.check(check).await.expect("health goes on");
+    drop(streams.pop());
+    while begin(&fifth).await.is_err() {}
+}
+
+#[tokio::test]
+async fn large_requests_to_what_needs_no_caller_are_not_answered() {
+    let server = start(Callers::Open).await;
+    let is_reflected = async |size: usize| {
+        let symbol = MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+        let asked = ServerReflectionRequest {
+            host: "x".repeat(size),
+            message_request: Some(symbol),
+        };
+        let mut reflection = ServerReflectionClient::new(server.channel.clone());
+        let answers = reflection.server_reflection_info(tokio_stream::iter([asked]));
+        let mut answers = answers.await.expect("a stream").into_inner();
+        answers.message().await.is_ok_and(|answer| answer.is_some())
+    };
+    assert!(is_reflected(3 * 1024).await);
+    assert!(!is_reflected(5 * 1024).await);
+    let refusal = async |size: usize| {
+        let service = "x".repeat(size);
+        let mut health = HealthClient::new(server.channel.clone());
+        let answer = health.check(HealthCheckRequest { service }).await;
+        answer.expect_err("no such service").code()
+    };
+    assert_eq!(refusal(3 * 1024).await, Code::NotFound);
+    assert_ne!(refusal(5 * 1024).await, Code::NotFound);
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ impl Usage {
     }
 
     /// Begins a new period; `false` if an answer from before the last one was not taken yet.
-    pub(super) fn next_period(&self) -> bool {
+    pub(in crate::transport) fn next_period(&self) -> bool {
         let answers = &self.0.answers;
         let next = (answers.period.fetch_add(1, Ordering::SeqCst) + 1) % 2;
         answers.begun[next].load(Ordering::SeqCst) == 0
