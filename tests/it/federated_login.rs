@@ -244,3 +244,33 @@ async fn if_a_provider_is_down_only_its_own_logins_fail() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_logout_says_where_the_browser_ends_the_provider_s_session_and_comes_back() {
+    let login_page = "https://chat.example.com/login";
+    let provider = Provider::start(json!({ "post_logout_redirect_uris": [login_page] })).await;
+    on_each_engine(async |engine| {
+        let settings = [
+            ("OPENID_USE_END_SESSION_ENDPOINT", "true"),
+            ("DOMAIN_CLIENT", "https://chat.example.com"),
+        ];
+        let world = World::trusting(engine, &provider.issuer, &settings).await;
+        let (_, session) = world.arrive("ann").await;
+        let id_token = world.token(&session.access_token, "ID_TOKEN").await;
+        let request = LogoutRequest {
+            refresh_token: session.refresh_token,
+        };
+        let answer = world.auth().logout(request).await.expect("logged out");
+        let url = answer.into_inner().end_session_url;
+        assert!(url.starts_with(&provider.issuer), "{url}");
+        assert_eq!(parameter(&url, "post_logout_redirect_uri"), login_page);
+        assert_eq!(parameter(&url, "client_id"), CLIENT_ID);
+        assert_eq!(parameter(&url, "id_token_hint"), id_token.expect("a token"));
+        // The provider knows the page and the user, and shows its form.
+        let browser = reqwest::Client::builder().no_proxy().build();
+        let page = browser.expect("a client").get(url).send().await;
+        assert_eq!(page.expect("an answer").status(), 200);
+        world.end().await;
+    })
+    .await;
+}
