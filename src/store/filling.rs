@@ -67,17 +67,17 @@ fn numbers(rows: i64, now: i64) -> String {
 }
 
 /// A row for each number: every other one a ban of a user, the rest bans of addresses in
-/// 10.0.0.0/12.
+/// 10.0.0.0/12. A tenth was lifted at once.
 fn bans() -> String {
     let bit = |place: u32| format!("CAST(n / {} % 2 AS TEXT)", 1 << place);
     let bits: Vec<_> = (0..20).rev().map(bit).collect();
     let bits = bits.join(" || ");
     format!(
-        "INSERT INTO bans (id, violation_id, user_id, network, prefix, reason, violation_type, caller, create_time, expire_time)
+        "INSERT INTO bans (id, violation_id, user_id, network, prefix, reason, violation_type, caller, create_time, expire_time, lift_time)
             SELECT long, long, CASE WHEN n % 2 = 0 THEN id END,
                 CASE WHEN n % 2 = 1 THEN '10.' || CAST(n / 65536 AS TEXT) || '.' || CAST(n / 256 % 256 AS TEXT) || '.' || CAST(n % 256 AS TEXT) END,
                 CASE WHEN n % 2 = 1 THEN '4000010100000' || {bits} END,
-                'logins', 'logins', 'chat', at, CASE WHEN n % 10 < 2 THEN until END FROM numbers"
+                'logins', 'logins', 'chat', at, CASE WHEN n % 10 < 2 THEN until END, CASE WHEN n % 10 = 4 THEN at END FROM numbers"
     )
 }
 

@@ -117,6 +117,7 @@ async fn batches(store: &Store, expired: Expired, now: Timestamp) {
             break;
         }
     }
+    assert!(rows > 0, "{expired:?}: there was nothing to delete");
     println!(
         "{expired:?}: {rows} rows deleted, a batch {}",
         spread(times)
