@@ -255,6 +255,7 @@ mod tests {
             ("COUNTERSIGN_LISTEN", "canary"),
             ("COUNTERSIGN_LOG", "a=canary=b"),
             ("COUNTERSIGN_LOG_FORMAT", "canary"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "canary"),
             ("COUNTERSIGN_REFLECTION", "canary"),
             ("COUNTERSIGN_PLAINTEXT", "canary"),
             ("COUNTERSIGN_CALLERS", "/canary"),
@@ -266,7 +267,7 @@ mod tests {
             ("DOMAIN_SERVER", "canary"),
         ]));
         let mistakes = mistakes.expect_err("many");
-        assert_eq!(mistakes.0.len(), 19, "{mistakes}");
+        assert_eq!(mistakes.0.len(), 20, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

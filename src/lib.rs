@@ -48,5 +48,7 @@ mod telemetry;
 mod template;
 /// Sessions and their tokens.
 mod token;
+/// The spans of calls, and the ids of calls for the log.
+mod trace;
 /// What every call passes, whatever the service.
 pub mod transport;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::metrics::{self, Counted};
+use crate::trace;
 
 /// The pause before a background task that ended is started again. It doubles each time, so that a
 /// task that cannot run does not fill the log; a task that ran for [`LONGEST_PAUSE`] begins with
@@ -67,11 +68,13 @@ impl Tasks {
         &self.clock
     }
 
-    /// Runs work to its end, even if whoever waits for it is cancelled; a stop waits for it.
+    /// Runs work to its end, even if whoever waits for it is cancelled; a stop waits for it. It
+    /// goes on as a part of the call that began it.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
+        let work = trace::continued(work);
         match HOLD.try_with(Hold::clone) {
             Ok(hold) => self.tracker.spawn(holding(hold, work)),
             Err(_outside_of_a_call) => self.tracker.spawn(work),

@@ -43,7 +43,12 @@ fn start() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    let traces = settings.config.traces.as_ref();
+    let tracing = traces.map(|traces| telemetry::trace(traces, runtime.handle()));
+    let tracing = tracing.transpose()?;
     let served = runtime.block_on(serve(settings, logging.lost_lines()));
+    // While the runtime still runs the connection to the collector.
+    drop(tracing);
     // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     served

@@ -19,6 +19,7 @@ mod report;
 mod server;
 mod templates;
 pub mod token;
+mod traces;
 mod urls;
 mod yaml;
 
@@ -39,6 +40,7 @@ pub use log::{Log, LogFormat};
 pub use report::{Found, Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
+pub use traces::Traces;
 pub use urls::is_loopback;
 pub use yaml::read_yaml;
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub templates: templates::Templates,
     /// Logging.
     pub log: log::Log,
+    /// Traces; `None` if there are none.
+    pub traces: Option<traces::Traces>,
 }
 
 impl Config {
@@ -102,6 +106,7 @@ impl Config {
             providers: providers::read(r, &domains, auth.allow_social_login),
             auth,
             log: log::read(r),
+            traces: traces::read(r),
             templates: templates::read(r),
         }
     }

@@ -60,6 +60,12 @@ impl<'a> Reader<'a> {
         (!value.trim().is_empty()).then(|| value.to_owned())
     }
 
+    /// A variable of a library that reads the environment of the process, and no files.
+    pub fn library_text(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        (self.env.place(name) == Some(Place::Environment)).then_some(text)
+    }
+
     /// Whether a setting, or its `_FILE` form, has a value.
     pub fn is_set(&self, name: &str) -> bool {
         self.env.has_value(name) || self.env.has_value(&format!("{name}_FILE"))
@@ -232,6 +238,7 @@ impl<'a> Reader<'a> {
                 "{name} is not a setting of this version; it has no effect"
             ));
         }
+        self.warn_of_libraries();
         let found = self.env.places().iter().map(|place| Found {
             place: *place,
             names: self.found_in(*place),
@@ -287,6 +294,19 @@ impl<'a> Reader<'a> {
                 self.mistake(name, row.why);
             } else if let Some(row) = librechat::idle(env, name) {
                 self.warn(format!("{name} has no effect: {}", row.why));
+            }
+        }
+    }
+
+    /// OpenTelemetry reads its variables itself, and knows nothing of our files.
+    fn warn_of_libraries(&mut self) {
+        for name in self.env.names().filter(|name| name.starts_with("OTEL_")) {
+            let place = self.env.place(name);
+            if let Some(place) = place.filter(|place| *place != Place::Environment) {
+                self.report.warn(format!(
+                    "{name} has no effect in {}: set it in the environment of the process",
+                    place.name()
+                ));
             }
         }
     }

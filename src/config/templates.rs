@@ -11,8 +11,10 @@ const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
 const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
 const HTTP_HOSTS: &str = "COUNTERSIGN_HTTP_HOSTS";
 const MAX_CLAIM_LENGTH: usize = 128;
-/// Secrets of LibreChat that this service does not read itself.
-const SECRETS: [&str; 9] = [
+/// Secrets of LibreChat and OpenTelemetry that this service does not read itself.
+const SECRETS: [&str; 11] = [
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "MEILI_MASTER_KEY",
     "MONGO_URI",
     "REDIS_URI",

@@ -2,6 +2,7 @@
 //! limits time and size, and checks each resolved address before it connects.
 
 mod address;
+mod span;
 
 use std::time::Duration;
 
@@ -48,6 +49,18 @@ impl Error {
             Self::UrlRefused(_) | Self::Unreachable(_) | Self::Setup(_)
         )
     }
+
+    /// What kind of error it is, for telemetry.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::UrlRefused(_) => "url_refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Broken(_) => "broken",
+            Self::TooLarge => "too_large",
+            Self::Setup(_) => "setup",
+        }
+    }
 }
 
 /// A client for one issuer. It connects to private addresses only if the issuer's own host is
@@ -90,8 +103,18 @@ impl Client {
     }
 
     /// Sends the request and reads the response, whatever its status. If it fails,
-    /// [`Error::is_unsent`] says whether the request may be repeated.
-    pub async fn send(&self, request: Request) -> Result<Response, Error> {
+    /// [`Error::is_unsent`] says whether the request may be repeated. The server is told which
+    /// trace the request is a part of, if the current call is traced.
+    pub async fn send(&self, mut request: Request) -> Result<Response, Error> {
+        let span = span::begin(&request);
+        span.inject(request.headers_mut());
+        let answer = self.exchange(request).await;
+        let outcome = answer.as_ref();
+        span::end(span, outcome.map(Response::status).map_err(Error::kind));
+        answer
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Response, Error> {
         self.check(&request.uri().to_string())?;
         let request = reqwest::Request::try_from(request)
             .map_err(|_| Error::UrlRefused("it cannot be parsed"))?;

@@ -179,9 +179,10 @@ macro_rules! retrying {
 
 /// Runs one statement on a [`Lease`], within its time limit.
 macro_rules! on_lease {
-    ($lease:expr, |$db:ident| $body:expr) => {{
+    ($lease:expr, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {{
         let lease: &mut $crate::store::pool::Lease = $lease;
-        let connection = lease.begin_work()?;
+        let $sql = $crate::store::statement::Statement::from($statement);
+        let connection = lease.begin_work($sql)?;
         let work = async {
             match connection {
                 $crate::store::connection::Connection::Sqlite($db) => $body,
@@ -193,40 +194,44 @@ macro_rules! on_lease {
     }};
 }
 
-/// Runs one statement in its own transaction: `on_pool!(store, read, |db| …)`.
+/// Runs one statement in its own transaction: `on_pool!(store, read, FIND, |db, sql| …)`.
 macro_rules! on_pool {
-    ($store:expr, $side:ident, |$db:ident| $body:expr) => {
+    ($store:expr, $side:ident, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
         $crate::store::backend::retrying!(
             async {
                 let mut lease = $store.pools.$side.acquire().await?;
-                $crate::store::backend::on_lease!(&mut lease, |$db| $body)
+                $crate::store::backend::on_lease!(&mut lease, $statement, |$db, $sql| $body)
             }
             .await
         )
     };
 }
 
-/// Runs a reading statement on either engine: `reading!(store, |db|
-/// query(SQL).fetch_one(db).await)`.
+/// Runs a reading statement on either engine: `reading!(store, FIND, |db, sql|
+/// query(sql).fetch_one(db).await)`.
 macro_rules! reading {
-    ($store:expr, |$db:ident| $body:expr) => {
-        $crate::store::backend::on_pool!($store, read, |$db| $body)
+    ($store:expr, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
+        $crate::store::backend::on_pool!($store, read, $statement, |$db, $sql| $body)
     };
 }
 
 /// Runs one writing statement in its own transaction, on either engine.
 macro_rules! writing {
-    ($store:expr, |$db:ident| $body:expr) => {
-        $crate::store::backend::on_pool!($store, write, |$db| $body)
+    ($store:expr, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
+        $crate::store::backend::on_pool!($store, write, $statement, |$db, $sql| $body)
     };
 }
 
-/// Runs a reading or a writing statement on a [`Conn`]: `on_conn!(conn.read, |db|
-/// query(SQL).fetch_one(db).await)`.
+/// Runs a reading or a writing statement on a [`Conn`]: `on_conn!(conn.read, FIND, |db, sql|
+/// query(sql).fetch_one(db).await)`.
 macro_rules! on_conn {
-    ($conn:ident.$side:ident, |$db:ident| $body:expr) => {
+    ($conn:ident.$side:ident, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
         $crate::store::backend::retrying!(
-            async { $crate::store::backend::on_lease!($conn.$side().await?, |$db| $body) }.await
+            async {
+                let lease = $conn.$side().await?;
+                $crate::store::backend::on_lease!(lease, $statement, |$db, $sql| $body)
+            }
+            .await
         )
     };
 }
@@ -247,8 +252,9 @@ macro_rules! transaction {
 
 /// Runs a statement within a transaction.
 macro_rules! in_tx {
-    ($tx:expr, |$db:ident| $body:expr) => {
-        async { $crate::store::backend::on_lease!(&mut ($tx).0, |$db| $body) }.await
+    ($tx:expr, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
+        async { $crate::store::backend::on_lease!(&mut ($tx).0, $statement, |$db, $sql| $body) }
+            .await
     };
 }
 
@@ -256,9 +262,13 @@ macro_rules! in_tx {
 /// both engines.
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident = $sql:expr;)*) => {
-        $($(#[$meta])* const $name: &str = $sql;)*
+        $($(#[$meta])* const $name: $crate::store::statement::Statement =
+            $crate::store::statement::Statement::new(
+                concat!(module_path!(), "::", stringify!($name)),
+                $sql,
+            );)*
         #[cfg(test)]
-        pub(in crate::store) const STATEMENTS: &[&str] = &[$($name,)*];
+        pub(in crate::store) const STATEMENTS: &[&str] = &[$($name.sql,)*];
     };
 }
 

@@ -52,6 +52,18 @@ impl StoreError {
         }
     }
 
+    /// What kind of error it is, for telemetry.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+            Self::Migration(_) => "migration",
+            Self::Overloaded => "overloaded",
+            Self::Silent => "silent",
+            Self::Down => "down",
+            Self::Corrupt { .. } => "corrupt",
+        }
+    }
+
     /// Whether the engine aborted the transaction because of a conflict with another one, so that
     /// it may be retried: `serialization_failure` or `deadlock_detected`.
     pub(super) fn is_conflict(&self) -> bool {

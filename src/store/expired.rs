@@ -7,6 +7,7 @@ use sqlx::query;
 use super::Store;
 use super::backend::{statements, writing};
 use super::error::StoreError;
+use super::statement::Statement;
 use crate::clock::Timestamp;
 
 /// How many rows a batch deletes. It is part of the statements, because PostgreSQL plans for a tenth
@@ -62,7 +63,7 @@ impl Expired {
         Self::LiftedBans,
     ];
 
-    const fn statement(self) -> &'static str {
+    const fn statement(self) -> Statement {
         match self {
             Self::FederatedLogins => FEDERATED_LOGINS,
             Self::FederatedTokens => FEDERATED_TOKENS,
@@ -89,7 +90,7 @@ impl Store {
         rows: Expired,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        writing!(self, |db| query(rows.statement())
+        writing!(self, rows.statement(), |db, sql| query(sql)
             .bind(before.millis())
             .execute(db)
             .await

@@ -37,7 +37,7 @@ impl Store {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
         transaction!(self, |tx| {
-            let attempt = in_tx!(tx, |db| query_as::<_, Attempt>(COUNT)
+            let attempt = in_tx!(tx, COUNT, |db, sql| query_as::<_, Attempt>(sql)
                 .bind(name)
                 .bind(target)
                 .bind(now.millis())

@@ -39,7 +39,7 @@ impl Marker {
 /// Sets the marker; `false` if it was set before. Another transaction that tries to set it waits
 /// until this one ends.
 pub(super) async fn claim(tx: &mut Tx, marker: Marker, value: &str) -> Result<bool, StoreError> {
-    let claimed = in_tx!(*tx, |db| query(CLAIM)
+    let claimed = in_tx!(*tx, CLAIM, |db, sql| query(sql)
         .bind(marker.name())
         .bind(value)
         .execute(db)
@@ -57,7 +57,7 @@ impl Store {
 
     /// Whether the provider tokens of earlier versions were sealed anew.
     pub async fn are_tokens_sealed(&self) -> Result<bool, StoreError> {
-        let found: i64 = reading!(self, |db| query_scalar(FIND)
+        let found: i64 = reading!(self, FIND, |db, sql| query_scalar(sql)
             .bind(Marker::TokensSealed.name())
             .fetch_one(db)
             .await)?;
@@ -71,7 +71,7 @@ impl Store {
 
     /// Sets a marker unless it is set.
     async fn set_marker(&self, marker: Marker, value: &str) -> Result<(), StoreError> {
-        writing!(self, |db| query(CLAIM)
+        writing!(self, CLAIM, |db, sql| query(sql)
             .bind(marker.name())
             .bind(value)
             .execute(db)

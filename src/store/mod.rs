@@ -25,6 +25,7 @@ mod prove;
 mod record;
 mod sessions;
 mod signing_keys;
+mod statement;
 #[cfg(test)]
 mod statements;
 #[cfg(test)]

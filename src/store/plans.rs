@@ -30,7 +30,7 @@ async fn no_statement_scans_a_table_that_grows() {
         filling::fill(&store, ROWS).await;
         let mut lease = store.pools.read.acquire().await.expect("a connection");
         for sql in all() {
-            let plan = match lease.begin_work().expect("open") {
+            let plan = match lease.begin_work(sql).expect("open") {
                 Connection::Sqlite(db) => on_sqlite(db, sql).await,
                 Connection::Postgres(db) => on_postgres(db, sql).await,
             };

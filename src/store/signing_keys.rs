@@ -20,7 +20,9 @@ statements! {
 impl Store {
     /// The active key and the retired ones, whose tokens are still accepted.
     pub async fn list_signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
-        Ok(reading!(self, |db| query_as(LIST).fetch_all(db).await)?)
+        Ok(reading!(self, LIST, |db, sql| query_as(sql)
+            .fetch_all(db)
+            .await)?)
     }
 
     /// Inserts a key as the active one; does nothing if there is an active key already.
@@ -31,7 +33,7 @@ impl Store {
         sealed: &[u8],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        writing!(self, |db| query(INSERT_ACTIVE)
+        writing!(self, INSERT_ACTIVE, |db, sql| query(sql)
             .bind(id)
             .bind(public)
             .bind(sealed)

@@ -38,7 +38,7 @@ async fn every_statement_can_be_prepared_on_both_engines_and_returns_no_numeric(
         let mut lease = store.pools.write.acquire().await.expect("a connection");
         for sql in all() {
             let text = AssertSqlSafe(sql).into_sql_str();
-            match lease.begin_work().expect("open") {
+            match lease.begin_work(sql).expect("open") {
                 Connection::Sqlite(db) => {
                     if let Err(error) = db.prepare(text).await {
                         panic!("{error}: {sql}");

@@ -61,7 +61,7 @@ impl Store {
                 // Without a commit, the transaction is rolled back with the account.
                 return Ok(Registered::Closed);
             }
-            in_tx!(tx, |db| query(INSERT_PASSWORD)
+            in_tx!(tx, INSERT_PASSWORD, |db, sql| query(sql)
                 .bind(user.id.as_str())
                 .bind(hash)
                 .bind(user.create_time.millis())
@@ -75,7 +75,7 @@ impl Store {
 
     /// The user with this id.
     pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
-        let user = reading!(self, |db| query_as::<_, User>(FIND)
+        let user = reading!(self, FIND, |db, sql| query_as::<_, User>(sql)
             .bind(id.as_str())
             .fetch_optional(db)
             .await)?;
@@ -84,7 +84,7 @@ impl Store {
 
     /// The user with this e-mail address.
     pub async fn find_user_by_email(&self, email: &Email) -> Result<Option<User>, StoreError> {
-        let user = reading!(self, |db| query_as::<_, User>(FIND_BY_EMAIL)
+        let user = reading!(self, FIND_BY_EMAIL, |db, sql| query_as::<_, User>(sql)
             .bind(email.as_str())
             .fetch_optional(db)
             .await)?;
@@ -97,7 +97,7 @@ impl Store {
         email: &Email,
     ) -> Result<Option<(User, Option<String>)>, StoreError> {
         let _turn = self.lanes.turn(Lane::SignIns).await?;
-        reading!(self, |db| query(FIND_WITH_PASSWORD)
+        reading!(self, FIND_WITH_PASSWORD, |db, sql| query(sql)
             .bind(email.as_str())
             .fetch_optional(db)
             .await
@@ -109,7 +109,7 @@ impl Store {
     /// Users, oldest first.
     pub async fn list_users(&self, page: &PageRequest) -> Result<Page<User>, StoreError> {
         let (time, id) = page.ascending();
-        let users = reading!(self, |db| query_as::<_, User>(LIST)
+        let users = reading!(self, LIST, |db, sql| query_as::<_, User>(sql)
             .bind(time)
             .bind(id)
             .bind(page.limit())
@@ -137,8 +137,8 @@ pub(super) async fn insert(
     if may_claim && markers::claim(tx, Marker::Administrator, user.id.as_str()).await? {
         ROLE_ADMIN.clone_into(&mut user.role);
     }
-    let inserted = in_tx!(*tx, |db| user
-        .bind_to(query(INSERT))
+    let inserted = in_tx!(*tx, INSERT, |db, sql| user
+        .bind_to(query(sql))
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -152,7 +152,7 @@ pub(super) async fn update_profile(
     profile: &Profile,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    in_tx!(*tx, |db| query(UPDATE_PROFILE)
+    in_tx!(*tx, UPDATE_PROFILE, |db, sql| query(sql)
         .bind(user.as_str())
         .bind(&profile.name)
         .bind(&profile.username)
@@ -169,7 +169,7 @@ pub(super) async fn update_profile(
 
 /// The user with this id, read within a transaction.
 pub(super) async fn find(tx: &mut Tx, id: &UserId) -> Result<Option<User>, StoreError> {
-    let user = in_tx!(*tx, |db| query_as::<_, User>(FIND)
+    let user = in_tx!(*tx, FIND, |db, sql| query_as::<_, User>(sql)
         .bind(id.as_str())
         .fetch_optional(db)
         .await)?;

@@ -1,6 +1,10 @@
-//! Logging to standard error, through a queue and a thread of its own.
+//! Logging to standard error, through a queue and a thread of its own, and traces to a collector.
 
+mod exporter;
+mod ids;
+mod losses;
 mod queue;
+mod traces;
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +22,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
+use ids::WithIds;
 use queue::Queue;
+
+pub use traces::trace;
 
 /// Crates that see credentials on the wire and would write them to the log in detail. No configured
 /// filter shows their lines below `info`.
@@ -80,8 +87,20 @@ fn subscriber(
     // `h2::codec=trace` would take precedence over `h2=info`.
     let shown = filter_fn(|metadata| !is_wire_detail(metadata));
     match log.format {
-        LogFormat::Text => Box::new(builder.finish().with(shown)),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish().with(shown)),
+        LogFormat::Text => Box::new(
+            builder
+                .map_event_format(|lines| WithIds::new(lines, log.format))
+                .finish()
+                .with(shown),
+        ),
+        LogFormat::Json => Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .map_event_format(|lines| WithIds::new(lines, log.format))
+                .finish()
+                .with(shown),
+        ),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::{Code, Status};
-use tracing::{debug, error, warn};
+use tracing::{Level, debug, enabled, error, warn};
 
 use super::connection::{OpenCall, PublicCall, Untaken, Usage};
 use super::load::{Charge, Load, SMALL, Work};
@@ -24,6 +24,7 @@ use crate::caller::CallerContext;
 use crate::error::{Error, Result};
 use crate::metrics::{Rpc, StatusCode, TimedCall};
 use crate::secret::random;
+use crate::trace::CallTrace;
 
 /// The metadata that carries a request's id both ways.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -81,6 +82,7 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<CallerContext>> {
 pub(super) struct Call {
     timed: TimedCall,
     id: CallId,
+    trace: CallTrace,
     path: Option<PathAndQuery>,
     caller: Option<Arc<CallerContext>>,
     usage: Option<Usage>,
@@ -115,15 +117,22 @@ impl AsRef<[u8]> for Part {
 impl Call {
     /// The call of a request whose caller is not known yet.
     pub(super) fn new(request: &Request<Body>, load: &Load, rpc: &Arc<Rpc>) -> Self {
+        let id = CallId::of(request.headers());
         Self {
             timed: rpc.begin(request.uri().path()),
-            id: CallId::of(request.headers()),
+            trace: CallTrace::new(id.0.clone(), request.headers()),
+            id,
             path: request.uri().path_and_query().cloned(),
             caller: None,
             usage: request.extensions().get::<Usage>().cloned(),
             load: load.clone(),
             open: None,
         }
+    }
+
+    /// What its log lines and its spans have in common.
+    pub(super) fn trace(&self) -> &CallTrace {
+        &self.trace
     }
 
     /// What the calls of its connection occupy, if that is known.
@@ -143,6 +152,7 @@ impl Call {
     ) -> Result<Arc<Work>> {
         request.extensions_mut().insert(Arc::clone(&caller));
         self.caller = Some(caller);
+        self.trace.begin(request.uri().path(), request.headers());
         // Its connection is in use, even if there is no place for the call.
         let call = self.usage.as_ref().map(Usage::begin);
         self.open = Some(Arc::new(Open {
@@ -207,12 +217,11 @@ impl Call {
             return failed_trailers(&self.complete(&failure));
         }
         self.timed.succeed();
-        debug!(
-            request_id = self.id.as_str(),
-            method = self.method(),
-            caller = self.caller_name(),
-            "answered"
-        );
+        self.trace.end(StatusCode::Ok);
+        if enabled!(Level::DEBUG) {
+            let (method, caller) = (self.method(), self.caller_name());
+            self.trace.sync_scope(|| debug!(method, caller, "answered"));
+        }
         trailers.insert(REQUEST_ID, self.id.0.clone());
         trailers
     }
@@ -238,7 +247,8 @@ impl Call {
         let (mut status, reason) = complete(failure, self.id.as_str());
         let code = StatusCode::of(status.code().into());
         self.timed.fail(code, reason);
-        self.log(&status, failure);
+        self.trace.end(code);
+        self.trace.sync_scope(|| self.log(&status, failure));
         if let Ok(id) = self.id.as_str().parse() {
             status.metadata_mut().insert(REQUEST_ID, id);
         }
@@ -246,30 +256,13 @@ impl Call {
     }
 
     fn log(&self, status: &Status, failure: &Status) {
-        let (request_id, method, caller) = (self.id.as_str(), self.method(), self.caller_name());
+        let (method, caller) = (self.method(), self.caller_name());
         match status.code() {
-            Code::Internal => error!(
-                request_id,
-                method,
-                caller,
-                cause = causes(failure),
-                "a call failed"
-            ),
-            Code::Unavailable if failure.source().is_some() => warn!(
-                request_id,
-                method,
-                caller,
-                cause = causes(failure),
-                "unavailable"
-            ),
-            code => debug!(
-                request_id,
-                method,
-                caller,
-                ?code,
-                cause = causes(failure),
-                "refused"
-            ),
+            Code::Internal => error!(method, caller, cause = causes(failure), "a call failed"),
+            Code::Unavailable if failure.source().is_some() => {
+                warn!(method, caller, cause = causes(failure), "unavailable");
+            }
+            code => debug!(method, caller, ?code, cause = causes(failure), "refused"),
         }
     }
 
@@ -279,6 +272,13 @@ impl Call {
 
     fn caller_name(&self) -> &str {
         self.caller.as_ref().map_or("", |caller| caller.name())
+    }
+}
+
+impl Drop for Call {
+    /// A call that is dropped before its answer ended was given up by its caller.
+    fn drop(&mut self) {
+        self.trace.end(StatusCode::Cancelled);
     }
 }
 

@@ -105,10 +105,9 @@ where
         // Started here and not inside the future: tonic then starts its own timer for the caller's
         // limit, and ours must expire first.
         let limit = time_limit(request.headers());
-        let answer = timeout(
-            limit,
-            AssertUnwindSafe(at_work(work, self.inner.call(request))).catch_unwind(),
-        );
+        let handler = at_work(work, self.inner.call(request));
+        let handler = call.trace().clone().scope(handler);
+        let answer = timeout(limit, AssertUnwindSafe(handler).catch_unwind());
         Box::pin(async move {
             Ok(match answer.await {
                 Ok(Ok(Ok(response))) => call.answer(response),

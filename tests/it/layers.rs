@@ -24,7 +24,9 @@ const RANKS: [&[&str]; 15] = [
     &["cli"],
     &["main", "lib"],
 ];
-const GROUND: &[&str] = &["metrics", "tasks", "clock", "error", "id", "secret"];
+const GROUND: &[&str] = &[
+    "metrics", "trace", "tasks", "clock", "error", "id", "secret",
+];
 
 /// Modules that, besides the rule of ranks, only these modules may use.
 const USERS: [(&str, &[&str]); 3] = [
@@ -42,9 +44,14 @@ const NEEDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates, modules and types, and the only sources that may name them.
-const PLACES: [(&str, &[&str]); 18] = [
+const PLACES: [(&str, &[&str]); 21] = [
     ("tonic", &["grpc/", "transport/", "server.rs"]),
-    ("tonic_types", &["transport/", "server.rs"]),
+    // The exporter of traces takes settings of TLS by tonic's types, which it re-exports under this
+    // name.
+    ("tonic_types", &["transport/", "server.rs", "telemetry/"]),
+    ("opentelemetry", &["trace/", "telemetry/"]),
+    ("opentelemetry_sdk", &["telemetry/"]),
+    ("opentelemetry_otlp", &["telemetry/"]),
     ("tonic_health", &["server.rs"]),
     ("tonic_reflection", &["server.rs"]),
     ("prost", &["grpc/"]),

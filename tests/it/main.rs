@@ -64,6 +64,8 @@ mod start_errors;
 mod support;
 mod targets;
 mod targets_refused;
+mod trace_collectors;
+mod traces;
 mod users;
 mod verify;
 mod verify_revocation;

@@ -145,7 +145,7 @@ impl Store {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
         let row = transaction!(self, |tx| {
-            let row = in_tx!(tx, |db| query_as::<_, BanRow>(LIFT)
+            let row = in_tx!(tx, LIFT, |db, sql| query_as::<_, BanRow>(sql)
                 .bind(id.as_str())
                 .bind(now.millis())
                 .fetch_optional(db)
@@ -167,7 +167,7 @@ impl Store {
         address: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<Ban>, StoreError> {
-        let row = reading!(self, |db| query_as::<_, BanRow>(FIND)
+        let row = reading!(self, FIND, |db, sql| query_as::<_, BanRow>(sql)
             .bind(user.map(UserId::as_str))
             .bind(address.map(prefix::of_address))
             .bind(now.millis())
@@ -183,7 +183,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Page<Ban>, StoreError> {
         let (time, id) = page.descending();
-        let rows = reading!(self, |db| query_as::<_, BanRow>(LIST)
+        let rows = reading!(self, LIST, |db, sql| query_as::<_, BanRow>(sql)
             .bind(now.millis())
             .bind(time)
             .bind(id)
@@ -197,9 +197,11 @@ impl Store {
     /// Gives the bans that were stored before bans had a prefix theirs.
     pub(super) async fn index_old_bans(&self) -> Result<(), StoreError> {
         loop {
-            let old = reading!(self, |db| query_as::<_, OldBan>(LIST_WITHOUT_PREFIX)
-                .fetch_all(db)
-                .await)?;
+            let old = reading!(self, LIST_WITHOUT_PREFIX, |db, sql| query_as::<_, OldBan>(
+                sql
+            )
+            .fetch_all(db)
+            .await)?;
             if old.is_empty() {
                 return Ok(());
             }
@@ -207,7 +209,7 @@ impl Store {
                 for ban in &old {
                     let prefix = prefix::of_network(ban.network);
                     add_prefix_length(&mut tx, &prefix).await?;
-                    in_tx!(tx, |db| query(SET_PREFIX)
+                    in_tx!(tx, SET_PREFIX, |db, sql| query(sql)
                         .bind(ban.id.as_str())
                         .bind(&prefix)
                         .execute(db)
@@ -246,8 +248,8 @@ pub(super) async fn insert(
 ) -> Result<Option<u64>, StoreError> {
     let row = BanRow::from(ban.clone());
     let prefix = row.network.map(prefix::of_network);
-    let inserted = in_tx!(*tx, |db| row
-        .bind_to(query(INSERT))
+    let inserted = in_tx!(*tx, INSERT, |db, sql| row
+        .bind_to(query(sql))
         .bind(&prefix)
         .bind(violation.map(ViolationId::as_str))
         .bind(request_id)
@@ -270,7 +272,7 @@ pub(super) async fn insert(
 
 async fn add_prefix_length(tx: &mut Tx, prefix: &str) -> Result<(), StoreError> {
     let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX);
-    in_tx!(*tx, |db| query(ADD_PREFIX_LENGTH)
+    in_tx!(*tx, ADD_PREFIX_LENGTH, |db, sql| query(sql)
         .bind(length)
         .execute(db)
         .await
@@ -284,7 +286,7 @@ async fn find_by_request(
     caller: &str,
     request_id: Option<&str>,
 ) -> Result<Ban, StoreError> {
-    let row = in_tx!(*tx, |db| query_as::<_, BanRow>(FIND_BY_REQUEST)
+    let row = in_tx!(*tx, FIND_BY_REQUEST, |db, sql| query_as::<_, BanRow>(sql)
         .bind(caller)
         .bind(request_id)
         .fetch_one(db)
@@ -294,7 +296,7 @@ async fn find_by_request(
 
 /// The bans that a violation led to, the user's first.
 pub(super) async fn of_violation(tx: &mut Tx, violation: &str) -> Result<Vec<Ban>, StoreError> {
-    let rows = in_tx!(*tx, |db| query_as::<_, BanRow>(FIND_BY_VIOLATION)
+    let rows = in_tx!(*tx, FIND_BY_VIOLATION, |db, sql| query_as::<_, BanRow>(sql)
         .bind(violation)
         .fetch_all(db)
         .await)?;

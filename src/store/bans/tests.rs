@@ -229,7 +229,11 @@ async fn a_ban_that_was_stored_before_bans_had_a_prefix_is_found() {
             "UPDATE bans SET prefix = NULL",
             "DELETE FROM ban_prefix_lengths",
         ] {
-            writing!(store, |db| query(forget).execute(db).await.map(drop)).expect("forgotten");
+            writing!(store, forget, |db, sql| query(sql)
+                .execute(db)
+                .await
+                .map(drop))
+            .expect("forgotten");
         }
         assert_eq!(network_banned(&store, "192.0.2.7").await, None);
         store.index_old_bans().await.expect("indexed");

@@ -35,8 +35,8 @@ impl Store {
     /// Stores a sign-in that has begun.
     pub async fn insert_federated_login(&self, login: &FederatedLogin) -> Result<(), StoreError> {
         let _turn = self.lanes.turn(Lane::SignIns).await?;
-        writing!(self, |db| login
-            .bind_to(query(INSERT_LOGIN))
+        writing!(self, INSERT_LOGIN, |db, sql| login
+            .bind_to(query(sql))
             .execute(db)
             .await
             .map(drop))?;
@@ -52,10 +52,12 @@ impl Store {
         // In a transaction: SQLite commits a lone RETURNING statement after its row is read, and
         // sqlx drops an error of that commit.
         transaction!(self, |tx| {
-            let login = in_tx!(tx, |db| query_as::<_, FederatedLogin>(CONSUME_LOGIN)
-                .bind(state_hash)
-                .fetch_optional(db)
-                .await)?;
+            let login = in_tx!(tx, CONSUME_LOGIN, |db, sql| query_as::<_, FederatedLogin>(
+                sql
+            )
+            .bind(state_hash)
+            .fetch_optional(db)
+            .await)?;
             tx.commit().await?;
             Ok(login)
         })
@@ -67,7 +69,7 @@ impl Store {
         issuer: &str,
         subject: &str,
     ) -> Result<Option<Identity>, StoreError> {
-        let identity = reading!(self, |db| query_as::<_, Identity>(FIND_IDENTITY)
+        let identity = reading!(self, FIND_IDENTITY, |db, sql| query_as::<_, Identity>(sql)
             .bind(issuer)
             .bind(subject)
             .fetch_optional(db)
@@ -166,13 +168,13 @@ async fn insert_user(
     identity: &NewIdentity,
 ) -> Result<Result<User, Committed>, StoreError> {
     if let Some(email) = &new.email {
-        let holder: Option<String> = in_tx!(*tx, |db| query_scalar(EMAIL_TAKEN)
+        let holder: Option<String> = in_tx!(*tx, EMAIL_TAKEN, |db, sql| query_scalar(sql)
             .bind(email.as_str())
             .fetch_optional(db)
             .await)?;
         if holder.is_some() {
             // The holder may be the user of this same identity, inserted by a concurrent sign-in.
-            let known = in_tx!(*tx, |db| query_as::<_, Identity>(FIND_IDENTITY)
+            let known = in_tx!(*tx, FIND_IDENTITY, |db, sql| query_as::<_, Identity>(sql)
                 .bind(&identity.issuer)
                 .bind(&identity.subject)
                 .fetch_optional(db)
@@ -189,7 +191,7 @@ async fn insert_user(
     let Some(user) = users::insert(tx, new, AdminClaim::None).await? else {
         return Ok(Err(Committed::Changed));
     };
-    let inserted = in_tx!(*tx, |db| query(INSERT_IDENTITY)
+    let inserted = in_tx!(*tx, INSERT_IDENTITY, |db, sql| query(sql)
         .bind(identity.id.as_str())
         .bind(user.id.as_str())
         .bind(&provider)

@@ -10,6 +10,7 @@ use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Bind as _, JoinedRecord as _, ReadJoined as _, Record as _, record};
+use super::statement::Statement;
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, SessionId, UserId};
 use crate::model::provider_tokens::{
@@ -166,7 +167,7 @@ impl Store {
         &self,
         session: &SessionId,
     ) -> Result<Vec<TokensOrError>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST)
+        let rows = reading!(self, LIST, |db, sql| query_as::<_, TokensRow>(sql)
             .bind(session.as_str())
             .fetch_all(db)
             .await)?;
@@ -197,12 +198,12 @@ impl Store {
 
     async fn replace_state(
         &self,
-        statement: &'static str,
+        statement: Statement,
         key: &TokensKey,
         seen: &[u8],
         new: &SealedState,
     ) -> Result<bool, StoreError> {
-        let replaced = writing!(self, |db| query(statement)
+        let replaced = writing!(self, statement, |db, sql| query(sql)
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(seen)
@@ -223,8 +224,8 @@ impl Store {
         version: i64,
         new: &SealedTokens,
     ) -> Result<bool, StoreError> {
-        let completed = writing!(self, |db| new
-            .bind_to(query(COMPLETE_REFRESH))
+        let completed = writing!(self, COMPLETE_REFRESH, |db, sql| new
+            .bind_to(query(sql))
             .bind(key.session_id.as_str())
             .bind(key.identity_id.as_str())
             .bind(version)
@@ -251,12 +252,14 @@ impl Store {
         let (session, identity) = after.map_or(("", ""), |key| {
             (key.session_id.as_str(), key.identity_id.as_str())
         });
-        let rows = reading!(self, |db| query_as::<_, TokensRow>(LIST_WITHOUT_SEAL)
-            .bind(session)
-            .bind(identity)
-            .bind(limit)
-            .fetch_all(db)
-            .await)?;
+        let rows = reading!(self, LIST_WITHOUT_SEAL, |db, sql| query_as::<_, TokensRow>(
+            sql
+        )
+        .bind(session)
+        .bind(identity)
+        .bind(limit)
+        .fetch_all(db)
+        .await)?;
         Ok(each_read(rows))
     }
 
@@ -267,8 +270,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         transaction!(self, |tx| {
             for (key, version, content) in sealed {
-                in_tx!(tx, |db| content
-                    .bind_to(query(SET_SEALS))
+                in_tx!(tx, SET_SEALS, |db, sql| content
+                    .bind_to(query(sql))
                     .bind(key.session_id.as_str())
                     .bind(key.identity_id.as_str())
                     .bind(*version)
@@ -286,7 +289,7 @@ impl Store {
         session: &SessionId,
         provider: &str,
     ) -> Result<(), StoreError> {
-        let deleted = writing!(self, |db| query(DELETE_OF_SESSION)
+        let deleted = writing!(self, DELETE_OF_SESSION, |db, sql| query(sql)
             .bind(session.as_str())
             .bind(provider)
             .execute(db)
@@ -303,7 +306,7 @@ impl Store {
         user: &UserId,
         provider: &str,
     ) -> Result<(), StoreError> {
-        let deleted = writing!(self, |db| query(DELETE_OF_USER)
+        let deleted = writing!(self, DELETE_OF_USER, |db, sql| query(sql)
             .bind(user.as_str())
             .bind(provider)
             .execute(db)
@@ -318,9 +321,9 @@ impl Store {
 
 /// Stores a new session's tokens within its transaction.
 pub(super) async fn insert(tx: &mut Tx, tokens: &NewTokens) -> Result<(), StoreError> {
-    in_tx!(*tx, |db| tokens
+    in_tx!(*tx, INSERT, |db, sql| tokens
         .content
-        .bind_to(query(INSERT))
+        .bind_to(query(sql))
         .bind(tokens.key.session_id.as_str())
         .bind(tokens.key.identity_id.as_str())
         .bind(&tokens.provider)

@@ -144,7 +144,7 @@ impl Store {
 
     /// The stored canaries; none if the table does not exist yet.
     async fn list_canaries(&self) -> Result<Vec<Canary>, StoreError> {
-        let rows = reading!(self, |db| query_as::<_, Canary>(LIST_CANARIES)
+        let rows = reading!(self, LIST_CANARIES, |db, sql| query_as::<_, Canary>(sql)
             .fetch_all(db)
             .await);
         match rows {
@@ -161,7 +161,7 @@ impl Store {
         for key in keyring.keys() {
             let ring = Keyring::new(key.clone(), Vec::new());
             let sealed = ring.seal(Purpose::Canary, &[key.id()], CANARY);
-            writing!(self, |db| query(INSERT_CANARY)
+            writing!(self, INSERT_CANARY, |db, sql| query(sql)
                 .bind(key.id())
                 .bind(&sealed)
                 .execute(db)

@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::store::breaker::{Breaker, Pass};
 use crate::store::connection::{Connection, Connector};
 use crate::store::error::StoreError;
+use crate::store::statement::{self, Statement};
+use crate::trace::Span;
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +60,8 @@ pub(in crate::store) struct Lease {
     connection: Option<Connection>,
     /// Whether a statement is under way.
     is_busy: bool,
+    /// The span of that statement.
+    span: Option<Span>,
     /// Whether a transaction has begun and not ended.
     in_transaction: bool,
     held: Option<(OwnedSemaphorePermit, Pass)>,
@@ -107,6 +111,7 @@ impl Pool {
                 pool: self.clone(),
                 connection: Some(connection),
                 is_busy: false,
+                span: None,
                 in_transaction: false,
                 held: Some((permit, pass)),
             }),
@@ -198,9 +203,14 @@ impl Pool {
 
 impl Lease {
     /// Begins a statement.
-    pub(in crate::store) fn begin_work(&mut self) -> Result<&mut Connection, StoreError> {
+    pub(in crate::store) fn begin_work(
+        &mut self,
+        statement: impl Into<Statement>,
+    ) -> Result<&mut Connection, StoreError> {
         self.is_busy = true;
-        self.connection.as_mut().ok_or(StoreError::Silent)
+        let connection = self.connection.as_mut().ok_or(StoreError::Silent)?;
+        self.span = Some(statement.into().span(connection));
+        Ok(connection)
     }
 
     /// Ends a statement that [`Lease::begin_work`] began.
@@ -208,6 +218,15 @@ impl Lease {
         &mut self,
         done: Result<sqlx::Result<T>, Elapsed>,
     ) -> Result<T, StoreError> {
+        let span = self.span.take();
+        let done = self.settle_work(done);
+        if let Some(mut span) = span {
+            statement::note(&mut span, &done);
+        }
+        done
+    }
+
+    fn settle_work<T>(&mut self, done: Result<sqlx::Result<T>, Elapsed>) -> Result<T, StoreError> {
         let Ok(done) = done else {
             self.connection = None;
             self.pool.has_failed();
@@ -236,7 +255,7 @@ impl Lease {
 
     /// Runs a statement without parameters that returns nothing.
     async fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        let connection = self.begin_work()?;
+        let connection = self.begin_work(sql)?;
         let done = timeout(WORK_TIMEOUT, connection.run(sql)).await;
         self.end_work(done)
     }

@@ -24,9 +24,11 @@ async fn add_user(store: &Store) -> Result<(), StoreError> {
 }
 
 async fn one(store: &Store) -> Result<i64, StoreError> {
-    reading!(store, |db| query_scalar("SELECT CAST(1 AS BIGINT)")
-        .fetch_one(db)
-        .await)
+    reading!(store, "SELECT CAST(1 AS BIGINT)", |db, sql| query_scalar(
+        sql
+    )
+    .fetch_one(db)
+    .await)
 }
 
 /// All connections of a pool at once.
@@ -58,7 +60,7 @@ async fn work_that_was_cancelled_takes_no_place_for_ever() {
 async fn a_transaction_that_is_dropped_is_rolled_back() {
     on_each_engine(async |store| {
         let mut tx = store.pools.begin().await.expect("begun");
-        in_tx!(tx, |db| query("DELETE FROM markers")
+        in_tx!(tx, "DELETE FROM markers", |db, sql| query(sql)
             .execute(db)
             .await
             .map(drop))
@@ -66,10 +68,9 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
         add_user(&store).now_or_never();
         drop(tx);
         add_user(&store).await.expect("nobody holds the lock");
-        let markers: Result<i64, _> =
-            reading!(store, |db| query_scalar("SELECT COUNT(*) FROM markers")
-                .fetch_one(db)
-                .await);
+        let markers: Result<i64, _> = reading!(store, "SELECT COUNT(*) FROM markers", |db, sql| {
+            query_scalar(sql).fetch_one(db).await
+        });
         assert!(markers.expect("counted") > 0);
     })
     .await;
@@ -81,7 +82,11 @@ async fn a_connection_whose_transaction_cannot_be_ended_is_not_used_again() {
         for _ in 0..30 {
             let mut tx = store.pools.begin().await.expect("begun");
             // As SQLite does by itself if the disk is full.
-            in_tx!(tx, |db| query("ROLLBACK").execute(db).await.map(drop)).expect("rolled back");
+            in_tx!(tx, "ROLLBACK", |db, sql| query(sql)
+                .execute(db)
+                .await
+                .map(drop))
+            .expect("rolled back");
             let committed = tx.commit().await;
             // PostgreSQL only warns.
             assert_eq!(committed.is_err(), store.postgres().is_none());
@@ -100,7 +105,10 @@ async fn after_the_disk_was_full_writing_works_again_once_there_is_room() {
             return;
         }
         // The limit is the connection's, and goes with it.
-        let pages: Result<i64, _> = writing!(store, |db| query_scalar("PRAGMA max_page_count = 1")
+        let pages: Result<i64, _> =
+            writing!(store, "PRAGMA max_page_count = 1", |db, sql| query_scalar(
+                sql
+            )
             .fetch_one(db)
             .await);
         pages.expect("the file may not grow");

@@ -30,25 +30,24 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let revoked = transaction!(self, |tx| {
-            let revoked = in_tx!(tx, |db| match owner {
-                Some(owner) =>
-                    query(REVOKE_OWN)
-                        .bind(id.as_str())
-                        .bind(owner.as_str())
-                        .bind(now.millis())
-                        .bind(reason.value())
-                        .execute(db)
-                        .await,
-                None =>
-                    query(REVOKE)
-                        .bind(id.as_str())
-                        .bind(now.millis())
-                        .bind(reason.value())
-                        .execute(db)
-                        .await,
-            }
-            .map(|done| done.rows_affected()))?;
-            in_tx!(tx, |db| query(DELETE_TOKENS)
+            let revoked = match owner {
+                Some(owner) => in_tx!(tx, REVOKE_OWN, |db, sql| query(sql)
+                    .bind(id.as_str())
+                    .bind(owner.as_str())
+                    .bind(now.millis())
+                    .bind(reason.value())
+                    .execute(db)
+                    .await
+                    .map(|done| done.rows_affected())),
+                None => in_tx!(tx, REVOKE, |db, sql| query(sql)
+                    .bind(id.as_str())
+                    .bind(now.millis())
+                    .bind(reason.value())
+                    .execute(db)
+                    .await
+                    .map(|done| done.rows_affected())),
+            }?;
+            in_tx!(tx, DELETE_TOKENS, |db, sql| query(sql)
                 .bind(id.as_str())
                 .execute(db)
                 .await
@@ -100,7 +99,7 @@ pub(in crate::store) async fn revoke_all(
 ) -> Result<u64, StoreError> {
     let except = except.map_or("", SessionId::as_str);
     lock_user(tx, user).await?;
-    let revoked = in_tx!(*tx, |db| query(REVOKE_ALL)
+    let revoked = in_tx!(*tx, REVOKE_ALL, |db, sql| query(sql)
         .bind(user.as_str())
         .bind(except)
         .bind(now.millis())
@@ -108,7 +107,7 @@ pub(in crate::store) async fn revoke_all(
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    in_tx!(*tx, |db| query(DELETE_TOKENS_OF_USER)
+    in_tx!(*tx, DELETE_TOKENS_OF_USER, |db, sql| query(sql)
         .bind(user.as_str())
         .execute(db)
         .await
@@ -134,20 +133,20 @@ mod tests {
         VALUES ($1, 'i', 'openid', $2, 0, $2, '', 'ACTIVE', 1, 0, (SELECT expire_time FROM sessions WHERE id = $1))";
 
     async fn count(store: &Store, sql: &'static str) -> i64 {
-        reading!(store, |db| query_scalar(sql).fetch_one(db).await).expect("counted")
+        reading!(store, sql, |db, sql| query_scalar(sql).fetch_one(db).await).expect("counted")
     }
 
     #[tokio::test]
     async fn an_expired_session_loses_its_provider_tokens_at_once_and_its_row_later() {
         on_each_engine(async |store| {
             let (user, session) = signed_in(&store, START).await;
-            writing!(store, |db| query(IDENTITY)
+            writing!(store, IDENTITY, |db, sql| query(sql)
                 .bind(user.as_str())
                 .execute(db)
                 .await
                 .map(drop))
             .expect("stored");
-            writing!(store, |db| query(TOKENS)
+            writing!(store, TOKENS, |db, sql| query(sql)
                 .bind(session.as_str())
                 .bind([1_u8].as_slice())
                 .execute(db)
@@ -187,11 +186,11 @@ mod tests {
                 ("lock_timeout", "5s"),
                 ("idle_in_transaction_session_timeout", "10s"),
             ] {
-                let set: Result<String, _> =
-                    reading!(store, |db| query_scalar("SELECT current_setting($1)")
-                        .bind(setting)
-                        .fetch_one(db)
-                        .await);
+                let set: Result<String, _> = reading!(
+                    store,
+                    "SELECT current_setting($1)",
+                    |db, sql| query_scalar(sql).bind(setting).fetch_one(db).await
+                );
                 assert_eq!(set.expect("read"), limit);
             }
         })

@@ -101,7 +101,7 @@ impl Store {
         id: &SessionId,
         now: Timestamp,
     ) -> Result<Option<SessionState>, StoreError> {
-        let state = reading!(self, |db| query_as::<_, SessionState>(FIND)
+        let state = reading!(self, FIND, |db, sql| query_as::<_, SessionState>(sql)
             .bind(now.millis())
             .bind(id.as_str())
             .fetch_optional(db)
@@ -120,9 +120,9 @@ impl Store {
         for batch in ids.chunks(BATCH) {
             // The last one is repeated in the parameters that are left over.
             let ids = (0..BATCH).map(|at| batch[at.min(batch.len() - 1)].as_str());
-            let found: Vec<SessionState> = reading!(self, |db| ids
+            let found: Vec<SessionState> = reading!(self, FIND_ALL, |db, sql| ids
                 .clone()
-                .fold(query_as(FIND_ALL).bind(now.millis()), QueryAs::bind)
+                .fold(query_as(sql).bind(now.millis()), QueryAs::bind)
                 .fetch_all(db)
                 .await)?;
             states.extend(found);
@@ -136,7 +136,7 @@ impl Store {
         caller: &str,
         request_id: &str,
     ) -> Result<Option<SessionId>, StoreError> {
-        let id: Option<String> = reading!(self, |db| query_scalar(FIND_BY_REQUEST)
+        let id: Option<String> = reading!(self, FIND_BY_REQUEST, |db, sql| query_scalar(sql)
             .bind(caller)
             .bind(request_id)
             .fetch_optional(db)
@@ -152,7 +152,7 @@ impl Store {
         now: Timestamp,
         good_until: Timestamp,
     ) -> Result<Option<SessionId>, StoreError> {
-        let id: Option<String> = reading!(self, |db| query_scalar(FIND_ACTING)
+        let id: Option<String> = reading!(self, FIND_ACTING, |db, sql| query_scalar(sql)
             .bind(user.as_str())
             .bind(now.millis())
             .bind(good_until.millis())
@@ -174,7 +174,7 @@ impl Store {
         decide: impl FnOnce(&SessionState) -> Refresh<T> + Send,
     ) -> Result<Option<Refreshed<T>>, StoreError> {
         let mut conn = self.pools.conn();
-        let state = on_conn!(conn.read, |db| query_as::<_, SessionState>(FIND)
+        let state = on_conn!(conn.read, FIND, |db, sql| query_as::<_, SessionState>(sql)
             .bind(clock.now().millis())
             .bind(id.as_str())
             .fetch_optional(db)
@@ -186,7 +186,7 @@ impl Store {
             Refresh::Rotate(device) => device,
             Refresh::Leave(verdict) => return Ok(Some(Refreshed::Left(state, verdict))),
         };
-        let rotated = on_conn!(conn.write, |db| query(ROTATE)
+        let rotated = on_conn!(conn.write, ROTATE, |db, sql| query(sql)
             .bind(id.as_str())
             .bind(state.session.generation)
             .bind(clock.now().millis())
@@ -211,7 +211,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Page<Session>, StoreError> {
         let (time, id) = page.descending();
-        let sessions = reading!(self, |db| query_as::<_, Session>(LIST)
+        let sessions = reading!(self, LIST, |db, sql| query_as::<_, Session>(sql)
             .bind(user.as_str())
             .bind(now.millis())
             .bind(time)

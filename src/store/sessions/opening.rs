@@ -42,7 +42,7 @@ pub(in crate::store) async fn insert(
 ) -> Result<Opening, StoreError> {
     let user = session.user_id.as_str();
     lock_user(tx, &session.user_id).await?;
-    let banned: Option<i64> = in_tx!(*tx, |db| query_scalar(BANNED_UNTIL)
+    let banned: Option<i64> = in_tx!(*tx, BANNED_UNTIL, |db, sql| query_scalar(sql)
         .bind(user)
         .bind(session.create_time.millis())
         .fetch_one(db)
@@ -50,8 +50,8 @@ pub(in crate::store) async fn insert(
     if let Some(until) = banned {
         return Ok(Opening::Banned(user_ban(until)));
     }
-    let inserted = in_tx!(*tx, |db| session
-        .bind_to(query(INSERT))
+    let inserted = in_tx!(*tx, INSERT, |db, sql| session
+        .bind_to(query(sql))
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -65,7 +65,7 @@ pub(in crate::store) async fn insert(
 /// Locks the user's row, so that a ban and a session opened at the same time wait for each other:
 /// either the ban ends the session, or the session is not opened because of the ban.
 pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<(), StoreError> {
-    in_tx!(*tx, |db| query(LOCK_USER)
+    in_tx!(*tx, LOCK_USER, |db, sql| query(sql)
         .bind(user.as_str())
         .execute(db)
         .await

@@ -63,7 +63,7 @@ impl Store {
                 return Ok(Err(first_answer(&mut tx, violation).await?));
             }
             let done = score(&mut tx, &id, violation, &penalty).await?;
-            in_tx!(tx, |db| query(ANSWER)
+            in_tx!(tx, ANSWER, |db, sql| query(sql)
                 .bind(id.as_str())
                 .bind(done.recorded.previous_score)
                 .bind(done.recorded.score)
@@ -99,7 +99,7 @@ async fn claim(
     id: &ViolationId,
     violation: &NewViolation<'_>,
 ) -> Result<bool, StoreError> {
-    let claimed = in_tx!(*tx, |db| query(CLAIM)
+    let claimed = in_tx!(*tx, CLAIM, |db, sql| query(sql)
         .bind(id.as_str())
         .bind(violation.caller)
         .bind(violation.request_id)
@@ -151,7 +151,7 @@ async fn first_answer(
     tx: &mut Tx,
     violation: &NewViolation<'_>,
 ) -> Result<Option<Recorded>, StoreError> {
-    let row = in_tx!(*tx, |db| query_as::<_, Answer>(FIND_ANSWER)
+    let row = in_tx!(*tx, FIND_ANSWER, |db, sql| query_as::<_, Answer>(sql)
         .bind(violation.caller)
         .bind(violation.request_id)
         .bind(violation.kind)
@@ -179,7 +179,7 @@ async fn add_score(
         BanTarget::User(user) => ("user", user.to_string()),
         BanTarget::Network(network) => ("address", network.to_string()),
     };
-    Ok(in_tx!(*tx, |db| query_scalar(ADD)
+    Ok(in_tx!(*tx, ADD, |db, sql| query_scalar(sql)
         .bind(violation.kind)
         .bind(kind)
         .bind(target)

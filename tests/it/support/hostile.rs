@@ -24,6 +24,7 @@ struct State {
     status: u16,
     body: String,
     has_other_key: bool,
+    heads: Vec<String>,
     token_requests: Vec<String>,
 }
 
@@ -56,6 +57,11 @@ impl Hostile {
         self.with(|state| state.has_other_key = published);
     }
 
+    /// Request lines and headers of all requests so far.
+    pub fn heads(&self) -> Vec<String> {
+        self.with(|state| state.heads.clone())
+    }
+
     /// The bodies of all requests to the token endpoint so far.
     pub fn token_requests(&self) -> Vec<String> {
         self.with(|state| state.token_requests.clone())
@@ -81,6 +87,8 @@ impl Hostile {
 
     async fn exchange(self, mut stream: TcpStream) {
         let request = read(&mut stream).await;
+        let head = request.split("\r\n\r\n").next().unwrap_or_default();
+        self.with(|state| state.heads.push(head.to_owned()));
         let (status, body) = match request.split(' ').nth(1).unwrap_or_default() {
             "/.well-known/openid-configuration" => (200, self.discovery()),
             "/keys" => (200, self.key_set()),

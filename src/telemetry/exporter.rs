@@ -1,0 +1,119 @@
+//! Between the SDK and the collector: what waits is bounded, a collector that says nothing is not
+//! waited for, and what is lost is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_otlp::SpanExporter as Collector;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::losses::Losses;
+
+/// How long one batch may take, with the collector's own limit and its retries.
+const SENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// The spans that wait.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    count: AtomicUsize,
+    most: usize,
+}
+
+impl Waiting {
+    /// Room for so many.
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    fn enter(&self) -> bool {
+        let fits = self.count.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !fits {
+            self.leave(1);
+        }
+        fits
+    }
+
+    fn leave(&self, count: usize) {
+        self.count.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// Gives ended spans to the SDK's queue while it has room.
+#[derive(Debug)]
+pub(super) struct Entrance<P> {
+    pub queue: P,
+    pub waiting: Arc<Waiting>,
+    pub losses: Arc<Losses>,
+}
+
+impl<P: SpanProcessor> SpanProcessor for Entrance<P> {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.queue.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.waiting.enter() {
+            self.queue.on_end(span);
+        } else {
+            self.losses.add(1, "the queue is full");
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.queue.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.queue.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.queue.set_resource(resource);
+    }
+}
+
+/// Sends batches in tasks of the runtime, because the SDK's own thread has no timers.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub collector: Arc<Collector>,
+    pub runtime: Handle,
+    pub waiting: Arc<Waiting>,
+    pub losses: Arc<Losses>,
+}
+
+impl SpanExporter for Exit {
+    /// Always succeeds: the losses are counted here.
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let (count, collector) = (batch.len(), Arc::clone(&self.collector));
+        self.waiting.leave(count);
+        let sending = async move { timeout(SENT_WITHIN, collector.export(batch)).await };
+        match self.runtime.spawn(sending).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => self.losses.add(count, &error.to_string()),
+            Ok(Err(_)) | Err(_) => self
+                .losses
+                .add(count, "the collector did not answer in time"),
+        }
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.collector.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        // Nothing is sent yet, so nobody else holds it.
+        if let Some(collector) = Arc::get_mut(&mut self.collector) {
+            collector.set_resource(resource);
+        }
+    }
+}

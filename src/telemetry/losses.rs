@@ -1,0 +1,99 @@
+//! Spans that could not be sent: counted, and logged at most once a minute.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// The shortest time between two lines.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// The spans that were lost since the start.
+#[derive(Debug)]
+pub(super) struct Losses {
+    clock: Clock,
+    lost: AtomicU64,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    lost: u64,
+    at: Option<Duration>,
+}
+
+impl Losses {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            lost: AtomicU64::new(0),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Counts spans that were lost for this reason.
+    pub(super) fn add(&self, count: usize, reason: &str) {
+        self.lost.fetch_add(count as u64, Ordering::Relaxed);
+        let now = self.clock.elapsed();
+        self.tell(reason, |told| {
+            told.at.is_none_or(|at| now.saturating_sub(at) >= PAUSE)
+        });
+    }
+
+    /// Logs the losses that were not logged yet.
+    pub(super) fn finish(&self) {
+        self.tell("the service stops", |_| true);
+    }
+
+    fn tell(&self, reason: &str, is_due: impl FnOnce(&Told) -> bool) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > told.lost && is_due(&told) {
+            *told = Told {
+                lost,
+                at: Some(self.clock.elapsed()),
+            };
+            drop(told);
+            tracing::warn!(lost, reason, "spans could not be sent since the start");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn lines(log: &tempfile::NamedTempFile) -> Vec<String> {
+        let text = std::fs::read_to_string(log.path()).expect("text");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn losses_are_told_once_a_minute_and_at_the_end_with_their_number() {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let losses = Losses::new(clock.clone());
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let writer = std::sync::Arc::new(log.reopen().expect("opened"));
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            losses.finish();
+            assert!(lines(&log).is_empty());
+            for _ in 0..3 {
+                losses.add(2, "a reason");
+            }
+            assert_eq!(lines(&log).len(), 1);
+            clock.advance(PAUSE);
+            losses.add(1, "another reason");
+            losses.add(1, "another reason");
+            losses.finish();
+            losses.finish();
+        });
+        let lines = lines(&log);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (line, part) in lines.iter().zip(["lost=2 ", "lost=7 ", "lost=8 "]) {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+}

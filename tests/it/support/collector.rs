@@ -1,0 +1,104 @@
+//! A collector of traces on a local socket, which keeps what it is sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// A collector; it ends with the test.
+#[derive(Clone)]
+pub struct Collector {
+    pub endpoint: String,
+    requests: Arc<Mutex<Vec<(String, ExportTraceServiceRequest)>>>,
+}
+
+impl Collector {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let collector = Self {
+            endpoint,
+            requests: Arc::default(),
+        };
+        let service = TraceServiceServer::new(collector.clone());
+        let incoming = TcpListenerStream::new(listener);
+        let server = Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        collector
+    }
+
+    fn requests(&self) -> Vec<(String, ExportTraceServiceRequest)> {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All spans, in the order of their ends.
+    pub fn spans(&self) -> Vec<Span> {
+        let resources = self.requests().into_iter();
+        let resources = resources.flat_map(|(_, request)| request.resource_spans);
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans).collect()
+    }
+
+    /// An attribute of the process that sent the first spans.
+    pub fn resource(&self, name: &str) -> String {
+        let (_, request) = self.requests().remove(0);
+        let resource = request.resource_spans[0].resource.clone();
+        value(&resource.expect("a resource").attributes, name)
+    }
+
+    /// The metadata `x-collector-key` of the first request.
+    pub fn key(&self) -> String {
+        self.requests().remove(0).0
+    }
+
+    /// Everything that was sent, as text.
+    pub fn content(&self) -> String {
+        let requests = self.requests().into_iter();
+        let bytes: Vec<_> = requests
+            .flat_map(|(_, request)| request.encode_to_vec())
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// An attribute as text; empty if it is not there.
+pub fn attribute(span: &Span, name: &str) -> String {
+    value(&span.attributes, name)
+}
+
+fn value(attributes: &[KeyValue], name: &str) -> String {
+    let found = attributes.iter().find(|pair| pair.key == name);
+    match found.and_then(|pair| pair.value.clone()?.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        None => String::new(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let key = request.metadata().get("x-collector-key");
+        let key = key.map(|key| key.to_str().expect("text").to_owned());
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.push((key.unwrap_or_default(), request.into_inner()));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
