@@ -116,6 +116,7 @@ impl App {
             tasks.clone(),
             config.providers,
             config.templates,
+            Arc::clone(&metrics.providers),
         )
         .await?;
         let auth = Auth::new(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Destination;
 use crate::model::session::SessionState;
 use crate::template::outcome::ResolveOptions;
 use crate::template::vocabulary::BodyField;
@@ -25,5 +26,7 @@ pub struct ResolveContext {
     pub provider: String,
     /// How long tokens have to last at least.
     pub min_ttl: Duration,
+    /// Where the values are to be put, for the metrics.
+    pub destination: Destination,
     pub options: ResolveOptions,
 }

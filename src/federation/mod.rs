@@ -25,6 +25,7 @@ use crate::config::providers::Provider as ProviderSettings;
 use crate::error::{Error, Result};
 use crate::feed::cache::{Affects, Cache, Cached, Entry};
 use crate::id::{SessionId, UserId};
+use crate::metrics;
 use crate::model::provider_tokens::{StoredTokens, TokensKey};
 use crate::provider::Provider;
 use crate::secret::{Keyring, SecretString};
@@ -67,6 +68,7 @@ struct Inner {
     renewals: InFlight<Start, Renewal>,
     attempts: Attempts,
     tasks: Tasks,
+    metrics: Arc<metrics::Providers>,
 }
 
 impl Federation {
@@ -82,10 +84,11 @@ impl Federation {
         tasks: Tasks,
         providers: Vec<ProviderSettings>,
         templates: Templates,
+        metrics: Arc<metrics::Providers>,
     ) -> Result<Self> {
         let providers = providers
             .into_iter()
-            .map(|provider| Provider::new(provider, &clock))
+            .map(|provider| Provider::new(provider, &clock, &metrics))
             .collect::<Result<_>>()?;
         let in_use = Bounded::builder()
             .max_capacity(SESSIONS)
@@ -102,6 +105,7 @@ impl Federation {
             templates,
             renewals: InFlight::new(tasks.clone()),
             tasks,
+            metrics,
         }));
         federation.seal_anew().await?;
         Ok(federation)

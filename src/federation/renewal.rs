@@ -15,6 +15,7 @@ use super::in_flight::Renewal;
 use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::metrics::Renewed;
 use crate::model::provider_tokens::{SealedState, TokenState, TokensKey};
 use crate::provider::{LONGEST_REFRESH, Owner, Provider, RefreshError};
 use crate::secret::SecretString;
@@ -211,7 +212,8 @@ impl<'a> Attempt<'a> {
                         .seal_refresh(tokens, &grant, claims.as_ref(), answer_time);
                 let (store, key) = (&federation.store, &tokens.key);
                 let keep = || store.complete_token_refresh(key, tokens.version, sealed);
-                self.confirmed(keep, Renewal::Renewed).await
+                self.confirmed(keep, Renewed::Renewed, Renewal::Renewed)
+                    .await
             }
             Err(RefreshError::Refused(_)) => self.refused().await,
             Err(RefreshError::InDoubt(_)) => {
@@ -223,7 +225,8 @@ impl<'a> Attempt<'a> {
                 let retry = answer_time.plus(BACKOFF);
                 let retry_after = BACKOFF;
                 let renewal = Renewal::Unavailable { retry_after };
-                self.end(TokenState::Backoff { retry }, renewal).await
+                let state = TokenState::Backoff { retry };
+                self.end(state, Renewed::Backoff, renewal).await
             }
         }
     }
@@ -231,7 +234,8 @@ impl<'a> Attempt<'a> {
     /// Ends an attempt for which nothing was sent.
     async fn take_back(&self) -> Result<Progress> {
         let renewal = Renewal::Unavailable { retry_after: RETRY };
-        self.end(TokenState::Active, renewal).await
+        self.end(TokenState::Active, Renewed::Postponed, renewal)
+            .await
     }
 
     /// Ends an attempt of which it is not known whether it was committed. If it was and stayed
@@ -252,7 +256,8 @@ impl<'a> Attempt<'a> {
     async fn give_up(&self, reason: &str) -> Result<Progress> {
         self.log_reconnect(reason);
         let renewal = Renewal::Impossible(Status::ReconnectRequired);
-        self.end(TokenState::ReconnectRequired, renewal).await
+        let state = TokenState::ReconnectRequired;
+        self.end(state, Renewed::ReconnectRequired, renewal).await
     }
 
     /// Ends an attempt whose refresh token the provider refused: it is of no more use.
@@ -261,15 +266,16 @@ impl<'a> Attempt<'a> {
         let (key, state) = (&self.tokens.key, self.sealed(TokenState::ReconnectRequired));
         let store = &self.federation.0.store;
         let keep = || store.erase_refresh_token(key, &self.seal, &state);
-        self.confirmed(keep, Renewal::Impossible(Status::ReconnectRequired))
+        let renewal = Renewal::Impossible(Status::ReconnectRequired);
+        self.confirmed(keep, Renewed::ReconnectRequired, renewal)
             .await
     }
 
-    async fn end(&self, state: TokenState, renewal: Renewal) -> Result<Progress> {
+    async fn end(&self, state: TokenState, counted: Renewed, renewal: Renewal) -> Result<Progress> {
         let (key, state) = (&self.tokens.key, self.sealed(state));
         let store = &self.federation.0.store;
         let keep = || store.set_token_state(key, &self.seal, &state);
-        self.confirmed(keep, renewal).await
+        self.confirmed(keep, counted, renewal).await
     }
 
     /// How long storing the outcome may take.
@@ -287,13 +293,31 @@ impl<'a> Attempt<'a> {
         tracing::warn!(session = %tokens.key.session_id, provider = tokens.provider, reason, "the user has to sign in at the provider again");
     }
 
+    fn count(&self, renewed: Renewed) {
+        let providers = self.federation.providers();
+        if let Ok(provider) = Provider::find(providers, &self.tokens.provider) {
+            provider.metrics().renewal(renewed);
+        }
+    }
+
     /// Stores the outcome. If no row matched, the attempt has an outcome already or the row has
     /// another version: read it again.
-    async fn confirmed<F>(&self, keep: impl Fn() -> F, renewal: Renewal) -> Result<Progress>
+    async fn confirmed<F>(
+        &self,
+        keep: impl Fn() -> F,
+        counted: Renewed,
+        renewal: Renewal,
+    ) -> Result<Progress>
     where
         F: Future<Output = Result<bool, StoreError>>,
     {
-        Ok(if store_outcome(self.left(), keep).await? {
+        let stored = store_outcome(self.left(), keep).await;
+        match stored {
+            Ok(true) => self.count(counted),
+            Ok(false) => {}
+            Err(_) => self.count(Renewed::NotStored),
+        }
+        Ok(if stored? {
             Progress::Done(renewal)
         } else {
             Progress::ReadAgain

@@ -12,6 +12,7 @@ use super::in_flight::Renewal;
 use super::tokens::ProviderTokens;
 use crate::clock::Timestamp;
 use crate::error::{Error, Reason, Result, Unresolved};
+use crate::metrics::Token;
 use crate::provider::Provider;
 use crate::template::batch::Batch;
 use crate::template::outcome::{Outcome, RenderError, Rendered};
@@ -64,7 +65,7 @@ impl Federation {
             .render(&answers, context.options)
             .map_err(unresolved)?;
         destination::check(batch, &rendered, &self.0.templates.http_hosts)?;
-        note_releases(&rendered, &answers);
+        self.note_releases(&rendered, &answers);
         Ok(rendered)
     }
 
@@ -164,26 +165,29 @@ impl Federation {
             None => Source::None(Status::NotFederated),
         }
     }
-}
 
-/// Logs the release of each token, but only a caller's first since the tokens were read: about one
-/// line a second for a session in use.
-fn note_releases(rendered: &Rendered, answers: &Answers<'_>) {
-    for placeholder in &rendered.released {
-        let Placeholder::OpenId { field, provider } = placeholder else {
-            continue;
-        };
-        let Some(Source::Tokens { tokens, .. }) = answers.sources.get(provider) else {
-            continue;
-        };
-        let caller = &answers.context.caller;
-        if tokens.is_first_release(caller, field) {
-            let (user, session, entries) = (
-                &tokens.user_id,
-                &tokens.key.session_id,
-                rendered.values.len(),
-            );
-            tracing::info!(caller = &**caller, %user, %session, provider = tokens.provider, token = ?field, version = tokens.version, entries, "a provider token is released");
+    /// Counts the release of each token, and logs it, but only a caller's first since the tokens
+    /// were read: about one line a second for a session in use.
+    fn note_releases(&self, rendered: &Rendered, answers: &Answers<'_>) {
+        let (caller, destination) = (&answers.context.caller, answers.context.destination);
+        for placeholder in &rendered.released {
+            let Placeholder::OpenId { field, provider } = placeholder else {
+                continue;
+            };
+            let Some(Source::Tokens { tokens, .. }) = answers.sources.get(provider) else {
+                continue;
+            };
+            let token = if *field == OpenIdField::IdToken {
+                Token::Id
+            } else {
+                Token::Access
+            };
+            self.0.metrics.releases.of((destination, token)).inc();
+            if tokens.is_first_release(caller, field) {
+                let (user, session) = (&tokens.user_id, &tokens.key.session_id);
+                let entries = rendered.values.len();
+                tracing::info!(caller = &**caller, %user, %session, provider = tokens.provider, token = ?field, version = tokens.version, entries, "a provider token is released");
+            }
         }
     }
 }

@@ -10,9 +10,11 @@ mod label;
 mod log;
 mod moderation;
 mod passwords;
+mod providers;
 mod register;
 mod rpc;
 mod sessions;
+mod store;
 mod tasks;
 
 use std::sync::Arc;
@@ -29,8 +31,10 @@ pub use label::Label;
 pub use log::Log;
 pub use moderation::{Attempt, Banned, Cause, Decision, Moderation};
 pub use passwords::{Full, Hashing, Passwords};
+pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
+pub use store::{Connections, NoConnection, Pool, Store};
 pub use tasks::{Task, Tasks};
 
 /// A text format for metrics.
@@ -61,6 +65,8 @@ pub struct Metrics {
     pub sessions: Arc<Sessions>,
     pub moderation: Arc<Moderation>,
     pub passwords: Arc<Passwords>,
+    pub providers: Arc<Providers>,
+    pub store: Arc<Store>,
     pub tasks: Arc<Tasks>,
     pub log: Arc<Log>,
 }
@@ -85,6 +91,8 @@ impl Metrics {
             sessions: Arc::new(Sessions::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),
             passwords: Arc::new(Passwords::new(&mut registry)),
+            providers: Arc::new(Providers::new(&mut registry)),
+            store: Arc::new(Store::new(&mut registry)),
             tasks: Arc::new(Tasks::new(&mut registry)),
             log: Arc::new(Log::new(&mut registry)),
             registry: Arc::new(registry),

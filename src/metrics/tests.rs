@@ -1,6 +1,7 @@
 //! README's table of metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
@@ -23,6 +24,10 @@ fn used() -> Metrics {
         .begin("/")
         .fail(StatusCode::Unimplemented, Reason::MethodUnknown);
     let _task = metrics.tasks.of("cleaner");
+    let connections = metrics.store.pool(Pool::All, 20);
+    connections.waits.observe(Duration::ZERO);
+    let provider = metrics.providers.of("openid");
+    provider.request(Asked::Keys, Answered::Ok, Duration::ZERO);
     metrics
 }
 

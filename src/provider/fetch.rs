@@ -1,16 +1,19 @@
 //! Fetches JSON documents from a provider.
 
-use crate::error::Cause;
-use crate::http::{Client, Response};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Request, StatusCode};
 use url::Url;
 
+use super::requests::Requests;
+use crate::error::Cause;
+use crate::http::Response;
+use crate::metrics::Asked;
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Fetches a JSON document and returns its body, not yet parsed.
 pub(super) async fn json(
-    http: &Client,
+    requests: &Requests,
+    asked: Asked,
     url: &Url,
     bearer: Option<&SecretString>,
 ) -> Result<Vec<u8>, Cause> {
@@ -23,7 +26,7 @@ pub(super) async fn json(
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
-    let response = http.send(request).await?;
+    let response = requests.send(asked, request).await?;
     if response.status() != StatusCode::OK {
         return Err(format!("the response has status {}", response.status().as_u16()).into());
     }

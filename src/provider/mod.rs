@@ -11,6 +11,7 @@ mod normalize;
 mod numeric_date;
 mod oidc;
 mod profile;
+mod requests;
 mod token_endpoint;
 
 use serde_json::{Map, Value};
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::clock::{Clock, Timestamp};
 use crate::config::providers::{Provider as Settings, normalized_issuer};
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::secret::SecretString;
 use oidc::OpenIdClient;
 
@@ -37,9 +39,9 @@ pub enum Provider {
 
 impl Provider {
     /// A client of a configured provider. Fails if its settings are unusable.
-    pub fn new(settings: Settings, clock: &Clock) -> Result<Self> {
+    pub fn new(settings: Settings, clock: &Clock, metrics: &metrics::Providers) -> Result<Self> {
         match settings {
-            Settings::OpenId(settings) => OpenIdClient::new(settings, clock)
+            Settings::OpenId(settings) => OpenIdClient::new(settings, clock, metrics)
                 .map(Box::new)
                 .map(Self::OpenId),
         }
@@ -89,6 +91,13 @@ impl Provider {
     pub fn icon_url(&self) -> &str {
         match self {
             Self::OpenId(client) => &client.config().icon_url,
+        }
+    }
+
+    /// What is counted of it.
+    pub fn metrics(&self) -> &metrics::Provider {
+        match self {
+            Self::OpenId(client) => client.metrics(),
         }
     }
 

@@ -22,10 +22,12 @@ use url::Url;
 
 use super::fetch::is_json;
 use super::normalize::normalize;
+use super::requests::Requests;
 use crate::config::providers::ClientAuth;
 use crate::error::{Cause, Error, Result};
-use crate::http::{self as outbound, Client, Request, Response};
+use crate::http::{self as outbound, Request, Response};
 use crate::jose;
+use crate::metrics::Asked;
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// The client of `oauth2` with the endpoints that are set.
@@ -121,7 +123,7 @@ pub(super) fn client(registration: &Registration<'_>) -> Result<OauthClient> {
 
 /// Exchanges an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 pub(super) async fn exchange(
-    http: &Client,
+    requests: &Requests,
     client: &OauthClient,
     code: &str,
     verifier: &SecretString,
@@ -129,7 +131,8 @@ pub(super) async fn exchange(
     let request = client
         .exchange_code(AuthorizationCode::new(code.to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-    answer(request.request_async(&Outbound(http)).await)
+    let outbound = Outbound(requests, Asked::Code);
+    answer(request.request_async(&outbound).await)
 }
 
 /// What a refresh asks for.
@@ -142,7 +145,7 @@ pub(super) struct RefreshParams<'a> {
 
 /// Uses a refresh token (RFC 6749 section 6).
 pub(super) async fn refresh(
-    http: &Client,
+    requests: &Requests,
     client: &OauthClient,
     token: &SecretString,
     params: RefreshParams<'_>,
@@ -154,7 +157,8 @@ pub(super) async fn refresh(
     if let Some(audience) = params.audience {
         request = request.add_extra_param("audience", audience);
     }
-    answer(request.request_async(&Outbound(http)).await)
+    let outbound = Outbound(requests, Asked::Refresh);
+    answer(request.request_async(&outbound).await)
 }
 
 type CrateAnswer = Result<
@@ -211,19 +215,19 @@ fn error_code(code: &str) -> String {
 
 /// Adapts our HTTP client to `oauth2`. It is a type and not a closure, because the compiler cannot
 /// prove that the future of a closure is `Send` here.
-struct Outbound<'a>(&'a Client);
+struct Outbound<'a>(&'a Requests, Asked);
 
 impl<'c> AsyncHttpClient<'c> for Outbound<'_> {
     type Error = CallError;
     type Future = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send + 'c>>;
 
     fn call(&'c self, request: Request) -> Self::Future {
-        Box::pin(call(self.0, request))
+        Box::pin(call(self.0, self.1, request))
     }
 }
 
-async fn call(http: &Client, request: Request) -> Result<Response, CallError> {
-    let mut response = http.send(request).await?;
+async fn call(requests: &Requests, asked: Asked, request: Request) -> Result<Response, CallError> {
+    let mut response = requests.send(asked, request).await?;
     let status = response.status();
     let members = if is_json(&response) {
         jose::object(response.body())

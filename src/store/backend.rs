@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, raw_sql};
 use super::connection::Connector;
 use super::error::StoreError;
 use super::pool::{Lease, Pool};
+use crate::metrics;
 
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
@@ -68,7 +69,7 @@ impl Pools {
     }
 
     /// Opens a database file, and creates it if it is missing.
-    pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
+    pub(super) async fn sqlite(path: &Path, metrics: &metrics::Store) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -78,15 +79,19 @@ impl Pools {
             .foreign_keys(true)
             // How long a statement waits for another process's lock.
             .busy_timeout(Duration::from_secs(5));
-        let write = Pool::open(Connector::Sqlite(options.clone()), 1).await?;
-        let read = Pool::open(Connector::Sqlite(options), SQLITE_READERS).await?;
+        let counted = metrics.pool(metrics::Pool::Writer, 1);
+        let write = Pool::open(Connector::Sqlite(options.clone()), 1, counted).await?;
+        let counted = metrics.pool(metrics::Pool::Readers, SQLITE_READERS);
+        let read = Pool::open(Connector::Sqlite(options), SQLITE_READERS, counted).await?;
         Ok(Self { read, write })
     }
 
     /// Connects to a PostgreSQL server.
-    pub(super) async fn postgres(url: &str) -> Result<Self, StoreError> {
+    pub(super) async fn postgres(url: &str, metrics: &metrics::Store) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
-        let pool = Pool::open(Connector::Postgres(options), POSTGRES_CONNECTIONS).await?;
+        let (connector, size) = (Connector::Postgres(options), POSTGRES_CONNECTIONS);
+        let counted = metrics.pool(metrics::Pool::All, size);
+        let pool = Pool::open(connector, size, counted).await?;
         let (read, write) = (pool.clone(), pool);
         Ok(Self { read, write })
     }

@@ -35,6 +35,8 @@ mod login;
 mod login_limits;
 mod main_job;
 mod metrics;
+mod metrics_providers;
+mod metrics_store;
 mod moderation;
 mod provider;
 mod provider_tokens;

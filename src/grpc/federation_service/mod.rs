@@ -20,6 +20,7 @@ use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::federation::ResolveContext;
+use crate::metrics::Destination;
 use crate::template::batch::{Batch, Entry, LimitError, repeated_names};
 use crate::template::object::{ShapeError, TemplateObject};
 use crate::template::outcome::{Rendered, ResolveOptions};
@@ -30,6 +31,7 @@ use crate::template::vocabulary::{OnUnresolved, Sink};
 struct ResolveFields {
     /// The name of the field with the templates.
     templates: &'static str,
+    destination: Destination,
     subject: Option<proto::Subject>,
     body: Option<proto::RequestBody>,
     custom_vars: HashMap<String, String>,
@@ -40,9 +42,10 @@ struct ResolveFields {
 }
 
 macro_rules! resolve_fields {
-    ($templates:literal, $message:expr) => {
+    ($templates:literal, $destination:ident, $message:expr) => {
         ResolveFields {
             templates: $templates,
+            destination: Destination::$destination,
             subject: $message.subject,
             body: $message.body,
             custom_vars: $message.custom_vars,
@@ -73,7 +76,7 @@ impl FederationService for Api {
                 .resolve(
                     &caller,
                     read,
-                    resolve_fields!("entries", message),
+                    resolve_fields!("entries", Placeholders, message),
                     errors,
                     now,
                 )
@@ -120,7 +123,7 @@ impl FederationService for Api {
                 .resolve(
                     &caller,
                     read,
-                    resolve_fields!("endpoint", message),
+                    resolve_fields!("endpoint", Endpoint, message),
                     errors,
                     now,
                 )
@@ -166,7 +169,7 @@ impl FederationService for Api {
                 .resolve(
                     &caller,
                     read,
-                    resolve_fields!("server", message),
+                    resolve_fields!("server", McpServer, message),
                     errors,
                     now,
                 )
@@ -288,6 +291,7 @@ impl Api {
             custom_vars: fields.custom_vars,
             provider: fields.provider,
             min_ttl: min_ttl.flatten().unwrap_or(Duration::ZERO),
+            destination: fields.destination,
             options: ResolveOptions {
                 on_unresolved,
                 user_authored: fields.user_authored,

@@ -5,10 +5,12 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::fetch;
+use super::super::requests::Requests;
 use crate::config::providers::{DISCOVERY_PATH, normalized_issuer};
 use crate::error::{Cause, Error, Result};
 use crate::http::Client;
 use crate::jose;
+use crate::metrics::Asked;
 
 /// A checked discovery document: its issuer is the configured one, and its endpoints may be called.
 ///
@@ -40,18 +42,22 @@ struct Document {
 }
 
 /// Fetches and checks the discovery document.
-pub(super) async fn discover(http: &Client, issuer: &str) -> Result<Metadata> {
-    read(http, issuer).await.map_err(Error::ProviderUnavailable)
+pub(super) async fn discover(requests: &Requests, issuer: &str) -> Result<Metadata> {
+    read(requests, issuer)
+        .await
+        .map_err(Error::ProviderUnavailable)
 }
 
-async fn read(http: &Client, issuer: &str) -> Result<Metadata, Cause> {
+async fn read(requests: &Requests, issuer: &str) -> Result<Metadata, Cause> {
     let issuer = normalized_issuer(issuer);
-    let url = http.check(&format!("{issuer}{DISCOVERY_PATH}"))?;
-    let body = fetch::json(http, &url, None).await?;
+    let url = requests
+        .client()
+        .check(&format!("{issuer}{DISCOVERY_PATH}"))?;
+    let body = fetch::json(requests, Asked::Discovery, &url, None).await?;
     let members = jose::object(&body)
         .ok_or("the discovery document is not an object without repeated members")?;
     check(
-        http,
+        requests.client(),
         issuer,
         serde_json::from_value(Value::Object(members))?,
     )

@@ -8,11 +8,12 @@ use url::Url;
 
 use super::super::cached::Cached;
 use super::super::fetch;
+use super::super::requests::Requests;
 use super::verify::{self, Expected, Rejected};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::http::Client;
 use crate::jose;
+use crate::metrics::Asked;
 use crate::provider::claims::VerifiedClaims;
 use crate::secret::{ExposeSecret as _, SecretString};
 
@@ -36,17 +37,17 @@ impl Keys {
     /// [`Error::ProviderUnavailable`] if there are no keys and they cannot be fetched.
     pub(super) async fn verify(
         &self,
-        http: &Client,
+        requests: &Requests,
         jwks_uri: &Url,
         id_token: &SecretString,
         expected: &Expected<'_>,
         now: Timestamp,
     ) -> Result<Result<VerifiedClaims, Rejected>> {
         let id_token = id_token.expose_secret();
-        let keys = self.0.get(fetch_keys(http, jwks_uri)).await?;
+        let keys = self.0.get(fetch_keys(requests, jwks_uri)).await?;
         match verify::verify(id_token, &keys, expected, now) {
             Err(Rejected::KeyUnknown) => {
-                let fetch = fetch_keys(http, jwks_uri);
+                let fetch = fetch_keys(requests, jwks_uri);
                 let newer = self.0.renew(Some(&keys), fetch).await?;
                 Ok(verify::verify(id_token, &newer, expected, now))
             }
@@ -55,8 +56,8 @@ impl Keys {
     }
 }
 
-async fn fetch_keys(http: &Client, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>> {
-    let body = fetch::json(http, jwks_uri, None)
+async fn fetch_keys(requests: &Requests, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>> {
+    let body = fetch::json(requests, Asked::Keys, jwks_uri, None)
         .await
         .map_err(Error::ProviderUnavailable)?;
     let keys = jose::provider_keys(&body).ok_or_else(|| {

@@ -20,12 +20,14 @@ use super::authorization::Authorization;
 use super::cached::Cached;
 use super::claims::VerifiedClaims;
 use super::grant::{self, Grant, Owner, RefreshError};
+use super::requests::Requests;
 use super::token_endpoint::{Answer, Failure, OauthClient, RefreshParams, Registration};
 use super::{profile, token_endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::config::providers::OpenIdProvider;
 use crate::error::{Error, Result};
 use crate::http;
+use crate::metrics;
 use crate::secret::{ExposeSecret as _, SecretString, random_token};
 use discovery::Metadata;
 use keys::Keys;
@@ -50,7 +52,7 @@ const MAX_LOGOUT_URL: usize = 2000;
 pub struct OpenIdClient {
     config: OpenIdProvider,
     issuer: Url,
-    http: http::Client,
+    requests: Requests,
     metadata: Cached<Metadata>,
     keys: Keys,
 }
@@ -58,15 +60,20 @@ pub struct OpenIdClient {
 impl OpenIdClient {
     /// A client of the configured provider. Fails if the configured issuer is not a URL or TLS
     /// cannot be set up.
-    pub fn new(config: OpenIdProvider, clock: &Clock) -> Result<Self> {
+    pub fn new(
+        config: OpenIdProvider,
+        clock: &Clock,
+        metrics: &metrics::Providers,
+    ) -> Result<Self> {
         let issuer = Url::parse(&config.issuer).map_err(Error::internal)?;
         let http = http::Client::for_issuer(&issuer).map_err(Error::internal)?;
         let metadata = Cached::new(clock.clone(), METADATA_FRESH, PAUSE);
         let keys = Keys::new(clock.clone(), PAUSE);
+        let requests = Requests::new(http, clock.clone(), metrics.of(&config.id));
         Ok(Self {
             config,
             issuer,
-            http,
+            requests,
             metadata,
             keys,
         })
@@ -75,6 +82,11 @@ impl OpenIdClient {
     /// The provider's configuration.
     pub fn config(&self) -> &OpenIdProvider {
         &self.config
+    }
+
+    /// What is counted of the provider.
+    pub fn metrics(&self) -> &metrics::Provider {
+        self.requests.metrics()
     }
 
     /// Whether using a refresh token may invalidate it; false only for providers known not to
@@ -139,7 +151,7 @@ impl OpenIdClient {
         now: Timestamp,
     ) -> Result<(Grant, VerifiedClaims)> {
         let (metadata, client) = self.metadata_and_client().await?;
-        let answer = token_endpoint::exchange(&self.http, &client, code, code_verifier)
+        let answer = token_endpoint::exchange(&self.requests, &client, code, code_verifier)
             .await
             .map_err(grant::login_error)?;
         let id_token = answer
@@ -219,7 +231,7 @@ impl OpenIdClient {
         let ask = |scopes| {
             let audience = self.config.refresh_audience.as_deref();
             let params = RefreshParams { scopes, audience };
-            token_endpoint::refresh(&self.http, client, refresh_token, params)
+            token_endpoint::refresh(&self.requests, client, refresh_token, params)
         };
         if !self.config.scopes_on_refresh {
             return ask(Vec::new()).await;
@@ -264,7 +276,7 @@ impl OpenIdClient {
         let Some(url) = &metadata.userinfo_endpoint else {
             return;
         };
-        match userinfo::fetch_claims(&self.http, url, access_token, claims.subject()).await {
+        match userinfo::fetch_claims(&self.requests, url, access_token, claims.subject()).await {
             Ok(userinfo) => userinfo::fill_gaps(claims, userinfo, &self.config.claims),
             Err(error) => {
                 tracing::warn!(provider = self.config.id, %error, "userinfo could not be used; sign-in goes on without it");
@@ -287,7 +299,7 @@ impl OpenIdClient {
 
     async fn metadata(&self) -> Result<Arc<Metadata>> {
         self.metadata
-            .get(discovery::discover(&self.http, &self.config.issuer))
+            .get(discovery::discover(&self.requests, &self.config.issuer))
             .await
     }
 
@@ -330,9 +342,9 @@ impl OpenIdClient {
         expected: &Expected<'_>,
         now: Timestamp,
     ) -> Result<Result<VerifiedClaims, Rejected>> {
-        let (http, jwks_uri) = (&self.http, &metadata.jwks_uri);
+        let (requests, jwks_uri) = (&self.requests, &metadata.jwks_uri);
         self.keys
-            .verify(http, jwks_uri, id_token, expected, now)
+            .verify(requests, jwks_uri, id_token, expected, now)
             .await
     }
 

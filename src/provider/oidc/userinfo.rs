@@ -4,10 +4,11 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::super::fetch;
+use super::super::requests::Requests;
 use crate::config::providers::ClaimNames;
 use crate::error::Cause;
-use crate::http::Client;
 use crate::jose;
+use crate::metrics::Asked;
 use crate::provider::claims::VerifiedClaims;
 use crate::secret::SecretString;
 
@@ -25,12 +26,12 @@ const USERINFO_CLAIMS: [&str; 7] = [
 /// Fetches the claims of the user `subject`. A response about another user is an error (section
 /// 5.3.2).
 pub(super) async fn fetch_claims(
-    http: &Client,
+    requests: &Requests,
     url: &Url,
     access_token: &SecretString,
     subject: &str,
 ) -> Result<Map<String, Value>, Cause> {
-    let body = fetch::json(http, url, Some(access_token)).await?;
+    let body = fetch::json(requests, Asked::UserInfo, url, Some(access_token)).await?;
     let userinfo =
         jose::object(&body).ok_or("userinfo is not an object without repeated members")?;
     if userinfo.get("sub").is_none_or(|sub| sub != subject) {

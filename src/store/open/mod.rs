@@ -81,9 +81,9 @@ impl Store {
         let pools = match database {
             Database::Sqlite(path) => {
                 create_private(path)?;
-                Pools::sqlite(path).await?
+                Pools::sqlite(path, &metrics.store).await?
             }
-            Database::Postgres(url) => Pools::postgres(url.expose_secret()).await?,
+            Database::Postgres(url) => Pools::postgres(url.expose_secret(), &metrics.store).await?,
         };
         let store = Self {
             lanes: Lanes::new(&pools),

@@ -15,6 +15,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::metrics::{Connections, Counted, NoConnection};
 use crate::store::breaker::{Breaker, Pass};
 use crate::store::connection::{Connection, Connector};
 use crate::store::error::StoreError;
@@ -46,6 +47,7 @@ struct Inner {
     idle: Mutex<Vec<Idle>>,
     breaker: Breaker,
     clock: Clock,
+    metrics: Connections,
 }
 
 struct Idle {
@@ -64,7 +66,7 @@ pub(in crate::store) struct Lease {
     span: Option<Span>,
     /// Whether a transaction has begun and not ended.
     in_transaction: bool,
-    held: Option<(OwnedSemaphorePermit, Pass)>,
+    held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
 }
 
 impl Pool {
@@ -72,6 +74,7 @@ impl Pool {
     pub(in crate::store) async fn open(
         connector: Connector,
         size: u32,
+        metrics: Connections,
     ) -> Result<Self, StoreError> {
         let first = connector.connect().await?;
         let pool = Self(Arc::new(Inner {
@@ -81,6 +84,7 @@ impl Pool {
             idle: Mutex::default(),
             breaker: Breaker::default(),
             clock: Clock::system(),
+            metrics,
         }));
         pool.put_back(first);
         Ok(pool)
@@ -103,6 +107,23 @@ impl Pool {
 
     /// A connection, at most [`ACQUIRE_TIMEOUT`] later.
     pub(in crate::store) async fn acquire(&self) -> Result<Lease, StoreError> {
+        let (metrics, began) = (&self.0.metrics, self.0.clock.elapsed());
+        let waiting = Counted::new(&metrics.waiting);
+        let acquired = self.acquire_in_time().await;
+        drop(waiting);
+        let waited = self.0.clock.elapsed().saturating_sub(began);
+        metrics.waits.observe(waited);
+        acquired.inspect_err(|error| {
+            metrics.fail(match error {
+                StoreError::Overloaded => NoConnection::Overloaded,
+                StoreError::Silent => NoConnection::Silent,
+                StoreError::Down => NoConnection::Down,
+                _ => NoConnection::Refused,
+            });
+        })
+    }
+
+    async fn acquire_in_time(&self) -> Result<Lease, StoreError> {
         let breaker = &self.0.breaker;
         let pass = breaker.pass().ok_or(StoreError::Down)?;
         let answers = breaker.answers();
@@ -113,7 +134,7 @@ impl Pool {
                 is_busy: false,
                 span: None,
                 in_transaction: false,
-                held: Some((permit, pass)),
+                held: Some((permit, pass, Counted::new(&self.0.metrics.in_use))),
             }),
             Ok(Err(error)) => Err(error),
             // Others' work is done meanwhile, or the lock of a file is waited for.
@@ -147,7 +168,7 @@ impl Pool {
         let Idle {
             mut connection,
             since,
-        } = self.idle().pop()?;
+        } = self.take_idle()?;
         let age = self.0.clock.elapsed().saturating_sub(since);
         if self.0.connector.is_file() || age <= PING_AFTER_IDLE {
             return Some(connection);
@@ -159,6 +180,18 @@ impl Pool {
         None
     }
 
+    fn take_idle(&self) -> Option<Idle> {
+        let mut idle = self.idle();
+        let taken = idle.pop();
+        self.count_idle(&idle);
+        taken
+    }
+
+    fn count_idle(&self, idle: &[Idle]) {
+        let count = i64::try_from(idle.len()).unwrap_or(i64::MAX);
+        self.0.metrics.idle.set(count);
+    }
+
     /// The database does not answer: new connections have to prove that it does.
     fn has_failed(&self) {
         self.0.breaker.open();
@@ -166,8 +199,14 @@ impl Pool {
     }
 
     fn close_idle(&self) {
-        let idle = std::mem::take(&mut *self.idle());
-        drop(idle);
+        drop(self.take_all_idle());
+    }
+
+    fn take_all_idle(&self) -> Vec<Idle> {
+        let mut idle = self.idle();
+        let taken = std::mem::take(&mut *idle);
+        self.count_idle(&idle);
+        taken
     }
 
     fn put_back(&self, connection: Connection) {
@@ -179,6 +218,7 @@ impl Pool {
         idle.push(Idle { connection, since });
         let old = |idle: &Idle| since.saturating_sub(idle.since) > LONGEST_IDLE;
         let closed = idle.first().is_some_and(old).then(|| idle.remove(0));
+        self.count_idle(&idle);
         drop(idle);
         drop(closed);
     }
@@ -188,8 +228,7 @@ impl Pool {
         let all = self.0.permits.acquire_many(self.0.size).await;
         self.0.permits.close();
         drop(all);
-        let idle = std::mem::take(&mut *self.idle());
-        for idle in idle {
+        for idle in self.take_all_idle() {
             if let Err(error) = idle.connection.close().await {
                 tracing::debug!(%error, "a connection to the database did not close well");
             }
@@ -304,7 +343,7 @@ async fn settle(
     pool: Pool,
     mut connection: Connection,
     in_transaction: bool,
-    held: Option<(OwnedSemaphorePermit, Pass)>,
+    held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
 ) {
     let settled = timeout(SETTLE_TIMEOUT, async {
         if in_transaction {

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::error::{Error, Reason};
 use crate::id::UserId;
+use crate::metrics::{self, Metrics};
 use crate::model::account::{AdminClaim, LOCAL, Registered, User};
 use crate::store::Store;
 use crate::store::backend::{in_tx, reading, writing};
@@ -135,7 +136,9 @@ async fn a_refused_connection_is_not_tried_again_within_the_call() {
         listener.local_addr().expect("an address").port()
     };
     let options = PgConnectOptions::new().host("127.0.0.1").port(port);
-    let refused = Pool::open(Connector::Postgres(options), 1).await;
+    let metrics = Metrics::new(&Clock::system());
+    let counted = metrics.store.pool(metrics::Pool::All, 1);
+    let refused = Pool::open(Connector::Postgres(options), 1, counted).await;
     let Err(StoreError::Database(sqlx::Error::Io(error))) = refused else {
         panic!("{refused:?}")
     };

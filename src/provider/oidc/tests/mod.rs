@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::providers::{ClaimNames, ClientAuth, EndSession, SigningAlg};
+use crate::metrics::Metrics;
 use provider::{Provider, ok, signed};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -56,7 +57,8 @@ impl Idp {
 
     fn of(provider: Provider, config: OpenIdProvider) -> Self {
         let clock = Clock::manual(NOW);
-        let client = OpenIdClient::new(config, &clock).expect("a client");
+        let metrics = Metrics::new(&clock);
+        let client = OpenIdClient::new(config, &clock, &metrics.providers).expect("a client");
         Self {
             provider,
             client,

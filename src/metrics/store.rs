@@ -1,0 +1,118 @@
+//! The store's connections.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::durations::Durations;
+use super::label::{Label as _, label};
+use super::register::register;
+
+label! {
+    /// What the connections of a pool are for.
+    Pool = "pool" {
+        /// On SQLite, for reading.
+        Readers = "readers",
+        /// On SQLite, the one for writing.
+        Writer = "writer",
+        /// On PostgreSQL, for everything.
+        All = "all",
+    }
+}
+
+label! {
+    /// Why a call got no connection.
+    NoConnection = "reason" {
+        /// Others' work took too long.
+        Overloaded = "overloaded",
+        /// The database did not answer in time.
+        Silent = "silent",
+        /// It does not answer, and another call asks it already.
+        Down = "down",
+        /// It refused the connection.
+        Refused = "refused",
+    }
+}
+
+type One = [(&'static str, &'static str); 1];
+type Two = [(&'static str, &'static str); 2];
+
+/// What is counted of the store.
+#[derive(Debug)]
+pub struct Store {
+    open: Family<Two, Gauge>,
+    most: Family<One, Gauge>,
+    waiting: Family<One, Gauge>,
+    waits: Family<One, Durations>,
+    failures: Family<Two, Counter>,
+}
+
+/// What is counted of one pool.
+#[derive(Debug)]
+pub struct Connections {
+    pub in_use: Gauge,
+    pub idle: Gauge,
+    /// Calls that wait for one.
+    pub waiting: Gauge,
+    pub waits: Durations,
+    failures: Vec<Counter>,
+}
+
+impl Store {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        Self {
+            open: register(
+                registry,
+                "countersign_store_connections",
+                "Open connections to the database",
+            ),
+            most: register(
+                registry,
+                "countersign_store_connections_max",
+                "How many connections to the database there may be",
+            ),
+            waiting: register(
+                registry,
+                "countersign_store_connections_waiting",
+                "Pieces of work that wait for a connection to the database",
+            ),
+            waits: register(
+                registry,
+                "countersign_store_connection_wait_seconds",
+                "How long work waited for a connection to the database",
+            ),
+            failures: register(
+                registry,
+                "countersign_store_connection_failures",
+                "Pieces of work that got no connection to the database",
+            ),
+        }
+    }
+
+    /// The metrics of a pool of at most `most` connections.
+    #[must_use]
+    pub fn pool(&self, pool: Pool, most: u32) -> Connections {
+        let one = [(Pool::NAME, pool.value())];
+        let two = |name, value| [one[0], (name, value)];
+        self.most.get_or_create(&one).set(most.into());
+        let failure = |reason: &NoConnection| {
+            let labels = two(NoConnection::NAME, reason.value());
+            self.failures.get_or_create_owned(&labels)
+        };
+        Connections {
+            in_use: self.open.get_or_create_owned(&two("state", "in_use")),
+            idle: self.open.get_or_create_owned(&two("state", "idle")),
+            waiting: self.waiting.get_or_create_owned(&one),
+            waits: self.waits.get_or_create_owned(&one),
+            failures: NoConnection::ALL.iter().map(failure).collect(),
+        }
+    }
+}
+
+impl Connections {
+    /// Counts a piece of work that got no connection.
+    pub fn fail(&self, reason: NoConnection) {
+        self.failures[reason.index()].inc();
+    }
+}
