@@ -49,6 +49,9 @@ fn summary(settings: &Settings) -> String {
         format!("  callers    {callers}"),
         format!("  providers  {providers}"),
     ];
+    if let Some(traces) = &config.traces {
+        lines.push(format!("  traces     {}", traces.endpoint));
+    }
     lines.extend(settings.found.iter().map(|found| {
         let names = joined(found.names.iter().cloned());
         format!("  set in     {}: {names}", found.place.name())
@@ -82,6 +85,7 @@ mod tests {
             ("OPENID_CLIENT_SECRET", "canary-secret"),
             ("OPENID_ISSUER", "https://id.example.com/"),
             ("ALLOW_SOCIAL_LOGIN", "true"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
             ("DATABASE_URL", "postgres://u:canary-password@localhost/c"),
             ("CREDS_KEY", &"0f1e".repeat(16)),
         ]));
@@ -92,6 +96,7 @@ mod tests {
             "PostgreSQL",
             "none configured",
             "openid (https://id.example.com)",
+            "http://collector:4317",
             "warning",
         ] {
             assert!(shown.contains(part), "{shown}");

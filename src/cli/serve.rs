@@ -13,10 +13,16 @@ use crate::caller::Callers;
 use crate::clock::Clock;
 use crate::config::Database;
 use crate::config::env::Env;
-use crate::telemetry;
+use crate::telemetry::{self, Tracing};
 
 /// How long the end of the process waits for its threads once everything is drained.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
+
+/// What telemetry counts itself.
+struct Lost {
+    lines: Arc<AtomicU64>,
+    spans: Option<Arc<AtomicU64>>,
+}
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -46,7 +52,11 @@ fn start() -> Result<(), Failure> {
     let traces = settings.config.traces.as_ref();
     let tracing = traces.map(|traces| telemetry::trace(traces, runtime.handle()));
     let tracing = tracing.transpose()?;
-    let served = runtime.block_on(serve(settings, logging.lost_lines()));
+    let lost = Lost {
+        lines: logging.lost_lines(),
+        spans: tracing.as_ref().map(Tracing::lost_spans),
+    };
+    let served = runtime.block_on(serve(settings, lost));
     // While the runtime still runs the connection to the collector.
     drop(tracing);
     // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
@@ -54,7 +64,7 @@ fn start() -> Result<(), Failure> {
     served
 }
 
-async fn serve(settings: Settings, lost_lines: Arc<AtomicU64>) -> Result<(), Failure> {
+async fn serve(settings: Settings, lost: Lost) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -68,7 +78,10 @@ async fn serve(settings: Settings, lost_lines: Arc<AtomicU64>) -> Result<(), Fai
         .await
         .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
     let app = App::start(settings, Clock::system()).await?;
-    app.metrics().log.follow(lost_lines);
+    app.metrics().log.follow(lost.lines);
+    if let Some(spans) = lost.spans {
+        app.metrics().log.follow_spans(spans);
+    }
     let address = listener.local_addr()?;
     tracing::info!(%address, database, "serving");
     if open {

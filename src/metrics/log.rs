@@ -1,4 +1,4 @@
-//! The log.
+//! The log, and the spans of traces.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,11 @@ use prometheus_client::registry::Registry;
 
 use super::register::register;
 
-/// What is counted of the log.
+/// What is counted of the log and of traces.
 #[derive(Debug)]
 pub struct Log {
     lost: Followed,
+    lost_spans: Followed,
 }
 
 impl Log {
@@ -24,12 +25,22 @@ impl Log {
                 "countersign_log_lines_lost",
                 "Lines of the log that found no room or could not be written",
             ),
+            lost_spans: register(
+                registry,
+                "countersign_trace_spans_lost",
+                "Spans that found no room or could not be sent",
+            ),
         }
     }
 
     /// Shows the log's own count of lost lines, which begins before there are metrics.
     pub fn follow(&self, lost: Arc<AtomicU64>) {
         let _followed_already = self.lost.0.set(lost);
+    }
+
+    /// Shows the count of lost spans, likewise.
+    pub fn follow_spans(&self, lost: Arc<AtomicU64>) {
+        let _followed_already = self.lost_spans.0.set(lost);
     }
 }
 

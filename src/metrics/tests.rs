@@ -121,18 +121,20 @@ fn both_formats_are_as_their_standards_say() {
 }
 
 #[test]
-fn the_logs_own_count_is_shown() {
+fn counts_that_are_kept_elsewhere_are_shown() {
     let metrics = metrics();
-    let lost = || {
+    let lost = |what: &str| {
         let text = metrics.text(Format::Prometheus);
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("countersign_log_lines_lost_total "));
+        let name = format!("countersign_{what}_lost_total ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
         line.map(str::to_owned)
     };
-    assert_eq!(lost().as_deref(), Some("0"));
+    assert_eq!(lost("log_lines").as_deref(), Some("0"));
+    assert_eq!(lost("trace_spans").as_deref(), Some("0"));
     metrics.log.follow(Arc::new(7.into()));
-    assert_eq!(lost().as_deref(), Some("7"));
+    metrics.log.follow_spans(Arc::new(8.into()));
+    assert_eq!(lost("log_lines").as_deref(), Some("7"));
+    assert_eq!(lost("trace_spans").as_deref(), Some("8"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Spans that could not be sent: counted, and logged at most once a minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Losses {
     clock: Clock,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
     told: Mutex<Told>,
 }
 
@@ -27,9 +27,14 @@ impl Losses {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            lost: AtomicU64::new(0),
+            lost: Arc::default(),
             told: Mutex::default(),
         }
+    }
+
+    /// How many there are, which goes on to grow.
+    pub(super) fn count(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
     }
 
     /// Counts spans that were lost for this reason.
@@ -75,7 +80,7 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let losses = Losses::new(clock.clone());
         let log = tempfile::NamedTempFile::new().expect("a file");
-        let writer = std::sync::Arc::new(log.reopen().expect("opened"));
+        let writer = Arc::new(log.reopen().expect("opened"));
         let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
         tracing::subscriber::with_default(subscriber, || {
             losses.finish();

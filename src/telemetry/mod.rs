@@ -25,7 +25,7 @@ use crate::config::{Log, LogFormat};
 use ids::WithIds;
 use queue::Queue;
 
-pub use traces::trace;
+pub use traces::{Tracing, trace};
 
 /// Crates that see credentials on the wire and would write them to the log in detail. No configured
 /// filter shows their lines below `info`.

@@ -1,6 +1,7 @@
 //! Traces, sent over OTLP by the SDK of OpenTelemetry, which also reads its variables.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use opentelemetry::global::BoxedTracer;
@@ -31,6 +32,13 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 pub struct Tracing {
     provider: SdkTracerProvider,
     losses: Arc<Losses>,
+}
+
+impl Tracing {
+    /// How many spans were lost, which goes on to grow.
+    pub fn lost_spans(&self) -> Arc<AtomicU64> {
+        self.losses.count()
+    }
 }
 
 impl Drop for Tracing {
