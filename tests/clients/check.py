@@ -1,6 +1,8 @@
-"""Generates code for Python, Go and Node.js as README.md says, and runs a client of each against a binary: `check.py BINARY`."""
+"""Generates code for Python, Go and Node.js with the commands of README.md, and runs a client of each: `check.py BINARY`."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +13,11 @@ ROOT = HERE.parents[1]
 WORK = ROOT / ".cache" / "clients"
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
+from document import blocks, section  # noqa: E402
 from service import Service  # noqa: E402
 
-PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2")
+# The versions that README leaves open.
+PLUGINS = {"google.golang.org/protobuf/cmd/protoc-gen-go": "v1.36.12", "google.golang.org/grpc/cmd/protoc-gen-go-grpc": "v1.6.2"}
 REFUSED = {"client.py": "FAILED_PRECONDITION", "main.go": "FailedPrecondition", "client.mjs": "FailedPrecondition"}
 
 
@@ -25,27 +29,34 @@ def run(*command, cwd=WORK, **environment):
     return done.stdout
 
 
-def generate():
-    """The code for all three languages, in gen/python, go/gen and node/gen below WORK."""
-    for name in ("gen", "go", "node/gen"):
-        shutil.rmtree(WORK / name, ignore_errors=True)
-    shutil.copytree(HERE / "go", WORK / "go")
-    shutil.copytree(HERE / "node", WORK / "node", dirs_exist_ok=True)
-    run("npm", "ci", "--loglevel=error", cwd=WORK / "node")
-    for plugin in PLUGINS:
-        run("go", "install", plugin, GOBIN=str(WORK / "bin"))
-    plugins = (WORK / "bin", WORK / "node" / "node_modules" / ".bin", Path(os.environ["PATH"]))
-    buf = ROOT / "tests" / "oidc" / "node_modules" / ".bin" / "buf"
-    template = ROOT / "proto" / "buf.gen.yaml"
-    run(buf, "generate", ROOT / "proto", "--template", template, PATH=os.pathsep.join(map(str, plugins)))
-    (WORK / "gen" / "go").rename(WORK / "go" / "gen")
-    (WORK / "gen" / "node").rename(WORK / "node" / "gen")
+def pinned(commands):
+    """README's commands with versions: Go's plugins those above, npm's packages those of package.json."""
+    package = json.loads((HERE / "node" / "package.json").read_text())
+    versions = {**package["dependencies"], **package["devDependencies"]}
+    commands = re.sub(r"(\S+)@latest", lambda found: f"{found[1]}@{PLUGINS[found[1]]}", commands)
+    return re.sub(r"(?<=^npm install ).*", lambda names: " ".join(f"{name}@{versions[name]}" for name in names[0].split()), commands, flags=re.M)
 
-    out = WORK / "gen" / "python"
-    out.mkdir()
-    protos = sorted((ROOT / "proto" / "countersign" / "v1").glob("*.proto"))
-    outs = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]
-    run(sys.executable, "-m", "grpc_tools.protoc", "-I", ROOT / "proto", *outs, *protos)
+
+def generate():
+    """Runs README's commands in WORK, and puts the code where the clients of Go and Node.js import it from."""
+    for name in ("gen", "go", "node", "proto"):
+        shutil.rmtree(WORK / name, ignore_errors=True)
+    shutil.copytree(ROOT / "proto", WORK / "proto")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / "node" / name, WORK)
+    # Both `python` and `buf` are those that the tests have installed.
+    programs = (Path(sys.executable).parent, ROOT / "tests" / "oidc" / "node_modules" / ".bin", os.environ["PATH"])
+    modules = run("go", "env", "GOMODCACHE", cwd=ROOT).strip()
+    environment = {"PATH": os.pathsep.join(map(str, programs)), "GOPATH": str(WORK / "go-path"), "GOMODCACHE": modules, "GOBIN": ""}
+    found = [content for language, content in blocks(section("### Generated clients", "## Deployment")) if language == "sh"]
+    assert len(found) == 2, found
+    for content in found:
+        run("bash", "-euc", pinned(content), **environment)
+    shutil.copytree(HERE / "go", WORK / "go")
+    shutil.move(WORK / "gen" / "go", WORK / "go" / "gen")
+    (WORK / "node").mkdir()
+    shutil.copy(HERE / "node" / "client.mjs", WORK / "node")
+    shutil.move(WORK / "gen" / "node", WORK / "node" / "gen")
 
 
 def check(name, said):

@@ -1,8 +1,8 @@
 """Does what README.md says: `readme.py [path of the binary]`.
 
 Runs the commands of the first session and of the tasks, word for word but for ports and the browser, and compares the names in the
-answers with those that README shows. Loads every snippet that is configuration with `config check`. Needs grpcurl's way of
-installation: Go.
+answers with those that README shows. Calls with a caller's token, and starts over. Loads every snippet that is configuration with
+`config check`. Needs grpcurl's way of installation: Go.
 """
 
 import os
@@ -10,16 +10,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from hashlib import sha256
 from pathlib import Path
-from textwrap import dedent
 
 from browser import sign_in
+from document import README, ROOT, blocks, section
 from provider import Provider
 from service import Service
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-README = (ROOT / "README.md").read_text()
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 ASSIGNMENT = re.compile(r"^[A-Z][A-Z0-9_]*=", re.M)
 SERVED_AT = "127.0.0.1:50051"
 ISSUER = "http://127.0.0.1:4000"
@@ -27,15 +25,6 @@ SECRET_FILE = "/run/secrets/openid"
 MARK = "@@ end of block"
 # How the commands that a reader types are found.
 COMMANDS = 'countersign() { if [ $# = 0 ]; then set -- config check; fi; "$BINARY" "$@"; }\ncargo() { countersign; }\n'
-
-
-def section(start, end):
-    return README[README.index(f"\n{start}\n") : README.index(f"\n{end}\n")]
-
-
-def blocks(text):
-    """The fenced blocks: each one's language and content."""
-    return [(language, dedent(content)) for _, language, content in FENCE.findall(text)]
 
 
 def bash(script, directory, **environment):
@@ -128,6 +117,39 @@ def consoles(service):
     return len(shown)
 
 
+def call_as_caller(service):
+    """The call with a caller's token, while the callers' file of README is in force."""
+    callers, (_, command) = blocks(section("### Configure callers", "### Generated clients"))[1:]
+    token, first = "csc_of-the-chat", re.compile(r'(?<=name: chat\n    token_sha256: \[")\w+')
+    path = service.directory / "callers.yaml"
+    path.write_text(first.sub(sha256(token.encode()).hexdigest(), callers[1]))
+    service.environment["COUNTERSIGN_CALLERS"] = str(path)
+    service.stop()
+    service.start(token)
+    access_token = register_and_sign_in(service, "eve@example.com")["tokens"]["access_token"]
+    command = command.replace("csc_…", token).replace('"…"', f'"{access_token}"').replace(SERVED_AT, service.address)
+    done = bash(f'PATH="{ROOT}/.cache/bin:$PATH"\n{command}', ROOT)
+    assert '"active": true' in done.stdout, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def start_over(service):
+    """Deletes the store as README says: the next account is the first one again."""
+    (command,) = re.findall(r"`(rm -f countersign\.db [^`]*)`", README)
+    service.stop()
+    done = bash(command, service.directory)
+    assert done.returncode == 0, done.stderr
+    left = [path.name for path in service.directory.glob("countersign.db*")]
+    assert not left, f"`{command}` leaves {left}"
+    service.start()
+    assert register_and_sign_in(service, "ann@example.com")["user"]["role"] == "ADMIN"
+
+
+def register_and_sign_in(service, email):
+    user = {"email": email, "password": "kestrel lantern orbit", "client": {"ip_address": "203.0.113.7"}}
+    service.client.call("AuthService.Register", {**user, "name": "A User"})
+    return service.client.call("AuthService.Login", user)["signed_in"]
+
+
 def main():
     if sys.argv[1:2] == ["sign-in"]:
         print(sign_in(sys.argv[2], "bea")["code"])
@@ -141,6 +163,9 @@ def main():
             print(f"{Session(service, provider.issuer).run()} blocks of commands do what README says", flush=True)
             print(f"{configuration(service)} snippets of configuration load", flush=True)
             print(f"{consoles(service)} commands print what README shows", flush=True)
+            start_over(service)
+            call_as_caller(service)
+            print("README's way to start over and its call with a caller's token work", flush=True)
         finally:
             service.kill()
             provider.close()
