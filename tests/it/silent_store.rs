@@ -15,6 +15,11 @@ use crate::verify::ACTIVE;
 /// How long a service may take until it is served on new connections. A statement takes nine seconds
 /// until it is given up.
 const RECOVERY: Duration = Duration::from_secs(15);
+/// How many reports are at work in the store at once.
+const TURNS: i64 = 6;
+/// Counts the reports that wait for the lock of `Engine::hold_violations`.
+const WAITING: &str =
+    "SELECT COUNT(*) FROM pg_locks WHERE relation = 'violations'::regclass AND NOT granted";
 /// How long a call may take if the database refuses connections.
 const REFUSED: Duration = Duration::from_millis(250);
 
@@ -69,19 +74,18 @@ async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_n
                 .map(|user| report(&world, user)),
         );
         let clock = Clock::system();
+        let held = engine.hold_violations().await;
         let silence = async {
-            // Until some are under way: six reports have a connection at a time.
-            for _ in 0..1000 {
-                if proxy.connections() >= 4 {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            // Until as many are under way as may be at a time.
+            while engine.number(WAITING).await < TURNS {
+                assert!(clock.elapsed() < RECOVERY, "few reports are under way");
             }
             proxy.silence();
+            held.release().await;
             clock.elapsed()
         };
         let (reports, silent) = futures_util::future::join(reports, silence).await;
-        assert!(reports.iter().any(Result::is_err), "none was under way");
+        assert!(reports.iter().all(Result::is_err), "some were not silent");
         while let Err(status) = report(&world, &users[20]).await {
             assert!(
                 ["STORE_UNAVAILABLE", "BUSY", "DEADLINE_EXCEEDED"]

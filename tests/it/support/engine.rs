@@ -216,6 +216,11 @@ impl Engine {
         self.lock("federated_tokens IN EXCLUSIVE MODE").await
     }
 
+    /// Holds up whoever records a violation, until [`Held::release`].
+    pub async fn hold_violations(&self) -> Held {
+        self.lock("violations IN EXCLUSIVE MODE").await
+    }
+
     /// Takes a lock of PostgreSQL, or SQLite's only one for writing.
     async fn lock(&self, what: &str) -> Held {
         match self {
