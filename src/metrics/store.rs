@@ -1,4 +1,6 @@
-//! The store's connections.
+//! The store's connections and statements.
+
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +48,14 @@ pub struct Store {
     waiting: Family<One, Gauge>,
     waits: Family<One, Durations>,
     failures: Family<Two, Counter>,
+    statements: Statements,
+}
+
+/// What is counted of statements, whose names are those in the source code.
+#[derive(Clone, Debug)]
+struct Statements {
+    durations: Family<One, Durations>,
+    failures: Family<One, Counter>,
 }
 
 /// What is counted of one pool.
@@ -57,6 +67,7 @@ pub struct Connections {
     pub waiting: Gauge,
     pub waits: Durations,
     failures: Vec<Counter>,
+    statements: Statements,
 }
 
 impl Store {
@@ -87,6 +98,18 @@ impl Store {
                 "countersign_store_connection_failures",
                 "Pieces of work that got no connection to the database",
             ),
+            statements: Statements {
+                durations: register(
+                    registry,
+                    "countersign_store_statement_duration_seconds",
+                    "How long statements of the database took",
+                ),
+                failures: register(
+                    registry,
+                    "countersign_store_statement_failures",
+                    "Statements of the database that failed",
+                ),
+            },
         }
     }
 
@@ -106,6 +129,7 @@ impl Store {
             waiting: self.waiting.get_or_create_owned(&one),
             waits: self.waits.get_or_create_owned(&one),
             failures: NoConnection::ALL.iter().map(failure).collect(),
+            statements: self.statements.clone(),
         }
     }
 }
@@ -114,5 +138,15 @@ impl Connections {
     /// Counts a piece of work that got no connection.
     pub fn fail(&self, reason: NoConnection) {
         self.failures[reason.index()].inc();
+    }
+
+    /// Counts a statement and its failure, if it failed.
+    pub fn statement(&self, name: &'static str, took: Duration, failure: Option<&'static str>) {
+        let name = [("statement", name)];
+        self.statements.durations.get_or_create(&name).observe(took);
+        if let Some(reason) = failure {
+            let reason = [("reason", reason)];
+            self.statements.failures.get_or_create(&reason).inc();
+        }
     }
 }

@@ -34,6 +34,12 @@ async fn waits_for_connections_are_counted_and_measured() {
         most.sort_unstable();
         assert!(most == [1, 4] || most == [20, 20], "{most:?}");
 
+        let found = || {
+            let name = "countersign_store_statement_duration_seconds_count";
+            world.count(name, "statement=\"users::FIND\"")
+        };
+        world.mint(&user.id).await;
+        let found_before = found();
         let before = of(&world, "_wait_seconds_count", readers);
         let request = GetUserRequest {
             user: Some(get_user_request::User::Subject(Subject {
@@ -42,6 +48,7 @@ async fn waits_for_connections_are_counted_and_measured() {
         };
         world.auth().get_user(request).await.expect("found");
         assert_eq!(of(&world, "_wait_seconds_count", readers), before + 1);
+        assert_eq!(found(), found_before + 1);
         for pool in [readers, writer] {
             assert_eq!(connections(&world, pool, "in_use"), 0);
             assert_eq!(of(&world, "s_waiting", pool), 0);
@@ -79,6 +86,31 @@ async fn work_that_waits_for_a_connection_is_shown_while_it_waits() {
         };
         let (answers, ()) = tokio::join!(join_all(refreshes), watch);
         assert!(answers.iter().all(Result::is_ok));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn statements_that_fail_are_counted() {
+    on_each_engine(async |engine| {
+        let Engine::Sqlite { .. } = engine else {
+            // Its connections are cut, so no statement gets there.
+            return;
+        };
+        let world = World::start(engine, &[]).await;
+        let (_, session) = world.signed_in("ann@example.com").await;
+        engine.take_away().await;
+        let answer = world.refresh(&session.refresh_token).await;
+        answer.expect_err("no table");
+        let name = "countersign_store_statement_failures_total";
+        assert_eq!(world.count(name, "reason=\"database\""), 1);
+        let failed = "outcome=\"failed\"";
+        assert_eq!(
+            world.count("countersign_session_refreshes_total", failed),
+            1
+        );
+        engine.give_back().await;
         world.end().await;
     })
     .await;

@@ -62,11 +62,17 @@ pub(in crate::store) struct Lease {
     connection: Option<Connection>,
     /// Whether a statement is under way.
     is_busy: bool,
-    /// The span of that statement.
-    span: Option<Span>,
+    statement: Option<Begun>,
     /// Whether a transaction has begun and not ended.
     in_transaction: bool,
     held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
+}
+
+/// A statement under way.
+struct Begun {
+    name: &'static str,
+    at: Duration,
+    span: Span,
 }
 
 impl Pool {
@@ -132,7 +138,7 @@ impl Pool {
                 pool: self.clone(),
                 connection: Some(connection),
                 is_busy: false,
-                span: None,
+                statement: None,
                 in_transaction: false,
                 held: Some((permit, pass, Counted::new(&self.0.metrics.in_use))),
             }),
@@ -248,7 +254,12 @@ impl Lease {
     ) -> Result<&mut Connection, StoreError> {
         self.is_busy = true;
         let connection = self.connection.as_mut().ok_or(StoreError::Silent)?;
-        self.span = Some(statement.into().span(connection));
+        let statement = statement.into();
+        self.statement = Some(Begun {
+            name: statement.name,
+            at: self.pool.0.clock.elapsed(),
+            span: statement.span(connection),
+        });
         Ok(connection)
     }
 
@@ -257,10 +268,14 @@ impl Lease {
         &mut self,
         done: Result<sqlx::Result<T>, Elapsed>,
     ) -> Result<T, StoreError> {
-        let span = self.span.take();
+        let begun = self.statement.take();
         let done = self.settle_work(done);
-        if let Some(mut span) = span {
-            statement::note(&mut span, &done);
+        if let Some(mut begun) = begun {
+            let pool = &self.pool.0;
+            let took = pool.clock.elapsed().saturating_sub(begun.at);
+            let failure = done.as_ref().err().map(StoreError::kind);
+            pool.metrics.statement(begun.name, took, failure);
+            statement::note(&mut begun.span, &done);
         }
         done
     }
