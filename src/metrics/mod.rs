@@ -34,7 +34,7 @@ pub use passwords::{Full, Hashing, Passwords};
 pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
-pub use store::{Connections, NoConnection, Pool, Store};
+pub use store::{Connections, Lane, NoConnection, Pool, Store, Turn};
 pub use tasks::{Task, Tasks};
 
 /// A text format for metrics.

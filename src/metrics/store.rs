@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::durations::Durations;
-use super::label::{Label as _, label};
+use super::label::{Cells, Label as _, label};
 use super::register::register;
 
 label! {
@@ -37,6 +37,22 @@ label! {
     }
 }
 
+label! {
+    /// Whose work takes turns at the store.
+    Lane = "lane" {
+        SignIns = "sign_ins",
+        Reports = "reports",
+    }
+}
+
+label! {
+    /// What work that takes turns does.
+    Turn = "state" {
+        Waiting = "waiting",
+        Running = "running",
+    }
+}
+
 type One = [(&'static str, &'static str); 1];
 type Two = [(&'static str, &'static str); 2];
 
@@ -49,6 +65,9 @@ pub struct Store {
     waits: Family<One, Durations>,
     failures: Family<Two, Counter>,
     statements: Statements,
+    pub turns: Cells<(Lane, Turn), Gauge>,
+    /// Work that got no turn.
+    pub turned_away: Cells<Lane, Counter>,
 }
 
 /// What is counted of statements, whose names are those in the source code.
@@ -110,6 +129,16 @@ impl Store {
                     "Statements of the database that failed",
                 ),
             },
+            turns: register(
+                registry,
+                "countersign_store_turns",
+                "Pieces of work of strangers that wait for their turn at the store, and those whose turn it is",
+            ),
+            turned_away: register(
+                registry,
+                "countersign_store_turns_refused",
+                "Pieces of work of strangers that got no turn at the store",
+            ),
         }
     }
 

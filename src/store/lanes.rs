@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::Pools;
 use super::error::StoreError;
+use crate::metrics::{self, Counted, Lane};
 
 /// How many of a queue are at work at once. On SQLite there is one writer: while one of them writes,
 /// another can prepare.
@@ -23,15 +24,6 @@ const QUEUE: usize = 128;
 /// How long one waits for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What store work is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Lane {
-    /// Logins and registrations, until they are let in.
-    SignIns,
-    /// Violations.
-    Reports,
-}
-
 /// The queues of one store.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
@@ -41,6 +33,8 @@ pub(super) struct Lanes {
 
 #[derive(Clone, Debug)]
 struct Queue {
+    lane: Lane,
+    metrics: Arc<metrics::Store>,
     places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
@@ -48,20 +42,22 @@ struct Queue {
 /// A turn; the next one begins when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _turn: OwnedSemaphorePermit,
+    _running: Counted,
+    _permit: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
 impl Lanes {
-    pub(super) fn new(pools: &Pools) -> Self {
+    pub(super) fn new(pools: &Pools, metrics: &Arc<metrics::Store>) -> Self {
         let turns = if pools.write.connector().is_file() {
             SQLITE_TURNS
         } else {
             POSTGRES_TURNS
         };
+        let queue = |lane| Queue::new(lane, turns, Arc::clone(metrics));
         Self {
-            sign_ins: Queue::new(turns),
-            reports: Queue::new(turns),
+            sign_ins: queue(Lane::SignIns),
+            reports: queue(Lane::Reports),
         }
     }
 
@@ -74,13 +70,18 @@ impl Lanes {
             Lane::SignIns => &self.sign_ins,
             Lane::Reports => &self.reports,
         };
-        queue.turn().await.ok_or(StoreError::Overloaded)
+        queue.turn().await.ok_or_else(|| {
+            queue.metrics.turned_away.of(lane).inc();
+            StoreError::Overloaded
+        })
     }
 }
 
 impl Queue {
-    fn new(turns: usize) -> Self {
+    fn new(lane: Lane, turns: usize, metrics: Arc<metrics::Store>) -> Self {
         Self {
+            lane,
+            metrics,
             places: Arc::new(Semaphore::new(QUEUE + turns)),
             turns: Arc::new(Semaphore::new(turns)),
         }
@@ -89,10 +90,14 @@ impl Queue {
     /// `None` if too many wait, or the wait is too long.
     async fn turn(&self) -> Option<Turn> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let counted = |state| Counted::new(self.metrics.turns.of((self.lane, state)));
+        let waiting = counted(metrics::Turn::Waiting);
         let turn = Arc::clone(&self.turns).acquire_owned();
         let turn = tokio::time::timeout(MAX_WAIT, turn).await.ok()?.ok()?;
+        drop(waiting);
         Some(Turn {
-            _turn: turn,
+            _running: counted(metrics::Turn::Running),
+            _permit: turn,
             _place: place,
         })
     }
@@ -104,6 +109,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock, Timestamp};
+    use crate::metrics::Metrics;
     use crate::model::session::{Device, Refresh, Refreshed};
     use crate::model::violation::{NewViolation, Penalty};
     use crate::store::Store;
@@ -113,16 +119,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_queue_lets_few_in_and_refuses_those_beyond_its_places() {
-        let queue = Queue::new(2);
+        let metrics = Metrics::new(&Clock::system()).store;
+        let queue = Queue::new(Lane::Reports, 2, Arc::clone(&metrics));
         let first = queue.turn().await.expect("a turn");
         let _second = queue.turn().await.expect("a turn");
         let mut waiting: Vec<_> = (0..QUEUE).map(|_| Box::pin(queue.turn())).collect();
         for wait in &mut waiting {
             assert!(wait.now_or_never().is_none(), "waits");
         }
+        let count = |state| metrics.turns.of((Lane::Reports, state)).get();
+        assert_eq!(count(metrics::Turn::Running), 2);
+        assert_eq!(usize::try_from(count(metrics::Turn::Waiting)), Ok(QUEUE));
         assert!(queue.turn().now_or_never().expect("at once").is_none());
         drop(first);
         assert!(waiting.swap_remove(0).await.is_some());
+        drop(waiting);
+        assert_eq!(count(metrics::Turn::Waiting), 0);
     }
 
     async fn try_sign_in(store: &Store) -> Result<(), StoreError> {
@@ -167,6 +179,8 @@ mod tests {
                     Lane::Reports => (reported, signed_in),
                 };
                 assert!(matches!(refused, Err(StoreError::Overloaded)), "{lane:?}");
+                let turned_away = store.lanes.sign_ins.metrics.turned_away.of(lane);
+                assert_eq!(turned_away.get(), 2, "{lane:?}");
                 assert!(other.is_ok(), "{lane:?}");
                 let found = store.find_session(&session, NOW).await;
                 assert!(found.expect("verified").is_some());

@@ -7,9 +7,9 @@ use sqlx::query_as;
 use super::Store;
 use super::backend::{in_tx, statements, transaction};
 use super::error::StoreError;
-use super::lanes::Lane;
 use super::record::record;
 use crate::clock::Timestamp;
+use crate::metrics::Lane;
 use crate::model::violation::Attempt;
 
 record!(Attempt, "limits", key target, { count, reset_time });

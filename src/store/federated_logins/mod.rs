@@ -7,11 +7,11 @@ use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
 use super::changes::Change;
 use super::error::StoreError;
-use super::lanes::Lane;
 use super::record::{Bind as _, Record as _, record};
 use super::{federated_tokens, sessions, users};
 use crate::clock::Timestamp;
 use crate::id::UserId;
+use crate::metrics::Lane;
 use crate::model::account::{AdminClaim, Profile, User};
 use crate::model::identity::{
     Committed, ConfirmedAccount, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,

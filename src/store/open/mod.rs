@@ -86,7 +86,7 @@ impl Store {
             Database::Postgres(url) => Pools::postgres(url.expose_secret(), &metrics.store).await?,
         };
         let store = Self {
-            lanes: Lanes::new(&pools),
+            lanes: Lanes::new(&pools, &metrics.store),
             pools,
             changes: Changes::default(),
             metrics: Committed {

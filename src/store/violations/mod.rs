@@ -6,12 +6,11 @@ use super::Store;
 use super::backend::{Tx, in_tx, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
-use super::lanes::Lane;
 use super::record::record;
 use super::{bans, sessions};
 use crate::clock::Timestamp;
 use crate::id::{UserId, ViolationId};
-use crate::metrics::{Cause, Ended};
+use crate::metrics::{Cause, Ended, Lane};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::violation::{NewViolation, Penalty, Recorded};
 
