@@ -116,6 +116,12 @@ pub struct TimedCall {
 }
 
 impl TimedCall {
+    /// The full name of its RPC, such as `countersign.v1.TokenService/VerifyToken`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        self.method.value()
+    }
+
     /// Notes that the call ends well.
     pub fn succeed(&mut self) {
         self.end(StatusCode::Ok);

@@ -18,7 +18,7 @@ use super::losses::Losses;
 /// How long one batch may take, with the collector's own limit and its retries.
 const SENT_WITHIN: Duration = Duration::from_secs(30);
 
-/// The spans that wait.
+/// The spans that wait, or are being sent.
 #[derive(Debug)]
 pub(super) struct Waiting {
     count: AtomicUsize,
@@ -40,6 +40,11 @@ impl Waiting {
             self.leave(1);
         }
         fits
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     fn leave(&self, count: usize) {
@@ -94,7 +99,6 @@ impl SpanExporter for Exit {
     /// Always succeeds: the losses are counted here.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (count, collector) = (batch.len(), Arc::clone(&self.collector));
-        self.waiting.leave(count);
         let sending = async move { timeout(SENT_WITHIN, collector.export(batch)).await };
         match self.runtime.spawn(sending).await {
             Ok(Ok(Ok(()))) => {}
@@ -103,6 +107,7 @@ impl SpanExporter for Exit {
                 .losses
                 .add(count, "the collector did not answer in time"),
         }
+        self.waiting.leave(count);
         Ok(())
     }
 

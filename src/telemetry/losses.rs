@@ -46,8 +46,10 @@ impl Losses {
         });
     }
 
-    /// Logs the losses that were not logged yet.
-    pub(super) fn finish(&self) {
+    /// Counts the spans that are left when the service stops, and logs the losses that were not
+    /// logged yet.
+    pub(super) fn finish(&self, left: usize) {
+        self.lost.fetch_add(left as u64, Ordering::Relaxed);
         self.tell("the service stops", |_| true);
     }
 
@@ -83,7 +85,7 @@ mod tests {
         let writer = Arc::new(log.reopen().expect("opened"));
         let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
         tracing::subscriber::with_default(subscriber, || {
-            losses.finish();
+            losses.finish(0);
             assert!(lines(&log).is_empty());
             for _ in 0..3 {
                 losses.add(2, "a reason");
@@ -92,12 +94,12 @@ mod tests {
             clock.advance(PAUSE);
             losses.add(1, "another reason");
             losses.add(1, "another reason");
-            losses.finish();
-            losses.finish();
+            losses.finish(3);
+            losses.finish(0);
         });
         let lines = lines(&log);
         assert_eq!(lines.len(), 3, "{lines:?}");
-        for (line, part) in lines.iter().zip(["lost=2 ", "lost=7 ", "lost=8 "]) {
+        for (line, part) in lines.iter().zip(["lost=2 ", "lost=7 ", "lost=11 "]) {
             assert!(line.contains(part), "{line}");
         }
     }

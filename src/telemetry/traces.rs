@@ -31,6 +31,7 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 #[must_use]
 pub struct Tracing {
     provider: SdkTracerProvider,
+    waiting: Arc<Waiting>,
     losses: Arc<Losses>,
 }
 
@@ -44,7 +45,7 @@ impl Tracing {
 impl Drop for Tracing {
     fn drop(&mut self) {
         let _the_losses_tell = self.provider.shutdown_with_timeout(END_WITHIN);
-        self.losses.finish();
+        self.losses.finish(self.waiting.count());
     }
 }
 
@@ -65,7 +66,7 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     let queue = BatchSpanProcessor::builder(exit).with_batch_config(limits.build());
     let entrance = Entrance {
         queue: queue.build(),
-        waiting,
+        waiting: Arc::clone(&waiting),
         losses: Arc::clone(&losses),
     };
     let provider = SdkTracerProvider::builder()
@@ -75,7 +76,11 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     trace::start(BoxedTracer::new(Box::new(
         provider.tracer(env!("CARGO_PKG_NAME")),
     )));
-    Ok(Tracing { provider, losses })
+    Ok(Tracing {
+        provider,
+        waiting,
+        losses,
+    })
 }
 
 /// The traces cannot be sent.

@@ -64,8 +64,8 @@ impl CallTrace {
     }
 
     /// Begins the call's span, if calls are traced: a part of the caller's trace if the request
-    /// names one, and otherwise of a new one. `path` is that of a method that exists.
-    pub fn begin(&mut self, path: &str, headers: &HeaderMap) {
+    /// names one, and otherwise of a new one.
+    pub fn begin(&mut self, method: &'static str, headers: &HeaderMap) {
         let Some(tracer) = TRACER.get() else {
             return;
         };
@@ -74,8 +74,7 @@ impl CallTrace {
         let caller = caller.map_or_else(Context::new, |caller| {
             Context::new().with_remote_span_context(caller)
         });
-        let method = path.trim_start_matches('/').to_owned();
-        let builder = SpanBuilder::from_name(method.clone())
+        let builder = SpanBuilder::from_name(method)
             .with_kind(SpanKind::Server)
             .with_attributes([
                 attribute("rpc.system.name", "grpc"),
@@ -243,7 +242,7 @@ mod tests {
     #[test]
     fn without_a_tracer_there_is_no_span_and_nothing_is_told_to_servers() {
         let mut call = call(None);
-        call.begin("/a.B/C", &HeaderMap::new());
+        call.begin("a.B/C", &HeaderMap::new());
         call.sync_scope(|| {
             let mut headers = HeaderMap::new();
             let span = client(|| unreachable!("nobody asks"));

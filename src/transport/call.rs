@@ -152,7 +152,7 @@ impl Call {
     ) -> Result<Arc<Work>> {
         request.extensions_mut().insert(Arc::clone(&caller));
         self.caller = Some(caller);
-        self.trace.begin(request.uri().path(), request.headers());
+        self.trace.begin(self.timed.method(), request.headers());
         // Its connection is in use, even if there is no place for the call.
         let call = self.usage.as_ref().map(Usage::begin);
         self.open = Some(Arc::new(Open {

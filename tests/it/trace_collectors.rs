@@ -39,9 +39,13 @@ async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_stop() {
     .await;
     list_providers(&process, 200).await;
     let log = process.stop().await;
-    // The queue is full at once, and the rest is told at the stop.
+    // The queue is full at once; all others are told at the stop, with those that wait.
     assert_eq!(count(&log, LOST), 2, "{log}");
-    assert!(log.contains("the queue is full"), "{log}");
+    assert!(log.contains("lost=1 reason=\"the queue is full\""), "{log}");
+    assert!(
+        log.contains("lost=200 reason=\"the service stops\""),
+        "{log}"
+    );
     assert_eq!(count(&log, "OTEL"), 0, "{log}");
 }
 
