@@ -31,8 +31,8 @@ impl Statement {
             Connection::Sqlite(_) => "sqlite",
             Connection::Postgres(_) => "postgresql",
         };
-        let operation = self.sql.split_ascii_whitespace().next();
         trace::client(|| {
+            let operation = self.sql.split_ascii_whitespace().next();
             let attributes = vec![
                 attribute("db.system.name", system),
                 attribute("db.operation.name", operation.unwrap_or_default()),
