@@ -118,7 +118,7 @@ reasons! {
 pub enum Error {
     #[error(
         "no known caller's credential: the metadata `authorization: Bearer <token>` is expected, with \
-         a token of a configured caller"
+         a token of a configured caller, or a client certificate that names one"
     )]
     CallerUnknown,
     #[error("the caller lacks the permission {0}")]

@@ -34,6 +34,8 @@ mod model;
 mod moderation;
 /// Who signs users in: one enum over the kinds of provider.
 mod provider;
+/// Files that are read again while the service runs.
+pub mod reload;
 /// Randomness, secrets that cannot be printed, and sealing.
 pub mod secret;
 /// The gRPC listener.

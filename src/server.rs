@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -16,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
-use crate::transport::{CallService, Route, Routes, connections};
+use crate::transport::{CallService, Listener, Route, Routes, connections};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
@@ -40,7 +39,7 @@ const MAX_PUBLIC_REQUEST: usize = 4 * 1024;
 /// # Errors
 /// [`Error::Internal`] if tonic fails to serve or reflection cannot read the descriptors.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     routes: Vec<Route>,
     gate: Gate,
     reflection: bool,

@@ -62,7 +62,10 @@ async fn run() -> Outcome {
     let clock = Clock::manual(now()?);
     let provider = Provider::start(clock.clone()).await?;
     let database = home.path().join("tour.db");
-    let settings = Settings::load(&environment(&provider, &database.to_string_lossy()))?;
+    let settings = Settings::load(
+        &environment(&provider, &database.to_string_lossy()),
+        clock.now(),
+    )?;
     let app = App::start(settings, clock.clone()).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -1,58 +1,64 @@
 //! Who may make a call. An RPC that is not in the protos' table does not exist.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::certificate::Certificate;
 use super::context::CallerContext;
 use super::credential::TOKEN_PREFIX;
-use super::file::Callers;
+use super::file::{Caller, Callers};
 use super::permission::permission_of;
 use crate::error::{Error, Result};
 use crate::secret::sha256;
 
 const MAX_TOKEN: usize = 256;
 
-/// Decides which callers may make which calls.
-#[derive(Debug)]
-pub struct Gate(Known);
+/// Decides which callers may make which calls. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<RwLock<Known>>);
 
 #[derive(Debug)]
 enum Known {
     Open(Arc<CallerContext>),
+    Listed(Listed),
+}
+
+#[derive(Debug, Default)]
+struct Listed {
     /// By SHA-256 of the token, so that the time of a lookup tells only about the hash.
-    Listed(HashMap<[u8; 32], Arc<CallerContext>>),
+    tokens: HashMap<[u8; 32], Arc<CallerContext>>,
+    spiffe_ids: HashMap<String, Arc<CallerContext>>,
+    dns_sans: HashMap<String, Arc<CallerContext>>,
 }
 
 impl Gate {
     /// A gate for the configured callers.
     #[must_use]
     pub fn new(callers: &Callers) -> Self {
-        let Callers::Listed(callers) = callers else {
-            return Self(Known::Open(Arc::new(CallerContext::open())));
-        };
-        let mut known = HashMap::new();
-        for caller in callers {
-            let context = Arc::new(CallerContext::listed(caller));
-            known.extend(
-                caller
-                    .token_sha256
-                    .iter()
-                    .map(|hash| (*hash, Arc::clone(&context))),
-            );
-        }
-        Self(Known::Listed(known))
+        Self(Arc::new(RwLock::new(Known::new(callers))))
+    }
+
+    /// Replaces the callers, from the next call on.
+    pub fn replace(&self, callers: &Callers) {
+        let known = Known::new(callers);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// The caller, if it may make this call; `None` for health and reflection, which need no
-    /// caller.
+    /// caller. `certificate` is what the connection's peer has proven to be.
     ///
     /// # Errors
     /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is
     /// looked at; then [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>> {
+    pub fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        certificate: Option<&Certificate>,
+    ) -> Result<Option<Arc<CallerContext>>> {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) {
                 Ok(None)
@@ -60,18 +66,73 @@ impl Gate {
                 Err(Error::MethodUnknown)
             };
         };
-        let Some(caller) = self.find(headers) else {
+        let Some(caller) = self.find(headers, certificate) else {
             return Err(Error::CallerUnknown);
         };
         caller.require(permission)?;
-        Ok(Some(Arc::clone(caller)))
+        Ok(Some(caller))
     }
 
-    fn find(&self, headers: &HeaderMap) -> Option<&Arc<CallerContext>> {
-        match &self.0 {
+    fn find(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&Certificate>,
+    ) -> Option<Arc<CallerContext>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let caller = match &*known {
             Known::Open(caller) => Some(caller),
-            Known::Listed(callers) => callers.get(&sha256(token(headers)?)),
+            // If a call names a credential, only that one counts: with a wrong token it would go on
+            // as another caller otherwise.
+            Known::Listed(callers) if headers.contains_key(AUTHORIZATION) => {
+                callers.tokens.get(&sha256(token(headers)?))
+            }
+            Known::Listed(callers) => callers.of(certificate?),
+        };
+        caller.cloned()
+    }
+}
+
+impl Known {
+    fn new(callers: &Callers) -> Self {
+        let Callers::Listed(callers) = callers else {
+            return Self::Open(Arc::new(CallerContext::open()));
+        };
+        let mut known = Listed::default();
+        for caller in callers {
+            known.add(caller);
         }
+        Self::Listed(known)
+    }
+}
+
+impl Listed {
+    fn add(&mut self, caller: &Caller) {
+        let context = Arc::new(CallerContext::listed(caller));
+        let hashes = caller.token_sha256.iter();
+        self.tokens
+            .extend(hashes.map(|hash| (*hash, Arc::clone(&context))));
+        let spiffe_id = caller.spiffe_id.iter();
+        self.spiffe_ids
+            .extend(spiffe_id.map(|id| (id.clone(), Arc::clone(&context))));
+        let dns_san = caller.dns_san.iter();
+        self.dns_sans
+            .extend(dns_san.map(|name| (name.clone(), Arc::clone(&context))));
+    }
+
+    /// The only caller that the certificate names. A SPIFFE ID counts if it is the certificate's
+    /// only URI (X.509-SVID specification, section 2).
+    fn of(&self, certificate: &Certificate) -> Option<&Arc<CallerContext>> {
+        let spiffe_id = match &certificate.uris[..] {
+            [uri] => self.spiffe_ids.get(uri),
+            _ => None,
+        };
+        let dns_names = certificate.dns_names.iter();
+        let named = dns_names.filter_map(|name| self.dns_sans.get(name));
+        let mut named = spiffe_id.into_iter().chain(named);
+        let caller = named.next()?;
+        named
+            .all(|other| Arc::ptr_eq(other, caller))
+            .then_some(caller)
     }
 }
 
@@ -95,7 +156,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::caller::file::{Caller, OPEN};
+    use crate::caller::file::OPEN;
     use crate::caller::permission::Permission;
     use crate::error::Kind;
 
@@ -107,6 +168,7 @@ mod tests {
             token_sha256: vec![sha256(b"csc_old"), sha256(b"csc_new")],
             permissions: [Permission::TokenVerify].into_iter().collect(),
             audiences: vec!["chat".into()],
+            ..Caller::default()
         }]))
     }
 
@@ -119,7 +181,7 @@ mod tests {
 
     fn refused(path: &str, values: &[&'static str]) -> Kind {
         gate()
-            .admit(path, &headers(values))
+            .admit(path, &headers(values), None)
             .expect_err("refused")
             .reason()
             .kind()
@@ -129,7 +191,7 @@ mod tests {
     fn both_tokens_of_a_caller_are_good() {
         for value in ["Bearer csc_old", "bearer csc_new"] {
             let caller = gate()
-                .admit(VERIFY, &headers(&[value]))
+                .admit(VERIFY, &headers(&[value]), None)
                 .expect("admitted")
                 .expect("a caller");
             assert_eq!(&**caller.name(), "chat");
@@ -186,7 +248,7 @@ mod tests {
         ] {
             assert!(
                 gate()
-                    .admit(path, &headers(&[]))
+                    .admit(path, &headers(&[]), None)
                     .expect("admitted")
                     .is_none()
             );
@@ -196,7 +258,7 @@ mod tests {
     #[test]
     fn the_open_caller_may_do_everything() {
         let caller = Gate::new(&Callers::Open)
-            .admit(VERIFY, &headers(&[]))
+            .admit(VERIFY, &headers(&[]), None)
             .expect("admitted")
             .expect("a caller");
         assert!(
@@ -211,7 +273,7 @@ mod tests {
     #[test]
     fn only_listed_audiences_are_allowed() {
         let caller = gate()
-            .admit(VERIFY, &headers(&["Bearer csc_old"]))
+            .admit(VERIFY, &headers(&["Bearer csc_old"]), None)
             .expect("admitted")
             .expect("a caller");
         assert!(caller.require_audience("chat").is_ok());
@@ -223,5 +285,73 @@ mod tests {
             caller.require(Permission::TokenMint),
             Err(Error::CallerNotAllowed("token.mint"))
         ));
+    }
+
+    fn named(uris: &[&str], dns_names: &[&str]) -> Certificate {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Certificate {
+            uris: owned(uris),
+            dns_names: owned(dns_names),
+        }
+    }
+
+    fn caller(name: &str, spiffe_id: Option<&str>, dns_san: Option<&str>) -> Caller {
+        Caller {
+            name: name.into(),
+            token_sha256: vec![sha256(format!("csc_{name}").as_bytes())],
+            spiffe_id: spiffe_id.map(str::to_owned),
+            dns_san: dns_san.map(str::to_owned),
+            permissions: [Permission::TokenVerify].into_iter().collect(),
+            ..Caller::default()
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_the_one_caller_that_it_names() {
+        let gate = Gate::new(&Callers::Listed(vec![
+            caller("chat", Some("spiffe://a/chat"), Some("chat.example")),
+            caller("agents", None, Some("agents.example")),
+        ]));
+        let found = |headers: &[&'static str], certificate: &Certificate| {
+            let admitted = gate.admit(VERIFY, &self::headers(headers), Some(certificate));
+            let caller = admitted.ok().flatten();
+            caller.map(|caller| caller.name().to_string())
+        };
+        for (uris, dns_names, expected) in [
+            (&["spiffe://a/chat"][..], &[][..], Some("chat")),
+            (&[], &["other.example", "chat.example"], Some("chat")),
+            (&["spiffe://a/chat"], &["chat.example"], Some("chat")),
+            (&[], &["agents.example"], Some("agents")),
+            (&["spiffe://a/chat"], &["agents.example"], None),
+            (&[], &["chat.example", "agents.example"], None),
+            (&["spiffe://a/chat", "spiffe://a/other"], &[], None),
+            (&["spiffe://a/chat/"], &[], None),
+            (&["chat.example"], &["spiffe://a/chat"], None),
+            (&[], &["*.example"], None),
+            (&[], &[], None),
+        ] {
+            let certificate = named(uris, dns_names);
+            assert_eq!(
+                found(&[], &certificate).as_deref(),
+                expected,
+                "{certificate:?}"
+            );
+        }
+        let chat = named(&["spiffe://a/chat"], &[]);
+        let by_token = found(&["Bearer csc_agents"], &chat);
+        assert_eq!(by_token.as_deref(), Some("agents"), "the token counts");
+        for wrong in ["Bearer csc_none", "Basic csc_agents", ""] {
+            assert_eq!(found(&[wrong], &chat), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn replaced_callers_count_from_the_next_call_on() {
+        let gate = Gate::new(&Callers::Listed(vec![caller("chat", None, None)]));
+        let admits = |token| gate.admit(VERIFY, &headers(&[token]), None).is_ok();
+        assert!(admits("Bearer csc_chat") && !admits("Bearer csc_agents"));
+        gate.clone()
+            .replace(&Callers::Listed(vec![caller("agents", None, None)]));
+        assert!(!admits("Bearer csc_chat") && admits("Bearer csc_agents"));
     }
 }

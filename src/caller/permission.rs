@@ -72,7 +72,7 @@ impl Permission {
 include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
 
 /// A set of permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions(u64);
 
 impl Permissions {

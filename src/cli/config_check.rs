@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use crate::app::Settings;
 use crate::caller::Callers;
-use crate::config::Database;
+use crate::clock::Clock;
 use crate::config::env::Env;
+use crate::config::{Config, Database};
 
 #[expect(
     clippy::print_stdout,
@@ -13,7 +14,7 @@ use crate::config::env::Env;
     reason = "the answer of a subcommand"
 )]
 pub(super) fn run() -> ExitCode {
-    match Settings::load(&Env::capture()) {
+    match Settings::load(&Env::capture(), Clock::system().now()) {
         Ok(settings) => {
             println!("{}", summary(&settings));
             ExitCode::SUCCESS
@@ -44,7 +45,11 @@ fn summary(settings: &Settings) -> String {
     );
     let mut lines = vec![
         "configuration is good".to_owned(),
-        format!("  listen     {}", config.server.listen),
+        format!(
+            "  listen     {}, {}",
+            config.server.listen,
+            security(config)
+        ),
         format!("  database   {database}"),
         format!("  callers    {callers}"),
         format!("  providers  {providers}"),
@@ -65,6 +70,14 @@ fn summary(settings: &Settings) -> String {
     lines.join("\n")
 }
 
+fn security(config: &Config) -> &'static str {
+    match &config.tls {
+        None => "plain text",
+        Some(files) if files.client_ca.is_some() => "TLS, certificates of callers taken",
+        Some(_) => "TLS",
+    }
+}
+
 fn joined(names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.collect();
     if names.is_empty() {
@@ -80,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_summary_tells_what_was_understood_and_no_secret() {
-        let settings = Settings::load(&Env::from_pairs([
+        let env = Env::from_pairs([
             ("OPENID_CLIENT_ID", "chat"),
             ("OPENID_CLIENT_SECRET", "canary-secret"),
             ("OPENID_ISSUER", "https://id.example.com/"),
@@ -88,11 +101,12 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
             ("DATABASE_URL", "postgres://u:canary-password@localhost/c"),
             ("CREDS_KEY", &"0f1e".repeat(16)),
-        ]));
+        ]);
+        let settings = Settings::load(&env, Clock::system().now());
         let shown = summary(&settings.expect("good"));
         for part in [
             "configuration is good",
-            "127.0.0.1:50051",
+            "127.0.0.1:50051, plain text\n",
             "PostgreSQL",
             "none configured",
             "openid (https://id.example.com)",

@@ -13,16 +13,11 @@ use crate::caller::Callers;
 use crate::clock::Clock;
 use crate::config::Database;
 use crate::config::env::Env;
-use crate::telemetry::{self, Tracing};
+use crate::reload::Reload;
+use crate::telemetry::{self, Logging, Tracing};
 
 /// How long the end of the process waits for its threads once everything is drained.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
-
-/// What telemetry counts itself.
-struct Lost {
-    lines: Arc<AtomicU64>,
-    spans: Option<Arc<AtomicU64>>,
-}
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -42,7 +37,8 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 fn start() -> Result<(), Failure> {
-    let settings = Settings::load(&Env::capture())?;
+    let clock = Clock::system();
+    let settings = Settings::load(&Env::capture(), clock.now())?;
     let logging = telemetry::install(&settings.config.log)?;
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -52,11 +48,8 @@ fn start() -> Result<(), Failure> {
     let traces = settings.config.traces.as_ref();
     let tracing = traces.map(|traces| telemetry::trace(traces, runtime.handle()));
     let tracing = tracing.transpose()?;
-    let lost = Lost {
-        lines: logging.lost_lines(),
-        spans: tracing.as_ref().map(Tracing::lost_spans),
-    };
-    let served = runtime.block_on(serve(settings, lost));
+    let spans = tracing.as_ref().map(Tracing::lost_spans);
+    let served = runtime.block_on(serve(settings, &logging, spans, clock));
     // While the runtime still runs the connection to the collector.
     drop(tracing);
     // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
@@ -64,12 +57,19 @@ fn start() -> Result<(), Failure> {
     served
 }
 
-async fn serve(settings: Settings, lost: Lost) -> Result<(), Failure> {
+async fn serve(
+    settings: Settings,
+    logging: &Logging,
+    lost_spans: Option<Arc<AtomicU64>>,
+    clock: Clock,
+) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     let address = settings.config.server.listen;
     let open = matches!(settings.callers, Callers::Open);
+    let tls = settings.tls.is_some();
+    let filter_file = settings.config.log.filter_file.clone();
     let database = match &settings.config.database {
         Database::Sqlite(path) => format!("SQLite in {}", path.display()),
         Database::Postgres(_) => "PostgreSQL".to_owned(),
@@ -77,18 +77,34 @@ async fn serve(settings: Settings, lost: Lost) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
-    let app = App::start(settings, Clock::system()).await?;
-    app.metrics().log.follow(lost.lines);
-    if let Some(spans) = lost.spans {
+    let app = App::start(settings, clock).await?;
+    app.metrics().log.follow(logging.lost_lines());
+    if let Some(spans) = lost_spans {
         app.metrics().log.follow_spans(spans);
     }
+    if let Some(path) = filter_file {
+        app.reload().add(logging.watched(path));
+    }
+    reload_at_hangup(app.reload())?;
     let address = listener.local_addr()?;
-    tracing::info!(%address, database, "serving");
+    tracing::info!(%address, tls, database, "serving");
     if open {
-        greet(&address.to_string());
+        let security = if tls { "-cacert CA.pem" } else { "-plaintext" };
+        greet(&address.to_string(), security);
     }
     app.serve(listener, stop_signal()?).await?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads files again at SIGHUP.
+fn reload_at_hangup(reload: Reload) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload.ask();
+        }
+    });
     Ok(())
 }
 
@@ -106,19 +122,19 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 /// What to call next, ready to paste.
-fn greet(address: &str) {
+fn greet(address: &str, security: &str) {
     let text = format!(
         r#"Countersign serves on {address}. Try it with grpcurl:
 
-  grpcurl -plaintext {address} list
+  grpcurl {security} {address} list
 
-  grpcurl -plaintext -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","name":"Ann Example","client":{{"ip_address":"203.0.113.7"}}}}' \
+  grpcurl {security} -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","name":"Ann Example","client":{{"ip_address":"203.0.113.7"}}}}' \
     {address} countersign.v1.AuthService/Register
 
-  grpcurl -plaintext -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","client":{{"ip_address":"203.0.113.7"}}}}' \
+  grpcurl {security} -d '{{"email":"ann@example.com","password":"kestrel lantern orbit","client":{{"ip_address":"203.0.113.7"}}}}' \
     {address} countersign.v1.AuthService/Login
 
-  grpcurl -plaintext -d '{{"access_token":"<accessToken of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
+  grpcurl {security} -d '{{"access_token":"<accessToken of the answer>"}}' {address} countersign.v1.TokenService/VerifyToken
 "#
     );
     telemetry::print(std::io::stdout(), text);

@@ -18,6 +18,7 @@ mod reader;
 mod report;
 mod server;
 mod templates;
+pub mod tls;
 pub mod token;
 mod traces;
 mod urls;
@@ -36,7 +37,7 @@ use reader::Reader;
 pub use database::Database;
 pub use file::read_text;
 pub use http_hosts::HttpHosts;
-pub use log::{Log, LogFormat};
+pub use log::{Log, LogFormat, read_filter};
 pub use report::{Found, Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
@@ -49,6 +50,8 @@ pub use yaml::read_yaml;
 pub struct Config {
     /// Where and how to serve.
     pub server: server::Server,
+    /// The files for TLS; without them the service speaks plain text.
+    pub tls: Option<tls::Tls>,
     /// Where the data lives.
     pub database: database::Database,
     /// The root keys, if configured; otherwise the store keeps a key file beside the SQLite
@@ -85,11 +88,13 @@ impl Config {
 
     fn read_all(r: &mut Reader<'_>) -> Self {
         let server = server::read(r);
+        let tls = tls::read(r);
         let domains = server::Domains::read(r);
         let (database, database_is_local) = database::read(r);
         let callers_file = r.text("COUNTERSIGN_CALLERS").map(PathBuf::from);
         let exposure = server::Exposure {
             listen: server.listen,
+            tls: tls.as_ref(),
             has_callers: callers_file.is_some(),
             domain_is_local: domains.local,
             database_is_local,
@@ -98,6 +103,7 @@ impl Config {
         let auth = auth::Auth::read(r);
         Self {
             server,
+            tls,
             keyring: keys::read(r, &database),
             database,
             callers_file,

@@ -66,6 +66,15 @@ impl fmt::Display for Mistake {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 
+impl Mistakes {
+    /// All of them in one line, for the log.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let mistakes: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        mistakes.join("; ")
+    }
+}
+
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::reader::Reader;
+use super::tls;
 use super::urls;
 
 const LISTEN: &str = "COUNTERSIGN_LISTEN";
@@ -82,16 +83,17 @@ fn domain(r: &mut Reader<'_>, name: &str) -> Option<Url> {
 }
 
 /// What shows whether the service serves more than this machine.
-pub(super) struct Exposure {
+pub(super) struct Exposure<'a> {
     pub listen: SocketAddr,
+    pub tls: Option<&'a tls::Tls>,
     pub has_callers: bool,
     pub domain_is_local: bool,
     pub database_is_local: bool,
 }
 
-impl Exposure {
-    /// Without COUNTERSIGN_CALLERS the service may serve only this machine. It has no TLS, so with
-    /// callers it may listen only on loopback or inside a service mesh that encrypts.
+impl Exposure<'_> {
+    /// Without COUNTERSIGN_CALLERS the service may serve only this machine. With callers but without
+    /// TLS it may listen only on loopback or inside a service mesh that encrypts.
     pub fn check(&self, r: &mut Reader<'_>) {
         let insecure = r.flag("COUNTERSIGN_INSECURE_OPEN", false);
         let in_kubernetes = r.text("KUBERNETES_SERVICE_HOST").is_some();
@@ -99,10 +101,13 @@ impl Exposure {
             "mesh" => Ok(()),
             _ => Err("must be mesh"),
         });
+        if self.tls.is_some() && mesh.is_some() {
+            r.warn(format!("COUNTERSIGN_PLAINTEXT has no effect, because {} is set: the service speaks TLS only", tls::CERT));
+        }
         if !self.has_callers {
             self.check_open(r, insecure, in_kubernetes);
-        } else if !is_loopback(self.listen) && mesh.is_none() {
-            r.mistake(LISTEN, "is not loopback, and the service has no TLS: set COUNTERSIGN_PLAINTEXT=mesh if a service mesh encrypts");
+        } else if !is_loopback(self.listen) && self.tls.is_none() && mesh.is_none() {
+            r.mistake(LISTEN, format!("is not loopback, and the service has no TLS: set {} and {}, or COUNTERSIGN_PLAINTEXT=mesh if a service mesh encrypts", tls::CERT, tls::KEY));
         }
     }
 

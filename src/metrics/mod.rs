@@ -12,6 +12,7 @@ mod moderation;
 mod passwords;
 mod providers;
 mod register;
+mod reload;
 mod rpc;
 mod sessions;
 mod store;
@@ -32,6 +33,7 @@ pub use log::Log;
 pub use moderation::{Attempt, Banned, Cause, Decision, Moderation};
 pub use passwords::{Full, Hashing, Passwords};
 pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
+pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
 pub use store::{Connections, Lane, NoConnection, Pool, Store, Turn};
@@ -61,6 +63,7 @@ impl Format {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    pub reload: Arc<Reloads>,
     pub rpc: Arc<Rpc>,
     pub sessions: Arc<Sessions>,
     pub moderation: Arc<Moderation>,
@@ -87,6 +90,7 @@ impl Metrics {
             ConstGauge::new(clock.now().secs()),
         );
         Self {
+            reload: Arc::new(Reloads::new(&mut registry)),
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
             sessions: Arc::new(Sessions::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),

@@ -7,6 +7,7 @@ mod queue;
 mod traces;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
@@ -19,9 +20,13 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, read_filter};
+use crate::metrics::File;
+use crate::reload::Watched;
+use crate::secret::sha256;
 use ids::WithIds;
 use queue::Queue;
 
@@ -35,20 +40,37 @@ const WIRE: [&str; 4] = ["h2", "hyper", "hyper_util", "reqwest"];
 const PRINTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Writes what is left in the queue when it is dropped, unless that takes too long.
-#[derive(Debug)]
 #[must_use]
-pub struct Logging(Queue);
+pub struct Logging {
+    queue: Queue,
+    set_filter: SetFilter,
+}
+
+/// Replaces the filter of a subscriber.
+type SetFilter = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 impl Logging {
+    /// The file with the filter: a change of it changes what is logged.
+    pub fn watched(&self, path: PathBuf) -> Watched {
+        let set_filter = Arc::clone(&self.set_filter);
+        let read = move || {
+            let filter = read_filter(&path)?;
+            Ok((sha256(filter.as_bytes()), filter))
+        };
+        Watched::new(File::LogFilter, read, move |filter: String| {
+            set_filter(&filter)
+        })
+    }
+
     /// How many lines were lost, which goes on to grow.
     pub fn lost_lines(&self) -> Arc<AtomicU64> {
-        self.0.lost()
+        self.queue.lost()
     }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        let _too_late_to_tell = self.0.flush();
+        let _too_late_to_tell = self.queue.flush();
     }
 }
 
@@ -58,10 +80,11 @@ impl Drop for Logging {
 /// If no thread can be started.
 pub fn install(log: &Log) -> io::Result<Logging> {
     let queue = Queue::start(io::stderr())?;
+    let (subscriber, set_filter) = subscriber(log, queue.clone());
     // The only possible failure is a subscriber that a test or an embedding program has set.
-    let _already_installed = subscriber(log, queue.clone()).try_init();
+    let _already_installed = subscriber.try_init();
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Logging(queue))
+    Ok(Logging { queue, set_filter })
 }
 
 /// Writes a text for people, and does not wait long for whoever reads it, or fail if nobody does.
@@ -79,7 +102,7 @@ pub fn print(mut out: impl io::Write + Send + 'static, text: String) {
 fn subscriber(
     log: &Log,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-) -> Box<dyn Subscriber + Send + Sync> {
+) -> (Box<dyn Subscriber + Send + Sync>, SetFilter) {
     let builder = fmt()
         .with_env_filter(EnvFilter::new(&log.filter))
         .with_writer(writer);
@@ -87,21 +110,32 @@ fn subscriber(
     // `h2::codec=trace` would take precedence over `h2=info`.
     let shown = filter_fn(|metadata| !is_wire_detail(metadata));
     match log.format {
-        LogFormat::Text => Box::new(
-            builder
+        LogFormat::Text => {
+            let builder = builder
                 .map_event_format(|lines| WithIds::new(lines, log.format))
-                .finish()
-                .with(shown),
-        ),
-        LogFormat::Json => Box::new(
-            builder
+                .with_filter_reloading();
+            let set_filter = set_filter(builder.reload_handle());
+            (Box::new(builder.finish().with(shown)), set_filter)
+        }
+        LogFormat::Json => {
+            let builder = builder
                 .json()
                 .flatten_event(true)
                 .map_event_format(|lines| WithIds::new(lines, log.format))
-                .finish()
-                .with(shown),
-        ),
+                .with_filter_reloading();
+            let set_filter = set_filter(builder.reload_handle());
+            (Box::new(builder.finish().with(shown)), set_filter)
+        }
     }
+}
+
+fn set_filter<S: 'static>(handle: Handle<EnvFilter, S>) -> SetFilter {
+    Arc::new(move |filter| {
+        let filter = EnvFilter::try_new(filter).map_err(|_| "is not a filter".to_owned())?;
+        handle
+            .reload(filter)
+            .map_err(|error| format!("could not be applied: {error}"))
+    })
 }
 
 fn is_wire_detail(metadata: &Metadata<'_>) -> bool {
@@ -122,46 +156,4 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_filter_lets_the_wire_be_logged_in_detail() {
-        for text in [
-            "trace",
-            "h2=trace",
-            "info,h2::codec=trace",
-            "[{canary}]=trace",
-        ] {
-            let file = tempfile::NamedTempFile::new().expect("a file");
-            let log = Log {
-                filter: format!("{text},countersign=trace"),
-                format: LogFormat::Text,
-            };
-            let writer = file.reopen().expect("opened");
-            let subscriber = subscriber(&log, std::sync::Arc::new(writer));
-            tracing::subscriber::with_default(subscriber, || {
-                tracing::trace!(target: "h2", "canary");
-                tracing::debug!(target: "h2::codec::framed_read", canary = 1);
-                tracing::trace!(target: "hyper_util::client", "canary");
-                tracing::trace!(target: "countersign", "ours");
-            });
-            let shown = std::fs::read_to_string(file.path()).expect("read");
-            assert!(
-                shown.contains("ours") && !shown.contains("canary"),
-                "{text}: {shown}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_second_install_is_harmless() {
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let log = Log {
-                filter: "off".to_owned(),
-                format,
-            };
-            drop(install(&log).expect("a thread"));
-        }
-    }
-}
+mod tests;

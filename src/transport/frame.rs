@@ -36,7 +36,7 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// The layer around all services.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
-    gate: Arc<Gate>,
+    gate: Gate,
     load: Load,
     refusals: Refusals,
     rpc: Arc<Rpc>,
@@ -48,7 +48,7 @@ impl<S> CallService<S> {
     #[must_use]
     pub fn new(gate: Gate, clock: Clock, metrics: &Metrics, inner: S) -> Self {
         Self {
-            gate: Arc::new(gate),
+            gate,
             load: Load::new(),
             refusals: Refusals::new(clock),
             rpc: Arc::clone(&metrics.rpc),
@@ -59,8 +59,9 @@ impl<S> CallService<S> {
     /// Lets the call in, and returns its work; `None` for health and reflection, which are not
     /// counted among the calls at work.
     fn admit(&self, call: &mut Call, request: &mut Request<Body>) -> Result<Option<Arc<Work>>> {
-        let admitted = self.gate.admit(request.uri().path(), request.headers());
         let path = request.uri().path();
+        let certificate = call.usage().and_then(Usage::certificate);
+        let admitted = self.gate.admit(path, request.headers(), certificate);
         let caller = admitted.inspect_err(|error| self.note_stranger(error, call, path))?;
         if let Some(caller) = caller {
             return call.admit(caller, request).map(Some);
@@ -162,12 +163,12 @@ mod tests {
     use http_body_util::BodyExt as _;
     use tokio::net::{TcpListener, TcpStream};
     use tonic::Code;
-    use tonic::transport::server::Connected as _;
+    use tonic::transport::server::Connected;
     use tonic_types::StatusExt as _;
     use tower::{ServiceExt as _, service_fn};
 
     use super::super::call::REQUEST_ID;
-    use super::super::connection::{Connection, connections};
+    use super::super::connection::{Listener, connections};
     use super::*;
     use crate::caller::Callers;
 
@@ -241,11 +242,13 @@ mod tests {
         assert_eq!(trailers[REQUEST_ID].len(), 32);
     }
 
-    async fn accepted() -> (TcpStream, Connection) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+    async fn accepted() -> (TcpStream, impl Connected<ConnectInfo = Usage>) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("an address");
         let peer = TcpStream::connect(address).await.expect("connects");
-        let connection = Box::pin(connections(listener)).next().await;
+        let connection = Box::pin(connections(Listener { socket, tls: None }))
+            .next()
+            .await;
         let connection = connection.expect("a connection").expect("accepted");
         (peer, connection)
     }

@@ -11,9 +11,11 @@ mod refusals;
 mod request;
 mod routes;
 mod status;
+mod tls;
 
 pub use call::caller;
-pub use connection::connections;
+pub use connection::{Listener, connections};
 pub use frame::CallService;
 pub use routes::{MAX_REQUEST, Route, Routes};
 pub use status::status;
+pub use tls::{Certified, ClientCa, Tls, TlsFault};

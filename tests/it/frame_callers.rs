@@ -20,7 +20,7 @@ fn listed() -> Callers {
         name: name.into(),
         token_sha256: vec![sha256(token.as_bytes())],
         permissions: [permission].into_iter().collect(),
-        audiences: vec![],
+        ..Caller::default()
     };
     Callers::Listed(vec![
         caller("chat", "csc_chat", Permission::AuthSignIn),

@@ -25,7 +25,7 @@ const RANKS: [&[&str]; 15] = [
     &["main", "lib"],
 ];
 const GROUND: &[&str] = &[
-    "metrics", "trace", "tasks", "clock", "error", "id", "secret",
+    "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
 ];
 
 /// Modules that, besides the rule of ranks, only these modules may use.
@@ -44,7 +44,7 @@ const NEEDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates, modules and types, and the only sources that may name them.
-const PLACES: [(&str, &[&str]); 21] = [
+const PLACES: [(&str, &[&str]); 23] = [
     ("tonic", &["grpc/", "transport/", "server.rs"]),
     // The exporter of traces takes settings of TLS by tonic's types, which it re-exports under this
     // name.
@@ -63,6 +63,8 @@ const PLACES: [(&str, &[&str]); 21] = [
     ("oauth2", &["provider/"]),
     ("reqwest", &["http/"]),
     ("jsonwebtoken", &["jose/"]),
+    ("tokio_rustls", &["transport/connection/"]),
+    ("x509_cert", &["transport/tls/"]),
     ("argon2", &["auth/password.rs"]),
     ("prometheus_client", &["metrics/"]),
     // Only parsing a request knows its fields.

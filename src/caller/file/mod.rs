@@ -1,5 +1,7 @@
 //! The callers' file, COUNTERSIGN_CALLERS.
 
+mod san;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -10,7 +12,7 @@ use super::permission::{Permission, Permissions};
 use crate::config::{self, Report};
 
 const NAME: &str = "COUNTERSIGN_CALLERS";
-const SHAPE: &str = "callers: [{ name, token_sha256: [..], permissions: [..], audiences: [..] }]";
+const SHAPE: &str = "callers: [{ name, token_sha256: [..], spiffe_id, dns_san, permissions: [..], audiences: [..] }]";
 const MAX_TOKENS: usize = 2;
 const MAX_NAME: usize = 64;
 const MAX_ALIASES: usize = 100;
@@ -28,12 +30,16 @@ pub enum Callers {
 }
 
 /// A backend that may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// Its name; sessions belong to it.
     pub name: String,
     /// SHA-256 of each of its tokens (`csc_…`), two at most.
     pub token_sha256: Vec<[u8; 32]>,
+    /// The only URI in the subjectAltName of its certificates, a SPIFFE ID.
+    pub spiffe_id: Option<String>,
+    /// A DNS name in the subjectAltName of its certificates, in lower case.
+    pub dns_san: Option<String>,
     /// What it may do.
     pub permissions: Permissions,
     /// The only audiences whose tokens it may use; all if empty.
@@ -55,6 +61,8 @@ struct File {
 struct Entry {
     name: String,
     token_sha256: Vec<String>,
+    spiffe_id: Option<String>,
+    dns_san: Option<String>,
     permissions: Vec<String>,
     audiences: Vec<String>,
     #[serde(flatten)]
@@ -62,13 +70,25 @@ struct Entry {
 }
 
 impl Callers {
-    /// Reads the callers' file; without one, everyone on loopback may call.
-    pub fn read(path: Option<&Path>, report: &mut Report) -> Self {
+    /// Reads the callers' file; without one, everyone on loopback may call. `has_client_ca` says
+    /// whether the service takes certificates from callers.
+    pub fn read(path: Option<&Path>, has_client_ca: bool, report: &mut Report) -> Self {
         let Some(path) = path else {
             return Self::Open;
         };
         match load(path) {
-            Ok(file) => Self::Listed(check(report, file)),
+            Ok(text) => Self::parse(&text, has_client_ca, report),
+            Err(description) => {
+                report.mistake(NAME, description);
+                Self::Listed(Vec::new())
+            }
+        }
+    }
+
+    /// The callers of a callers' file with this text.
+    pub(super) fn parse(text: &str, has_client_ca: bool, report: &mut Report) -> Self {
+        match parse(text) {
+            Ok(file) => Self::Listed(check(report, file, has_client_ca)),
             Err(description) => {
                 report.mistake(NAME, description);
                 Self::Listed(Vec::new())
@@ -77,9 +97,9 @@ impl Callers {
     }
 }
 
-fn load(path: &Path) -> Result<File, String> {
-    let unreadable = |error: std::io::Error| format!("names a file that cannot be read: {error}");
-    parse(&config::read_text(path).map_err(unreadable)?)
+/// The text of the callers' file.
+pub(super) fn load(path: &Path) -> Result<String, String> {
+    config::read_text(path).map_err(|error| format!("names a file that cannot be read: {error}"))
 }
 
 /// Says only where the fault is, because the parser's own message may quote the file.
@@ -97,12 +117,13 @@ fn parse(text: &str) -> Result<File, String> {
     })
 }
 
-fn check(report: &mut Report, file: File) -> Vec<Caller> {
+fn check(report: &mut Report, file: File, has_client_ca: bool) -> Vec<Caller> {
     let mut faults = unknown_keys(&file.unknown);
     if file.callers.is_empty() {
         faults.push("names a file without callers; unset it to go without".to_owned());
     }
     let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
+    let mut sans = BTreeSet::new();
     let mut callers = Vec::new();
     for (index, entry) in file.callers.into_iter().enumerate() {
         let (caller, mut of_caller) = check_entry(&entry);
@@ -111,6 +132,16 @@ fn check(report: &mut Report, file: File) -> Vec<Caller> {
         }
         if caller.token_sha256.iter().any(|hash| !hashes.insert(*hash)) {
             of_caller.push("has a token_sha256 that occurs twice".to_owned());
+        }
+        let own = [&caller.spiffe_id, &caller.dns_san].into_iter().flatten();
+        if own.filter(|san| !sans.insert((*san).clone())).count() > 0 {
+            of_caller.push("has the spiffe_id or dns_san of another caller".to_owned());
+        }
+        if !has_client_ca && (entry.spiffe_id.is_some() || entry.dns_san.is_some()) {
+            of_caller.push(format!(
+                "has a spiffe_id or dns_san, but {} is not set",
+                config::tls::CLIENT_CA
+            ));
         }
         if caller.permissions.is_empty() {
             report.warn(format!(
@@ -160,10 +191,10 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
         faults.push("has a name that is taken for a service without callers".to_owned());
     }
     match entry.token_sha256.len() {
-        0 => faults.push(
-            "has no credential: give it a token_sha256 (countersign caller new-token)".to_owned(),
+        0 if entry.spiffe_id.is_none() && entry.dns_san.is_none() => faults.push(
+            "has no credential: give it a token_sha256 (countersign caller new-token), a spiffe_id or a dns_san".to_owned(),
         ),
-        1..=MAX_TOKENS => {}
+        0..=MAX_TOKENS => {}
         _ => faults.push(format!("has more than {MAX_TOKENS} token_sha256")),
     }
     if entry
@@ -174,6 +205,8 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
         faults.push("has an empty audience".to_owned());
     }
     let token_sha256 = collect(&entry.token_sha256, &mut faults, hash);
+    let spiffe_id = collect(entry.spiffe_id.as_slice(), &mut faults, san::spiffe_id).pop();
+    let dns_san = collect(entry.dns_san.as_slice(), &mut faults, san::dns_name).pop();
     let permissions = collect(&entry.permissions, &mut faults, permissions)
         .into_iter()
         .flatten()
@@ -182,6 +215,8 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
         Caller {
             name: entry.name.clone(),
             token_sha256,
+            spiffe_id,
+            dns_san,
             permissions,
             audiences: entry.audiences.clone(),
         },

@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 
-use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tonic::transport::server::Connected as _;
 
+use super::limited::MAX_UNKNOWN;
 use super::*;
 use crate::model::ip_address::IpAddress;
 

@@ -1,11 +1,14 @@
 //! What the calls of one connection occupy.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::pending::{Nudge, Pending};
+use crate::caller::Certificate;
 use crate::model::network::Network;
 use crate::transport::load::Budget;
+use crate::transport::tls::Peer;
 
 /// The bytes of a connection's large messages in memory.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -26,6 +29,8 @@ struct Counts {
     /// Calls in flight that need no caller.
     public: AtomicUsize,
     network: Network,
+    /// Who presented a certificate, once the handshake is done.
+    peer: OnceLock<Peer>,
     nudge: Arc<Nudge>,
     /// Until the first call is admitted.
     pending: Mutex<Option<Pending>>,
@@ -62,6 +67,7 @@ impl Usage {
             admitted: AtomicU64::new(0),
             public: AtomicUsize::new(0),
             network: pending.network,
+            peer: OnceLock::new(),
             nudge: Arc::clone(&pending.nudge),
             pending: Mutex::new(Some(pending)),
             bytes: Budget::new(MAX_BYTES),
@@ -117,6 +123,22 @@ impl Usage {
     /// The address of the peer.
     pub(in crate::transport) fn network(&self) -> Network {
         self.0.network
+    }
+
+    /// Notes who presented a certificate.
+    pub(super) fn identify(&self, peer: Peer) {
+        let _only_one_handshake = self.0.peer.set(peer);
+    }
+
+    /// The certificate of the peer, if it presented one that is still good.
+    pub(in crate::transport) fn certificate(&self) -> Option<&Certificate> {
+        self.0.peer.get()?.certificate()
+    }
+
+    /// Whether the peer presented a certificate that will not be good any more after `time`.
+    pub(super) fn is_outdated(&self, time: Duration) -> bool {
+        let peer = self.0.peer.get();
+        peer.is_some_and(|peer| !peer.is_good_for(time))
     }
 
     pub(super) fn nudge(&self) -> &Nudge {

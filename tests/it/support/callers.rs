@@ -47,7 +47,8 @@ impl Backend {
         sent_with(&self.tokens[0], message)
     }
 
-    fn entry(&self) -> String {
+    /// Its entry in the callers' file.
+    pub fn entry(&self) -> String {
         let hashes: Vec<_> = self
             .tokens
             .iter()
@@ -82,7 +83,7 @@ impl CallersFile {
         file
     }
 
-    /// Replaces its callers; a running service does not notice that.
+    /// Replaces its callers; a running service reads it within ten seconds.
     pub fn write(&self, backends: &[&Backend]) {
         let entries: String = backends.iter().map(|backend| backend.entry()).collect();
         fs::write(self.0.path(), format!("callers:\n{entries}")).expect("written");

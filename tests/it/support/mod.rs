@@ -1,5 +1,6 @@
 //! What the tests use: databases, the running service, its callers and providers.
 
+pub mod authority;
 pub mod binary;
 pub mod browser;
 pub mod callers;

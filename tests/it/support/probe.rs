@@ -16,7 +16,7 @@ use countersign::grpc::routes;
 use countersign::metrics::Metrics;
 use countersign::server::serve;
 use countersign::tasks::Tasks;
-use countersign::transport::caller;
+use countersign::transport::{Listener, caller};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -141,6 +141,10 @@ pub async fn start(callers: Callers) -> Running {
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("told to stop") };
+        let listener = Listener {
+            socket: listener,
+            tls: None,
+        };
         let gate = Gate::new(&callers);
         serve(listener, routes, gate, true, tasks, &metrics, shutdown).await
     });

@@ -1,6 +1,7 @@
 //! The real service in this process, with a real listener, a real client and a manual clock.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use countersign::app::{App, Settings, StartError};
@@ -11,6 +12,7 @@ use countersign::grpc::proto::federation_service_client::FederationServiceClient
 use countersign::grpc::proto::moderation_service_client::ModerationServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use countersign::metrics::{Format, Metrics};
+use countersign::reload::Reload;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -38,8 +40,11 @@ pub struct Mortal {
 
 /// One instance of the service.
 pub struct Replica {
+    /// A plain connection, which is not opened if the service speaks TLS.
     pub channel: Channel,
     pub metrics: Metrics,
+    pub address: SocketAddr,
+    pub reload: Reload,
     stop: oneshot::Sender<()>,
     served: JoinHandle<countersign::error::Result<()>>,
 }
@@ -108,7 +113,8 @@ impl<'a> World<'a> {
     }
 
     fn load_settings(&self) -> Settings {
-        Settings::load(&Env::from_pairs(self.settings.clone())).expect("a good configuration")
+        Settings::load(&Env::from_pairs(self.settings.clone()), self.clock.now())
+            .expect("a good configuration")
     }
 
     fn replica(&self) -> &Replica {
@@ -135,6 +141,15 @@ impl<'a> World<'a> {
         let mut values = text.lines().filter_map(|line| line.strip_prefix(&sample));
         let value = values.next().unwrap_or_else(|| panic!("{sample}: {text}"));
         value.parse().expect("a number")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.replica().address
+    }
+
+    /// Lets the service read its files again, as it does every ten seconds.
+    pub fn reload(&self) {
+        self.replica().reload.check();
     }
 
     pub fn auth(&self) -> AuthServiceClient<Channel> {
@@ -209,20 +224,25 @@ impl Replica {
     async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let speaks_tls = settings.tls.is_some();
         let app = App::start(settings, clock).await?;
         let metrics = app.metrics().clone();
+        let reload = app.reload();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
         }));
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .expect("a URL")
-            .connect()
-            .await
-            .expect("connects");
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = if speaks_tls {
+            endpoint.connect_lazy()
+        } else {
+            endpoint.connect().await.expect("connects")
+        };
         Ok(Self {
             channel,
             metrics,
+            address,
+            reload,
             stop,
             served,
         })

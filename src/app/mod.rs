@@ -1,5 +1,7 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::auth::Auth;
-use crate::caller::{Callers, Gate};
+use crate::caller::{self, Callers, Gate};
 use crate::clock::{Clock, Timestamp};
 use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
@@ -17,10 +19,12 @@ use crate::federation::{self, Federation};
 use crate::grpc::{self, Api, Parts};
 use crate::metrics::Metrics;
 use crate::moderation::Moderation;
+use crate::reload::{self, Reload};
 use crate::server;
 use crate::store::{Expired, OpenStoreError, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
+use crate::transport::{Listener, Tls};
 
 /// The background task that deletes expired rows.
 const CLEANER: &str = "cleaner";
@@ -39,6 +43,8 @@ pub struct Settings {
     pub config: Config,
     /// Who may call.
     pub callers: Callers,
+    /// What the files of TLS hold, if the service speaks TLS.
+    pub tls: Option<tls::Material>,
     /// Which settings were found where.
     pub found: Vec<Found>,
     /// Warnings for the administrator, by the name of the setting; logged at start.
@@ -54,6 +60,8 @@ pub struct App {
     tasks: Tasks,
     api: Api,
     gate: Gate,
+    tls: Option<Tls>,
+    reload: Reload,
     reflection: bool,
 }
 
@@ -70,14 +78,19 @@ pub enum StartError {
 }
 
 impl Settings {
-    /// Reads all settings.
+    /// Reads all settings. Certificates must be good at the time `now`.
     ///
     /// # Errors
     /// Every mistake in them, by name and never by value.
-    pub fn load(env: &Env) -> Result<Self, Mistakes> {
+    pub fn load(env: &Env, now: Timestamp) -> Result<Self, Mistakes> {
         let (config, mut report) = Config::read(env);
-        let callers = Callers::read(config.callers_file.as_deref(), &mut report);
+        let files = config.tls.as_ref();
+        let tls = files.and_then(|files| tls::read(files, now, &mut report));
+        let has_client_ca = files.is_some_and(|files| files.client_ca.is_some());
+        let path = config.callers_file.as_deref();
+        let callers = Callers::read(path, has_client_ca, &mut report);
         Ok(Self {
+            tls,
             found: report.take_found(),
             warnings: report.finish()?,
             config,
@@ -94,6 +107,9 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let config = settings.config;
         let metrics = Metrics::new(&clock);
+        let gate = Gate::new(&settings.callers);
+        let tls = tls::start(settings.tls.as_ref(), &clock, &metrics.reload)?;
+        let reload = watch(&config, &gate, tls.as_ref(), &clock, &metrics);
         let tasks = Tasks::new(clock.clone(), Arc::clone(&metrics.tasks));
         let (store, keyring) = Store::open(&config.database, config.keyring, &metrics).await?;
         let tokens = Tokens::start(
@@ -142,7 +158,9 @@ impl App {
             clock,
             metrics,
             tasks,
-            gate: Gate::new(&settings.callers),
+            gate,
+            tls,
+            reload,
             reflection: config.server.reflection,
         })
     }
@@ -151,6 +169,12 @@ impl App {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The files that are read again while the service runs.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Serves until `shutdown`, waits for the work under way, and closes the store.
@@ -165,6 +189,10 @@ impl App {
         self.begin_background_tasks();
         let routes = grpc::routes(&self.api);
         let tasks = self.tasks.clone();
+        let listener = Listener {
+            socket: listener,
+            tls: self.tls,
+        };
         let served = server::serve(
             listener,
             routes,
@@ -188,6 +216,30 @@ impl App {
     }
 }
 
+/// The files that may change while the service runs.
+fn watch(
+    config: &Config,
+    gate: &Gate,
+    tls: Option<&Tls>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Reload {
+    let reload = Reload::new(clock.clone(), Arc::clone(&metrics.reload));
+    if let Some(path) = config.callers_file.clone() {
+        let has_client_ca = config
+            .tls
+            .as_ref()
+            .is_some_and(|files| files.client_ca.is_some());
+        reload.add(caller::watched(path, has_client_ca, gate.clone()));
+    }
+    if let (Some(files), Some(tls)) = (&config.tls, tls) {
+        for watched in tls::watched(files, tls, clock, &metrics.reload) {
+            reload.add(watched);
+        }
+    }
+    reload
+}
+
 impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
@@ -195,6 +247,9 @@ impl App {
         self.tasks.keep(CLEANER, move || {
             clean(store.clone(), clock.clone(), tasks.clone())
         });
+        let (reload, tasks) = (self.reload.clone(), self.tasks.clone());
+        self.tasks
+            .keep(reload::TASK, move || reload.clone().run(tasks.clone()));
     }
 }
 
@@ -246,7 +301,7 @@ mod tests {
 
     #[test]
     fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
-        let mistakes = Settings::load(&Env::from_pairs([
+        let env = Env::from_pairs([
             ("SESSION_EXPIRY", "canary()"),
             ("MIN_PASSWORD_LENGTH", "canary"),
             ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
@@ -266,9 +321,13 @@ mod tests {
             ("LOGIN_WINDOW", "canary"),
             ("BAN_INTERVAL", "0.5"),
             ("DOMAIN_SERVER", "canary"),
-        ]));
-        let mistakes = mistakes.expect_err("many");
-        assert_eq!(mistakes.0.len(), 20, "{mistakes}");
+            ("COUNTERSIGN_TLS_CERT", "/canary"),
+            ("COUNTERSIGN_TLS_KEY", "/canary"),
+            ("COUNTERSIGN_TLS_CLIENT_CA", "/canary"),
+            ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
+        ]);
+        let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
+        assert_eq!(mistakes.0.len(), 23, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

@@ -1,0 +1,30 @@
+//! Reads the callers' file again while the service runs.
+
+use std::path::PathBuf;
+
+use super::file::{Callers, load};
+use super::gate::Gate;
+use crate::config::Report;
+use crate::metrics::File;
+use crate::reload::Watched;
+use crate::secret::sha256;
+
+/// The callers' file: a change of it changes who passes the gate, from the next call on.
+#[must_use]
+pub fn watched(path: PathBuf, has_client_ca: bool, gate: Gate) -> Watched {
+    let read = move || {
+        let text = load(&path)?;
+        Ok((sha256(text.as_bytes()), text))
+    };
+    let apply = move |text: String| {
+        let mut report = Report::default();
+        let callers = Callers::parse(&text, has_client_ca, &mut report);
+        let warnings = report.finish().map_err(|mistakes| mistakes.in_one_line())?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        gate.replace(&callers);
+        Ok(())
+    };
+    Watched::new(File::Callers, read, apply)
+}

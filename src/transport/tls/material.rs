@@ -1,0 +1,143 @@
+//! Certificates and keys as their files hold them, checked before they are used.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs::{default_provider, sign};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SigningKey};
+use zeroize::Zeroize as _;
+
+use super::certificate::Parsed;
+use crate::clock::Timestamp;
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// What is wrong with a certificate or a key, as the rest of a sentence that begins with the name
+/// of its setting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The certificate is wrong.
+    Certificate(&'static str),
+    /// The private key is wrong.
+    Key(&'static str),
+}
+
+/// The service's certificate, those that signed it, and its private key.
+pub struct Certified {
+    key: Arc<CertifiedKey>,
+    /// The last second in which the certificate is good.
+    expires: Timestamp,
+}
+
+impl fmt::Debug for Certified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certified")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Certified {
+    /// Reads a certificate with its chain, and its key, from PEM.
+    ///
+    /// # Errors
+    /// What is wrong with them, above all if they do not match or the time is not right.
+    pub fn read(chain: &str, key: &SecretString, now: Timestamp) -> Result<Self, TlsFault> {
+        let chain = certificates(chain).map_err(TlsFault::Certificate)?;
+        let parsed = chain.first().and_then(|leaf| Parsed::read(leaf));
+        let parsed = parsed.ok_or(TlsFault::Certificate("holds a malformed certificate"))?;
+        if parsed.has_expired(now) {
+            return Err(TlsFault::Certificate(
+                "holds a certificate that has expired",
+            ));
+        }
+        if now < parsed.not_before {
+            return Err(TlsFault::Certificate(
+                "holds a certificate that is not valid yet",
+            ));
+        }
+        let key = CertifiedKey::new(chain, private_key(key).map_err(TlsFault::Key)?);
+        if key.keys_match().is_err() {
+            return Err(TlsFault::Key("does not match the first certificate"));
+        }
+        Ok(Self::of(key, parsed.not_after))
+    }
+
+    pub(super) fn of(key: CertifiedKey, expires: Timestamp) -> Self {
+        let key = Arc::new(key);
+        Self { key, expires }
+    }
+
+    /// The last second in which the certificate is good.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    pub(super) fn key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+}
+
+/// The authorities that sign callers' certificates.
+#[derive(Debug)]
+pub struct ClientCa(Arc<dyn ClientCertVerifier>);
+
+impl ClientCa {
+    /// Reads certificates of authorities from PEM. Those that are not good now are left out, because
+    /// the time of an authority is not checked later.
+    ///
+    /// # Errors
+    /// What is wrong with them, as the rest of a sentence that begins with the setting's name.
+    pub fn read(pem: &str, now: Timestamp) -> Result<Self, &'static str> {
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(pem)? {
+            let parsed = Parsed::read(&authority).ok_or("holds a malformed certificate")?;
+            if now >= parsed.not_before && !parsed.has_expired(now) {
+                let added = roots.add(authority);
+                added.map_err(|_| "holds a certificate that cannot be an authority")?;
+            }
+        }
+        if roots.is_empty() {
+            return Err("holds only certificates that have expired or are not valid yet");
+        }
+        Self::of(roots)
+    }
+
+    pub(super) fn of(roots: RootCertStore) -> Result<Self, &'static str> {
+        WebPkiClientVerifier::builder_with_provider(roots.into(), default_provider().into())
+            .allow_unauthenticated()
+            .build()
+            .map(Self)
+            .map_err(|_| "cannot be used to check certificates")
+    }
+
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.0)
+    }
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("holds no certificate in PEM"),
+        Ok(all) => Ok(all),
+        Err(_) => Err("holds damaged PEM"),
+    }
+}
+
+fn private_key(pem: &SecretString) -> Result<Arc<dyn SigningKey>, &'static str> {
+    let pem = pem.expose_secret();
+    if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        return Err("holds an encrypted private key; it must not need a password");
+    }
+    let mut der = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| "holds no private key in PEM, or damaged PEM")?;
+    let key = sign::any_supported_type(&der);
+    der.zeroize();
+    key.map_err(|_| "holds a private key that is neither RSA nor ECDSA nor Ed25519")
+}

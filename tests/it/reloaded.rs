@@ -1,0 +1,130 @@
+//! Files that are read again while the service runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use countersign::grpc::proto::*;
+use tonic::{Code, Status};
+
+use crate::callers::CALLERS;
+use crate::support::callers::{Backend, CallersFile};
+use crate::support::{Engine, World, logs, on_each_engine, reason};
+
+async fn ask(world: &World<'_>, backend: &Backend) -> Result<(), Status> {
+    let request = backend.sends(ListProvidersRequest {});
+    world.auth().list_providers(request).await.map(drop)
+}
+
+async fn is_known(world: &World<'_>, backend: &Backend) -> bool {
+    match ask(world, backend).await {
+        Ok(()) => true,
+        Err(refusal) => {
+            let unknown = (Code::Unauthenticated, "CALLER_UNKNOWN".to_owned());
+            assert_eq!(reason(&refusal), unknown);
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_callers_file_counts_from_the_next_call_on() {
+    let (old, new) = (
+        Backend::new("old", &["auth.sign_in"]),
+        Backend::new("new", &["auth.sign_in"]),
+    );
+    on_each_engine(async |engine| {
+        let file = CallersFile::new(&[&old]);
+        let world = World::start(engine, &[(CALLERS, file.path())]).await;
+        assert!(is_known(&world, &old).await && !is_known(&world, &new).await);
+        file.write(&[&new]);
+        world.reload();
+        assert!(!is_known(&world, &old).await && is_known(&world, &new).await);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_callers_file_that_is_wrong_leaves_the_callers_and_is_logged_once() {
+    let (engine, chat) = (Engine::sqlite(), Backend::new("chat", &["auth.sign_in"]));
+    let file = CallersFile::new(&[&chat]);
+    let world = World::start(&engine, &[(CALLERS, file.path())]).await;
+    let logged = |fault: &str| logs::count(&["cannot be read again", "callers", fault]);
+    for (text, fault) in [
+        (
+            "callers: [{ name: wrong-1 }]",
+            "caller wrong-1 has no credential",
+        ),
+        ("callers: []", "names a file without callers; unset it"),
+        ("a canary", "is not of the shape"),
+    ] {
+        let before = logged(fault);
+        fs::write(file.path(), text).expect("written");
+        for _ in 0..3 {
+            world.reload();
+            assert!(is_known(&world, &chat).await, "{text}");
+        }
+        assert_eq!(logged(fault), before + 1, "{text}");
+    }
+    fs::remove_file(file.path()).expect("removed");
+    world.reload();
+    assert!(is_known(&world, &chat).await);
+    file.write(&[&chat]);
+    world.reload();
+    world.secret("a canary");
+    world.end().await;
+}
+
+/// A process that has not logged a line by then never does.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Waits until the process has logged this text after so many bytes.
+fn until_logged(process: &mut Child, log: &Path, after: usize, text: &str) {
+    let begin = Instant::now();
+    while !fs::read_to_string(log).expect("text")[after..].contains(text) {
+        assert!(process.try_wait().expect("a child").is_none(), "it ended");
+        assert!(begin.elapsed() < DEADLINE, "{text}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn sighup_reads_the_files_at_once_and_ends_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (filter, log) = (
+        directory.path().join("filter"),
+        directory.path().join("log"),
+    );
+    fs::write(&filter, "info\n").expect("written");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .env_clear()
+        .current_dir(directory.path())
+        .env("COUNTERSIGN_LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN_LOG_FILTER_FILE", "filter")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("starts");
+    let signal = |process: &Child, name: &str| {
+        let kill = Command::new("kill")
+            .args([name, &process.id().to_string()])
+            .status();
+        assert!(kill.expect("kill").success());
+    };
+    until_logged(&mut process, &log, 0, "serving");
+    for (text, logged) in [
+        ("info,countersign=debug", "changed, and was read again"),
+        ("a=wrong=b", "cannot be read again"),
+        ("info", "changed, and was read again"),
+    ] {
+        let before = fs::read_to_string(&log).expect("text").len();
+        fs::write(&filter, text).expect("written");
+        signal(&process, "-HUP");
+        until_logged(&mut process, &log, before, logged);
+    }
+    signal(&process, "-TERM");
+    assert!(process.wait().expect("ends").success());
+}

@@ -1,0 +1,230 @@
+//! Certificates: an authority that signs them, the files that a service reads, and clients that
+//! speak TLS.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::clock::{Clock, Timestamp};
+use hyper_util::rt::TokioIo;
+use rcgen::date_time_ymd;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+
+pub const DAY: Duration = Duration::from_hours(24);
+
+/// Whom the service and its callers trust.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key.
+pub struct Pair {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        Self::until(Clock::system().now().plus(100 * DAY))
+    }
+
+    pub fn until(end: Timestamp) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(end);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    pub fn pem(&self) -> String {
+        pem("CERTIFICATE", self.0.der())
+    }
+
+    /// A certificate of the service.
+    pub fn server(&self) -> Pair {
+        let now = Clock::system().now();
+        self.issue(&["localhost"], now.minus(DAY), now.plus(DAY))
+    }
+
+    /// A certificate of a caller that ends in a day.
+    pub fn caller(&self, names: &[&str]) -> Pair {
+        let now = Clock::system().now();
+        self.issue(names, now.minus(DAY), now.plus(DAY))
+    }
+
+    /// A certificate for these names; those with a colon are URIs.
+    pub fn issue(&self, names: &[&str], from: Timestamp, to: Timestamp) -> Pair {
+        let mut params = CertificateParams::default();
+        let san = |name: &&str| {
+            let text = (*name).try_into().expect("ASCII");
+            if name.contains(':') {
+                SanType::URI(text)
+            } else {
+                SanType::DnsName(text)
+            }
+        };
+        params.subject_alt_names = names.iter().map(san).collect();
+        params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(from);
+        params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(to);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("signed");
+        Pair {
+            certificate: certificate.der().clone(),
+            key: key.serialize_der(),
+        }
+    }
+}
+
+impl Pair {
+    pub fn certificate(&self) -> String {
+        pem("CERTIFICATE", &self.certificate)
+    }
+
+    pub fn key(&self) -> String {
+        pem("PRIVATE KEY", &self.key)
+    }
+
+    pub fn is(&self, other: &CertificateDer<'_>) -> bool {
+        self.certificate == *other
+    }
+}
+
+/// What to add to 1970.
+fn since_epoch(at: Timestamp) -> Duration {
+    Duration::from_secs(at.secs().try_into().expect("after 1970"))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
+}
+
+/// A directory with the files of TLS, mounted as Kubernetes mounts a Secret: the names are symbolic
+/// links into a directory that is itself one, and changes as a whole.
+pub struct Mounted {
+    directory: TempDir,
+    version: AtomicUsize,
+}
+
+impl Mounted {
+    pub fn new(pair: &Pair, client_ca: &Authority) -> Self {
+        let mounted = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            version: AtomicUsize::new(0),
+        };
+        for name in ["cert", "key", "ca"] {
+            let target = format!("..data/{name}");
+            symlink(target, mounted.directory.path().join(name)).expect("a link");
+        }
+        mounted.swap(pair, client_ca);
+        mounted
+    }
+
+    /// Replaces all files at once.
+    pub fn swap(&self, pair: &Pair, client_ca: &Authority) {
+        self.swap_texts(&pair.certificate(), &pair.key(), &client_ca.pem());
+    }
+
+    pub fn swap_texts(&self, certificate: &str, key: &str, client_ca: &str) {
+        let version = self.version.fetch_add(1, Ordering::SeqCst).to_string();
+        let root = self.directory.path();
+        let files = root.join(&version);
+        fs::create_dir(&files).expect("made");
+        for (name, text) in [("cert", certificate), ("key", key), ("ca", client_ca)] {
+            fs::write(files.join(name), text).expect("written");
+        }
+        symlink(&version, root.join("..new")).expect("a link");
+        fs::rename(root.join("..new"), root.join("..data")).expect("swapped");
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    /// The settings that name the certificate and its key.
+    pub fn settings(&self) -> [(&'static str, String); 2] {
+        [
+            ("COUNTERSIGN_TLS_CERT", self.path("cert")),
+            ("COUNTERSIGN_TLS_KEY", self.path("key")),
+        ]
+    }
+
+    /// The setting that names the authorities of callers.
+    pub fn client_ca(&self) -> (&'static str, String) {
+        ("COUNTERSIGN_TLS_CLIENT_CA", self.path("ca"))
+    }
+}
+
+/// A client that trusts the authority, and is known by the certificate.
+pub fn config(
+    authority: &Authority,
+    own: Option<&Pair>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).expect("an authority");
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("supported")
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(own) => {
+            let key = PrivateKeyDer::try_from(own.key.clone()).expect("a key");
+            let chain = vec![own.certificate.clone()];
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
+/// A client of the newest version.
+pub fn newest(authority: &Authority, own: Option<&Pair>) -> ClientConfig {
+    config(authority, own, &[&rustls::version::TLS13])
+}
+
+/// A connection that speaks TLS and nothing above it.
+pub async fn shake_hands(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await
+}
+
+/// A connection of a gRPC client.
+pub async fn connect(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Result<Channel, tonic::transport::Error> {
+    let connect = tower::service_fn(move |_| {
+        let config = config.clone();
+        async move { shake_hands(address, config).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://localhost")
+        .connect_with_connector(connect)
+        .await
+}
