@@ -12,10 +12,13 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// If the file is missing, is not regular, is too large or cannot be read.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    if !fs::metadata(path)?.is_file() {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
+    // With room for all of it no part of a secret is copied, and left behind, as the text grows.
+    let room = metadata.len().min(MAX_BYTES) + 1;
+    let mut text = String::with_capacity(usize::try_from(room).unwrap_or(0));
     File::open(path)?
         .take(MAX_BYTES + 1)
         .read_to_string(&mut text)?;

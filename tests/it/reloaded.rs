@@ -68,11 +68,18 @@ async fn a_callers_file_that_is_wrong_leaves_the_callers_and_is_logged_once() {
         }
         assert_eq!(logged(fault), before + 1, "{text}");
     }
+    let reads = |outcome: &str| {
+        let labels = format!("file=\"callers\",outcome=\"{outcome}\"");
+        world.count("countersign_reload_reads_total", &labels)
+    };
+    assert!(reads("failed") >= 9 && reads("changed") == 0);
     fs::remove_file(file.path()).expect("removed");
     world.reload();
     assert!(is_known(&world, &chat).await);
-    file.write(&[&chat]);
+    let other = Backend::new("other", &["auth.sign_in"]);
+    file.write(&[&chat, &other]);
     world.reload();
+    assert_eq!(reads("changed"), 1);
     world.secret("a canary");
     world.end().await;
 }

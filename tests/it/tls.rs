@@ -161,8 +161,17 @@ async fn what_is_wrong_at_a_reload_leaves_the_old_certificate_and_is_tried_again
         assert!(shows(&world, &authority, &old).await);
     }
     assert_eq!(logs::count(&["cannot be read again", fault]), logged + 1);
-    files.swap(&new, &authority);
-    world.reload();
-    assert!(shows(&world, &authority, &new).await);
+    let expiry = "countersign_tls_certificate_expiry_timestamp_seconds";
+    let before = world.count(expiry, "holder=\"server\"");
+    let longer = authority.issue(&["localhost"], now.minus(day), now.plus(2 * day));
+    for next in [&new, &longer] {
+        files.swap(next, &authority);
+        world.reload();
+        assert!(shows(&world, &authority, next).await);
+    }
+    let after = world.count(expiry, "holder=\"server\"");
+    assert!(after > before + day.as_secs() - 60, "{before} {after}");
+    let failed = "file=\"certificate\",outcome=\"failed\"";
+    assert!(world.count("countersign_reload_reads_total", failed) >= 6);
     world.end().await;
 }
