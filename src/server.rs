@@ -72,7 +72,7 @@ pub async fn serve(
         sleep(MAX_DRAIN).await;
     };
     tokio::select! {
-        served = limited().serve_with_incoming_shutdown(service, connections(listener), stop) => served.map_err(Error::internal),
+        served = limited().serve_with_incoming_shutdown(service, connections(listener, metrics), stop) => served.map_err(Error::internal),
         () = overdue => {
             warn!("calls were still in flight after {} seconds", MAX_DRAIN.as_secs());
             Ok(())

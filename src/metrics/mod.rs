@@ -4,6 +4,7 @@
 //! There is a registry for each service and none for the process, because one process may run
 //! several. Each part of the service gets its own topic.
 
+mod connections;
 mod counted;
 mod durations;
 mod label;
@@ -27,6 +28,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 
+pub use connections::{Closed, Connections};
 pub use counted::Counted;
 pub use label::Label;
 pub use log::Log;
@@ -36,7 +38,7 @@ pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, 
 pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
-pub use store::{Connections, Lane, NoConnection, Pool, Store, Turn};
+pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};
 pub use tasks::{Task, Tasks};
 
 /// A text format for metrics.
@@ -65,6 +67,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     pub reload: Arc<Reloads>,
     pub rpc: Arc<Rpc>,
+    pub connections: Arc<Connections>,
     pub sessions: Arc<Sessions>,
     pub moderation: Arc<Moderation>,
     pub passwords: Arc<Passwords>,
@@ -92,6 +95,7 @@ impl Metrics {
         Self {
             reload: Arc::new(Reloads::new(&mut registry)),
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
+            connections: Arc::new(Connections::new(&mut registry)),
             sessions: Arc::new(Sessions::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),
             passwords: Arc::new(Passwords::new(&mut registry)),

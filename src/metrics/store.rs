@@ -79,7 +79,7 @@ struct Statements {
 
 /// What is counted of one pool.
 #[derive(Debug)]
-pub struct Connections {
+pub struct Pooled {
     pub in_use: Gauge,
     pub idle: Gauge,
     /// Calls that wait for one.
@@ -144,7 +144,7 @@ impl Store {
 
     /// The metrics of a pool of at most `most` connections.
     #[must_use]
-    pub fn pool(&self, pool: Pool, most: u32) -> Connections {
+    pub fn pool(&self, pool: Pool, most: u32) -> Pooled {
         let one = [(Pool::NAME, pool.value())];
         let two = |name, value| [one[0], (name, value)];
         self.most.get_or_create(&one).set(most.into());
@@ -152,7 +152,7 @@ impl Store {
             let labels = two(NoConnection::NAME, reason.value());
             self.failures.get_or_create_owned(&labels)
         };
-        Connections {
+        Pooled {
             in_use: self.open.get_or_create_owned(&two("state", "in_use")),
             idle: self.open.get_or_create_owned(&two("state", "idle")),
             waiting: self.waiting.get_or_create_owned(&one),
@@ -163,7 +163,7 @@ impl Store {
     }
 }
 
-impl Connections {
+impl Pooled {
     /// Counts a piece of work that got no connection.
     pub fn fail(&self, reason: NoConnection) {
         self.failures[reason.index()].inc();

@@ -246,7 +246,8 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = socket.local_addr().expect("an address");
         let peer = TcpStream::connect(address).await.expect("connects");
-        let connection = Box::pin(connections(Listener { socket, tls: None }))
+        let listener = Listener { socket, tls: None };
+        let connection = Box::pin(connections(listener, &Metrics::new(&clock())))
             .next()
             .await;
         let connection = connection.expect("a connection").expect("accepted");

@@ -44,6 +44,9 @@ async fn calls_are_counted_by_method_and_code_and_errors_by_reason() {
         assert_eq!(errors("FIELDS_INVALID"), 1);
         assert_eq!(errors("BUSY"), 0);
         assert_eq!(world.count("countersign_rpc_calls_in_flight", ""), 0);
+        let connections = |name: &str| world.count(&format!("countersign_connections_{name}"), "");
+        assert_eq!(connections("accepted_total"), 1);
+        assert_eq!((connections("open"), connections("pending")), (1, 0));
         world.end().await;
     })
     .await;

@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::metrics::{Connections, Counted, NoConnection};
+use crate::metrics::{Counted, NoConnection, Pooled};
 use crate::store::breaker::{Breaker, Pass};
 use crate::store::connection::{Connection, Connector};
 use crate::store::error::StoreError;
@@ -35,7 +35,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is closed.
 const LONGEST_IDLE: Duration = Duration::from_mins(10);
 
-/// Connections to one database. Clones share them.
+/// Pooled to one database. Clones share them.
 #[derive(Clone)]
 pub(in crate::store) struct Pool(Arc<Inner>);
 
@@ -47,7 +47,7 @@ struct Inner {
     idle: Mutex<Vec<Idle>>,
     breaker: Breaker,
     clock: Clock,
-    metrics: Connections,
+    metrics: Pooled,
 }
 
 struct Idle {
@@ -80,7 +80,7 @@ impl Pool {
     pub(in crate::store) async fn open(
         connector: Connector,
         size: u32,
-        metrics: Connections,
+        metrics: Pooled,
     ) -> Result<Self, StoreError> {
         let first = connector.connect().await?;
         let pool = Self(Arc::new(Inner {

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::pending::Pending;
 use super::usage::Usage;
+use crate::metrics::Closed;
 
 /// How much is read from a connection before a call of a known caller begins on it. The first request
 /// of a backend may be larger: the rest is read once its headers have been seen.
@@ -83,14 +84,17 @@ impl Connection {
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.period.as_mut().poll(cx).is_ready() {
             if !self.usage.next_period() {
+                self.usage.close(Closed::AnswerNotTaken);
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if self.usage.is_outdated(2 * self.limits.period) && !self.usage.is_open() {
+                self.usage.close(Closed::CertificateEnds);
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if self.periods.is_multiple_of(self.limits.idle) {
                 let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
                 if !open && admitted == self.seen {
+                    self.usage.close(Closed::Unused);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 self.seen = admitted;

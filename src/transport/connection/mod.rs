@@ -24,6 +24,7 @@ use pending::{Pending, PendingConnections};
 use secured::Secured;
 
 use super::tls::Tls;
+use crate::metrics::Metrics;
 
 pub use usage::Usage;
 pub(super) use usage::{OpenCall, PublicCall, Untaken};
@@ -49,15 +50,22 @@ pub struct Listener {
 }
 
 /// The connections of a listener. The stream never ends, because a failed accept is tried again.
-pub fn connections(listener: Listener) -> impl Stream<Item = io::Result<Secured>> {
+pub fn connections(
+    listener: Listener,
+    metrics: &Metrics,
+) -> impl Stream<Item = io::Result<Secured>> + use<> {
     let Listener { socket, tls } = listener;
-    limited(socket, LIMITS)
+    let counts = PendingConnections::new(Arc::clone(&metrics.connections));
+    limited(socket, counts, LIMITS)
         .map(move |accepted| accepted.map(|connection| Secured::new(connection, tls.as_ref())))
 }
 
-fn limited(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
+fn limited(
+    listener: TcpListener,
+    counts: PendingConnections,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<Connection>> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let counts = PendingConnections::default();
     stream::unfold(
         (listener, slots, counts),
         move |(listener, slots, counts)| async move {

@@ -8,12 +8,18 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 
+use crate::metrics::{Closed, Connections, Counted};
 use crate::model::ip_address::IpAddress;
 use crate::model::network::Network;
 
 /// The connections that no known caller has used yet, by address. Clones share everything.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PendingConnections(Arc<Mutex<HashMap<Network, VecDeque<Arc<Nudge>>>>>);
+#[derive(Clone, Debug)]
+pub(super) struct PendingConnections {
+    by_address: Arc<Mutex<ByAddress>>,
+    metrics: Arc<Connections>,
+}
+
+type ByAddress = HashMap<Network, VecDeque<Arc<Nudge>>>;
 
 /// One connection that has not been used yet; it counts until this is dropped.
 #[derive(Debug)]
@@ -21,6 +27,14 @@ pub(super) struct Pending {
     all: PendingConnections,
     pub(super) network: Network,
     pub(super) nudge: Arc<Nudge>,
+    _counted: Counted,
+}
+
+impl Pending {
+    /// What is counted of connections.
+    pub(super) fn metrics(&self) -> &Arc<Connections> {
+        &self.all.metrics
+    }
 }
 
 /// Wakes a connection that waits for its first call, and tells it if it has to make room.
@@ -46,16 +60,25 @@ impl Nudge {
 }
 
 impl PendingConnections {
+    pub(super) fn new(metrics: Arc<Connections>) -> Self {
+        Self {
+            by_address: Arc::default(),
+            metrics,
+        }
+    }
+
     /// Counts a connection, unless its address has `max` of them already. If all addresses together
     /// have `max_in_all`, another one makes room.
     pub(super) fn enter(&self, ip: IpAddr, max: usize, max_in_all: usize) -> Option<Pending> {
         let network = IpAddress::from(ip).network();
         let mut all = self.lock();
+        self.metrics.accepted.inc();
         if all.get(&network).is_some_and(|same| same.len() >= max) {
+            self.metrics.closed.of(Closed::AddressLimit).inc();
             return None;
         }
         if all.values().map(VecDeque::len).sum::<usize>() >= max_in_all {
-            evict(&mut all, None);
+            self.evict(&mut all, None);
         }
         let nudge = Arc::new(Nudge::default());
         all.entry(network)
@@ -66,23 +89,33 @@ impl PendingConnections {
             all: self.clone(),
             network,
             nudge,
+            _counted: Counted::new(&self.metrics.pending),
         })
     }
 
     /// Tells one connection to make room for this one, if there is another.
     pub(super) fn make_room(&self, newcomer: &Pending) {
-        evict(&mut self.lock(), Some(&newcomer.nudge));
+        self.evict(&mut self.lock(), Some(&newcomer.nudge));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Network, VecDeque<Arc<Nudge>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn evict(&self, all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) {
+        if evict(all, newcomer) {
+            self.metrics.closed.of(Closed::MadeRoom).inc();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByAddress> {
+        self.by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Closes the oldest connection of the address that has the most: whoever opens many to keep others
 /// out loses them first, and a backend makes its first call long before its connection is the oldest.
-/// The newcomer, which is the youngest of its address, is not among them.
-fn evict(all: &mut HashMap<Network, VecDeque<Arc<Nudge>>>, newcomer: Option<&Arc<Nudge>>) {
+/// The newcomer, which is the youngest of its address, is not among them. Returns whether there was
+/// one to be closed.
+fn evict(all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) -> bool {
     let is_newcomer = |nudge: &Arc<Nudge>| newcomer.is_some_and(|new| Arc::ptr_eq(new, nudge));
     let others =
         |same: &VecDeque<_>| same.len() - usize::from(same.back().is_some_and(is_newcomer));
@@ -90,10 +123,12 @@ fn evict(all: &mut HashMap<Network, VecDeque<Arc<Nudge>>>, newcomer: Option<&Arc
         .values_mut()
         .filter(|same| others(same) > 0)
         .max_by_key(|same| others(same));
-    if let Some(oldest) = most.and_then(VecDeque::pop_front) {
-        oldest.evicted.store(true, Ordering::SeqCst);
-        oldest.wake();
-    }
+    let Some(oldest) = most.and_then(VecDeque::pop_front) else {
+        return false;
+    };
+    oldest.evicted.store(true, Ordering::SeqCst);
+    oldest.wake();
+    true
 }
 
 impl Drop for Pending {

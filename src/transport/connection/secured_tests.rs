@@ -9,6 +9,7 @@ use tonic::transport::server::Connected as _;
 
 use super::limited::MAX_UNKNOWN;
 use super::*;
+use crate::clock::Clock;
 use crate::transport::tls::testing::{Testing, end};
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -22,7 +23,8 @@ async fn accepted(testing: &Testing, period: Duration, idle: u32) -> (TcpStream,
         idle,
         ..LIMITS
     };
-    let connection = Box::pin(limited(listener, limits)).next().await;
+    let counts = PendingConnections::new(Metrics::new(&Clock::system()).connections);
+    let connection = Box::pin(limited(listener, counts, limits)).next().await;
     let connection = connection.expect("one").expect("accepted");
     (peer, Secured::new(connection, Some(&testing.tls)))
 }

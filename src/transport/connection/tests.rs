@@ -6,6 +6,8 @@ use tonic::transport::server::Connected as _;
 
 use super::limited::MAX_UNKNOWN;
 use super::*;
+use crate::clock::Clock;
+use crate::metrics::Closed;
 use crate::model::ip_address::IpAddress;
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -13,12 +15,20 @@ const LONG: Duration = Duration::from_mins(10);
 /// So many periods that the test ends before.
 const FEW: u32 = 100_000;
 
+fn counts() -> PendingConnections {
+    PendingConnections::new(Metrics::new(&Clock::system()).connections)
+}
+
 async fn accepted(limits: Limits) -> (TcpStream, Connection) {
+    accepted_by(counts(), limits).await
+}
+
+async fn accepted_by(counts: PendingConnections, limits: Limits) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let peer = TcpStream::connect(listener.local_addr().expect("an address"))
         .await
         .expect("connects");
-    let connection = Box::pin(limited(listener, limits))
+    let connection = Box::pin(limited(listener, counts, limits))
         .next()
         .await
         .expect("a connection")
@@ -52,6 +62,27 @@ async fn a_connection_without_a_call_ends_whatever_it_says() {
 }
 
 #[tokio::test]
+async fn a_connection_is_counted_while_it_is_open_and_when_it_is_closed_unused() {
+    let metrics = Metrics::new(&Clock::system()).connections;
+    let counts = PendingConnections::new(Arc::clone(&metrics));
+    let limits = Limits {
+        period: SHORT,
+        idle: 1,
+        ..LIMITS
+    };
+    let (_peer, mut connection) = accepted_by(counts, limits).await;
+    assert_eq!((metrics.open.get(), metrics.pending.get()), (1, 1));
+    drop(connection.connect_info().begin());
+    assert_eq!((metrics.open.get(), metrics.pending.get()), (1, 0));
+    ends(&mut connection).await;
+    // It may be polled again before it is dropped.
+    ends(&mut connection).await;
+    assert_eq!(metrics.closed.of(Closed::Unused).get(), 1);
+    drop(connection);
+    assert_eq!(metrics.open.get(), 0);
+}
+
+#[tokio::test]
 async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
     let (_peer, mut connection) = accepted(Limits {
         period: SHORT,
@@ -72,6 +103,7 @@ async fn one_address_has_few_connections_without_a_call() {
     let address = listener.local_addr().expect("an address");
     let mut connections = Box::pin(limited(
         listener,
+        counts(),
         Limits {
             period: LONG,
             idle: 1,
@@ -153,7 +185,7 @@ async fn little_is_read_before_a_call_is_admitted_and_then_everything() {
 
 #[tokio::test]
 async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
-    let pending = PendingConnections::default();
+    let pending = counts();
     let enter = |host: u8| pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
     let of = |host: u8| enter(host).expect("let in");
     let (many, few) = ([of(1), of(1), of(1)], [of(2), of(2)]);
@@ -166,6 +198,13 @@ async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
     };
     assert_eq!(evicted(&many), [true, false, false]);
     assert_eq!(evicted(&few), [false, false]);
+    let metrics = Arc::clone(third.metrics());
+    assert_eq!((metrics.accepted.get(), metrics.pending.get()), (7, 6));
+    let closed = |reason| metrics.closed.of(reason).get();
+    assert_eq!(
+        (closed(Closed::AddressLimit), closed(Closed::MadeRoom)),
+        (1, 1)
+    );
     drop(many);
     let _more = (of(4), of(4), of(4));
     assert!(!third.nudge.is_evicted());
@@ -173,7 +212,7 @@ async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
 
 #[tokio::test]
 async fn a_newcomer_never_makes_room_for_itself() {
-    let (slots, pending) = (Arc::new(Semaphore::new(1)), PendingConnections::default());
+    let (slots, pending) = (Arc::new(Semaphore::new(1)), counts());
     let enter = |host: u8| {
         let pending = pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
         pending.expect("let in")
@@ -204,7 +243,7 @@ async fn a_connection_that_has_to_make_room_ends_unless_a_call_was_admitted() {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let mut connections = Box::pin(limited(listener, limits));
+        let mut connections = Box::pin(limited(listener, counts(), limits));
         let _first = TcpStream::connect(address).await.expect("connects");
         let mut first = connections.next().await.expect("one").expect("accepted");
         if admitted {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::pending::{Nudge, Pending};
 use crate::caller::Certificate;
+use crate::metrics::{Closed, Connections, Counted};
 use crate::model::network::Network;
 use crate::transport::load::Budget;
 use crate::transport::tls::Peer;
@@ -36,6 +37,10 @@ struct Counts {
     pending: Mutex<Option<Pending>>,
     bytes: Budget,
     answers: Answers,
+    metrics: Arc<Connections>,
+    /// Why the service closed it.
+    closed: OnceLock<Closed>,
+    _counted: Counted,
 }
 
 /// Answers that the caller has not taken yet, by the period in which they began.
@@ -69,6 +74,9 @@ impl Usage {
             network: pending.network,
             peer: OnceLock::new(),
             nudge: Arc::clone(&pending.nudge),
+            metrics: Arc::clone(pending.metrics()),
+            closed: OnceLock::new(),
+            _counted: Counted::new(&pending.metrics().open),
             pending: Mutex::new(Some(pending)),
             bytes: Budget::new(MAX_BYTES),
             answers: Answers::default(),
@@ -113,6 +121,13 @@ impl Usage {
         let answers = &self.0.answers;
         let next = (answers.period.fetch_add(1, Ordering::SeqCst) + 1) % 2;
         answers.begun[next].load(Ordering::SeqCst) == 0
+    }
+
+    /// Notes that the service closes the connection, and why.
+    pub(super) fn close(&self, reason: Closed) {
+        if self.0.closed.set(reason).is_ok() {
+            self.0.metrics.closed.of(reason).inc();
+        }
     }
 
     /// The bytes of the connection's large messages.
