@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 use super::file;
@@ -67,7 +70,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<Traces> {
         r,
         "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_CERTIFICATE",
-        |path| file::read_text(Path::new(path)).map_err(|_| "names a file that cannot be read"),
+        authorities,
     );
     let queue = parse(r, "OTEL_BSP_MAX_QUEUE_SIZE", |text| {
         let size = text.parse().ok();
@@ -95,6 +98,19 @@ fn check_sampler(r: &mut Reader<'_>) {
         let is_ratio = ratio.is_some_and(|ratio| (0.0..=1.0).contains(&ratio));
         is_ratio.then_some(()).ok_or("must be a number from 0 to 1")
     });
+}
+
+/// Checked here, because the exporter would take a wrong file for one without authorities.
+fn authorities(path: &str) -> Result<String, &'static str> {
+    let pem = file::read_text(Path::new(path)).map_err(|_| "names a file that cannot be read")?;
+    let mut roots = RootCertStore::empty();
+    let mut add = |found: Result<CertificateDer<'_>, _>| roots.add(found.ok()?).ok();
+    let mut found = CertificateDer::pem_slice_iter(pem.as_bytes());
+    if found.all(|found| add(found).is_some()) && !roots.is_empty() {
+        Ok(pem)
+    } else {
+        Err("names a file that does not hold certificates of authorities as PEM")
+    }
 }
 
 fn endpoint(text: &str) -> Result<Url, &'static str> {
@@ -162,6 +178,22 @@ mod tests {
         let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces:1");
         let traces = read(&[ON, own]).expect("good").expect("on");
         assert_eq!(traces.endpoint.as_str(), "https://traces:1/");
+    }
+
+    #[test]
+    fn a_file_without_authorities_is_a_mistake() {
+        for text in [
+            "",
+            "not PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), text).expect("written");
+            let path = file.path().to_str().expect("text");
+            let name = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+            let mistakes = read(&[ON, (name, path)]).expect_err("a mistake");
+            assert!(mistakes.contains(name), "{mistakes}");
+        }
     }
 
     #[test]

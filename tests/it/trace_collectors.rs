@@ -7,7 +7,9 @@ use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::*;
 use tokio::time::timeout;
 
+use crate::support::authority::Authority;
 use crate::support::binary::Binary;
+use crate::support::collector::Collector;
 use crate::support::process::Process;
 
 /// A loss that was not told by then is not told at all.
@@ -69,6 +71,29 @@ async fn a_collector_that_is_down_is_told_once_a_minute() {
     let log = process.stop().await;
     assert_eq!(count(&log, LOST), 2, "{log}");
     assert!(log.contains("Connection refused"), "{log}");
+}
+
+#[tokio::test]
+async fn a_collector_that_speaks_tls_is_verified_with_the_authorities_of_a_file() {
+    let (trusted, other) = (Authority::new(), Authority::new());
+    let collector = Collector::with_certificate(&trusted.server()).await;
+    for (authority, arrive) in [(&trusted, true), (&other, false)] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), authority.pem()).expect("written");
+        let before = collector.spans().len();
+        let process = Process::start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                file.path().to_str().expect("text"),
+            ),
+        ])
+        .await;
+        list_providers(&process, 1).await;
+        let log = process.stop().await;
+        assert_eq!(collector.spans().len(), before + usize::from(arrive));
+        assert_eq!(count(&log, "UnknownIssuer") > 0, !arrive, "{log}");
+    }
 }
 
 #[test]

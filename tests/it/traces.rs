@@ -1,10 +1,13 @@
 //! What the binary sends to a collector of traces, what it tells providers, and the ids in its log.
 
+use std::net::TcpListener;
+
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
 use countersign::grpc::proto::*;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::Value;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -199,6 +202,46 @@ async fn a_provider_is_told_the_trace_of_the_call_that_asks_it() {
     assert!(heads.iter().all(|head| !head.contains("baggage")));
     for canary in ["canary", &begun.state] {
         assert!(!collector.content().contains(canary), "{canary}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_reached_is_a_failure_in_both_spans() {
+    let collector = Collector::start().await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let settings = settings_of(&format!("http://{address}"));
+    let mut variables: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.extend([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
+        ("ALLOW_SOCIAL_LOGIN", "true"),
+    ]);
+    let process = Process::start(&variables).await;
+    let login = BeginFederatedLoginRequest {
+        provider: "openid".to_owned(),
+        client: client(),
+        ..Default::default()
+    };
+    let begun = auth(&process).begin_federated_login(login).await;
+    begun.expect_err("unavailable");
+    process.stop().await;
+    let spans = collector.spans();
+    for (name, kind) in [
+        (
+            "countersign.v1.AuthService/BeginFederatedLogin",
+            "UNAVAILABLE",
+        ),
+        ("GET", "unreachable"),
+    ] {
+        let span = span(&spans, name);
+        assert_eq!(attribute(span, "error.type"), kind);
+        let status = span.status.clone().expect("a status");
+        assert_eq!(status.code(), StatusCode::Error);
+        assert_eq!(status.message, "");
     }
 }
 

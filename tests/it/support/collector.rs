@@ -14,8 +14,10 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+
+use super::authority::Pair;
 
 /// A collector; it ends with the test.
 #[derive(Clone)]
@@ -26,15 +28,28 @@ pub struct Collector {
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::start_on(Server::builder(), "http://127.0.0.1").await
+    }
+
+    /// One that speaks TLS, as `localhost`.
+    pub async fn with_certificate(pair: &Pair) -> Self {
+        let identity = Identity::from_pem(pair.certificate(), pair.key());
+        let tls = ServerTlsConfig::new().identity(identity);
+        let server = Server::builder().tls_config(tls).expect("a pair");
+        Self::start_on(server, "https://localhost").await
+    }
+
+    async fn start_on(mut server: Server, origin: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let port = listener.local_addr().expect("an address").port();
+        let endpoint = format!("{origin}:{port}");
         let collector = Self {
             endpoint,
             requests: Arc::default(),
         };
         let service = TraceServiceServer::new(collector.clone());
         let incoming = TcpListenerStream::new(listener);
-        let server = Server::builder().add_service(service);
+        let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(incoming));
         collector
     }
