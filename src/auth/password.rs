@@ -1,5 +1,5 @@
 //! Estimates how guessable passwords are and hashes them (argon2id), as many at once as there are
-//! cores.
+//! cores, and four at most.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ use crate::model::account::User;
 use crate::model::email::Email;
 use crate::model::password::Password;
 
+/// How many hashes are computed at once at most. Each takes 19 MiB, and a process does not know how
+/// much memory its container may use.
+const MAX_AT_ONCE: usize = 4;
 /// How many calls may wait for a core; further ones are refused at once.
 const QUEUE: usize = 64;
 /// How long a call waits for a core.
@@ -76,6 +79,7 @@ impl Drop for Turn {
 impl Passwords {
     pub(super) fn new(metrics: Arc<metrics::Passwords>) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
+        let cores = cores.min(MAX_AT_ONCE);
         Self {
             queue: Arc::new(Semaphore::new(QUEUE + cores)),
             places: QUEUE + cores,
