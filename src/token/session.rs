@@ -48,7 +48,9 @@ impl Tokens {
     /// A new session, not yet stored. Once it is, [`Tokens::issue`] makes its first tokens.
     pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
         let longest = self.0.settings.session_ttl;
+        // In whole seconds, so that two sessions of the same `ttl` are as long.
         let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
+        let ttl = Duration::from_secs(ttl.as_secs());
         Session {
             id: SessionId::new(),
             user_id: open.user_id,
