@@ -39,7 +39,7 @@ impl Auth {
         let (moderation, address) = (&self.0.moderation, new.address);
         // First of all, as at a login.
         let turn = self.0.passwords.enter()?;
-        moderation.refuse_banned(None, Some(address), now).await?;
+        moderation.refuse_banned_stranger(address, now).await?;
         moderation.limit(Limiter::Register, address, now).await?;
         let claim = self.admin_claim(&new.invite_token)?;
         let profile = Profile {

@@ -94,7 +94,7 @@ impl Auth {
     ) -> Result<BegunLogin> {
         let provider = self.sign_in_provider(&begin.provider)?;
         let (moderation, address) = (&self.0.moderation, begin.address);
-        moderation.refuse_banned(None, Some(address), now).await?;
+        moderation.refuse_banned_stranger(address, now).await?;
         moderation.limit(Limiter::Login, address, now).await?;
         let authorization = provider.authorization().await?;
         let binding_token = secret::random_token();

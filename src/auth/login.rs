@@ -61,7 +61,7 @@ impl Auth {
         // First of all: a sign-in that is refused because of too many others costs the store
         // nothing.
         let turn = self.0.passwords.enter()?;
-        moderation.refuse_banned(None, Some(address), now).await?;
+        moderation.refuse_banned_stranger(address, now).await?;
         moderation.limit(Limiter::Login, address, now).await?;
         let began = self.0.tokens.moment();
         let found = self.0.store.find_user_with_password(&credentials.email);

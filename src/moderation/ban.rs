@@ -44,6 +44,15 @@ impl Moderation {
         Ok(found)
     }
 
+    /// Refuses a banned address at a sign-in or a registration.
+    ///
+    /// # Errors
+    /// [`Error::Banned`], [`Error::Busy`], [`Error::StoreUnavailable`].
+    pub async fn refuse_banned_stranger(&self, address: IpAddress, now: Timestamp) -> Result<()> {
+        let ban = self.store.find_ban_of_stranger(address.ip(), now).await?;
+        ban.map_or(Ok(()), refused)
+    }
+
     /// Refuses a banned user or address.
     ///
     /// # Errors
@@ -54,12 +63,8 @@ impl Moderation {
         address: Option<IpAddress>,
         now: Timestamp,
     ) -> Result<()> {
-        match self.check_access(user, address, now).await? {
-            Some(ban) => Err(Error::Banned {
-                until: ban.expire_time,
-            }),
-            None => Ok(()),
-        }
+        let ban = self.check_access(user, address, now).await?;
+        ban.map_or(Ok(()), refused)
     }
 
     /// Bans a target. A user's ban ends their sessions and deletes their provider tokens. A repeated
@@ -101,6 +106,12 @@ impl Moderation {
     pub async fn list(&self, page: &PageRequest, now: Timestamp) -> Result<Page<Ban>> {
         Ok(self.store.list_bans(page, now).await?)
     }
+}
+
+fn refused(ban: Ban) -> Result<()> {
+    Err(Error::Banned {
+        until: ban.expire_time,
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
+use super::lanes::Lane;
 use super::record::{Bind as _, Record as _, record};
 use super::sessions;
 use crate::clock::Timestamp;
@@ -174,6 +175,17 @@ impl Store {
             .fetch_optional(db)
             .await)?;
         row.map(Ban::try_from).transpose()
+    }
+
+    /// The longest-lasting ban in force of an address from which somebody wants to sign in. It takes a
+    /// turn of the sign-ins.
+    pub async fn find_ban_of_stranger(
+        &self,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Option<Ban>, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
+        self.find_ban(None, Some(address), now).await
     }
 
     /// Bans in force, newest first.
