@@ -210,6 +210,10 @@ async fn the_urls_of_oauth_keep_their_host_and_hold_no_token() {
                 "https://login.example/evil.example%2Fa/token"
             );
         }
+        // A member of another name is a URL if its text is one.
+        let other = json!({ "authorization_server": "https://{{TENANT}}.example" });
+        let status = resolve(other).await.expect_err("another host");
+        assert_eq!(failures(&status)[0].1, "oauth.authorization_server");
         world.end().await;
     })
     .await;

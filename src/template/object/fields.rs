@@ -69,12 +69,13 @@ pub(super) fn misspelt(path: &str, object: &Map<String, Json>, known: &[&str]) -
         .collect()
 }
 
-/// The place of a member of `oauth` and whether it is a URL, by its name.
-pub(super) fn oauth_member(name: &str) -> (Place, bool) {
+/// The place of a member of `oauth` and whether it is a URL, by its name or its text.
+pub(super) fn oauth_member(name: &str, text: &str) -> (Place, bool) {
     let name: String = folded(name, joins).collect();
     let is_url = ["url", "uri", "endpoint", "issuer"]
         .iter()
-        .any(|end| name.ends_with(end));
+        .any(|end| name.ends_with(end))
+        || text.contains("://");
     match name.as_str() {
         "clientsecret" => (Place::Credential, false),
         // Nothing is sent to it: the user's browser comes back to it.

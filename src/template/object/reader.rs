@@ -158,7 +158,7 @@ impl Reader {
         self.object_member("oauth", |reader, key, value| {
             let Json::String(text) = value else { return };
             let slot = Slot::Member("oauth", key.to_owned());
-            match oauth_member(key) {
+            match oauth_member(key, text) {
                 (_, true) if text.is_empty() => {}
                 (place, true) => reader.add_at(place, slot, text, Sink::Url, Scope::NoTokens),
                 (place, false) => reader.add_at(place, slot, text, Sink::Text, Scope::Full),
