@@ -70,7 +70,10 @@ impl Env {
     fn heed_config(&mut self, directory: &Path) {
         let path = self.get(CONFIG_PATH).filter(|path| !path.is_empty());
         let path = path.map_or_else(|| CONFIG.into(), PathBuf::from);
-        if let Some(fault) = librechat_yaml::fault(&directory.join(path)) {
+        let social_login = self.get("ALLOW_SOCIAL_LOGIN");
+        let openid = self.has_value("OPENID_ISSUER")
+            && social_login.is_some_and(|value| value.to_string_lossy().trim() == "true");
+        if let Some(fault) = librechat_yaml::fault(&directory.join(path), openid) {
             self.mistakes.push(Mistake::new(CONFIG, fault));
         }
     }
