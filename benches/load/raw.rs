@@ -1,5 +1,5 @@
-//! The plain statement: a session's guarded UPDATE, which commits by itself as in the service, with
-//! the pools of `store/backend.rs`.
+//! The plain statement: a session's guarded UPDATE, which commits by itself as in the service. The
+//! connections are set up as the service's and as many, but in sqlx's own pools.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};

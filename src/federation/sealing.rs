@@ -8,7 +8,8 @@ const BATCH: i64 = 100;
 
 impl Federation {
     /// Seals the rows anew that have no seal of their state, once in a store's life: later, a row
-    /// without a seal is one that lost it, and its times and state may have been changed. A row that
+    /// without a seal is one that lost it, and its times and state may have been changed. (The marker is
+    /// not sealed: whoever kept a row of an earlier version and deletes both could bring it back.) A row that
     /// does not open stays as it is: its tokens cannot be used, and its session can be ended.
     pub(super) async fn seal_anew(&self) -> Result<()> {
         if self.0.store.are_tokens_sealed().await? {
