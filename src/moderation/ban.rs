@@ -50,7 +50,7 @@ impl Moderation {
     /// [`Error::Banned`], [`Error::Busy`], [`Error::StoreUnavailable`].
     pub async fn refuse_banned_stranger(&self, address: IpAddress, now: Timestamp) -> Result<()> {
         let ban = self.store.find_ban_of_stranger(address.ip(), now).await?;
-        ban.map_or(Ok(()), refused)
+        ban.as_ref().map_or(Ok(()), refused)
     }
 
     /// Refuses a banned user or address.
@@ -64,7 +64,7 @@ impl Moderation {
         now: Timestamp,
     ) -> Result<()> {
         let ban = self.check_access(user, address, now).await?;
-        ban.map_or(Ok(()), refused)
+        ban.as_ref().map_or(Ok(()), refused)
     }
 
     /// Bans a target. A user's ban ends their sessions and deletes their provider tokens. A repeated
@@ -108,7 +108,7 @@ impl Moderation {
     }
 }
 
-fn refused(ban: Ban) -> Result<()> {
+fn refused(ban: &Ban) -> Result<()> {
     Err(Error::Banned {
         until: ban.expire_time,
     })
