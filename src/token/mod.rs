@@ -1,6 +1,7 @@
 //! Sessions and their tokens.
 
 mod access;
+mod doubt;
 mod refresh;
 mod session;
 mod session_cache;
@@ -15,6 +16,7 @@ use crate::id::SessionId;
 use crate::metrics;
 use crate::secret::Keyring;
 use crate::store::Store;
+use doubt::Doubts;
 use refresh::RefreshTokens;
 use session_cache::SessionCache;
 use signing_keys::SigningKeys;
@@ -33,6 +35,7 @@ struct Inner {
     settings: Settings,
     keys: SigningKeys,
     refresh: RefreshTokens,
+    doubts: Doubts,
     sessions: SessionCache,
     metrics: Arc<metrics::Sessions>,
 }
@@ -65,6 +68,7 @@ impl Tokens {
     ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
+        let doubts = Doubts::new(clock.clone());
         let sessions = SessionCache::new(store.clone(), clock.clone(), settings.access_ttl);
         Ok(Self(Arc::new(Inner {
             store,
@@ -72,6 +76,7 @@ impl Tokens {
             settings,
             keys,
             refresh,
+            doubts,
             sessions,
             metrics,
         })))

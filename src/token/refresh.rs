@@ -50,8 +50,8 @@ pub(super) enum Step {
 /// Why a session stays at its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stay {
-    /// The token is the one before the current one, within the grace time: its holder gets the same
-    /// successor again.
+    /// The token is the one before the current one, within the grace time, or its rotation was in
+    /// doubt: its holder gets the same successor again.
     Repeat,
     /// The token was used before: somebody holds a copy.
     Reused,
@@ -96,6 +96,16 @@ fn mac(key: &MacKey, session: &SessionId, generation: i64, salt: &[u8]) -> [u8; 
 }
 
 impl Presented {
+    #[cfg(test)]
+    pub(super) const fn of(session: SessionId, generation: i64) -> Self {
+        Self {
+            session,
+            generation,
+            key: [0; 4],
+            mac: [0; 32],
+        }
+    }
+
     /// Reads a token's text; `None` if it does not have the format of our tokens.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;

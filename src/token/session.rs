@@ -171,9 +171,13 @@ impl Tokens {
             // The store may have been slow, so the call's time is too old to decide by: another call
             // may have rotated the token since.
             let clock = &self.0.clock;
+            let rotation = self.0.doubts.watch(&presented);
             let decide =
                 |state: &SessionState| match self.step(&presented, state, caller, clock.now()) {
-                    Ok(Step::Rotate) => Refresh::Rotate(keep_known(device, state.session.device())),
+                    Ok(Step::Rotate) => {
+                        rotation.send();
+                        Refresh::Rotate(keep_known(device, state.session.device()))
+                    }
                     Ok(Step::Stay(stay)) => Refresh::Leave(Ok(stay)),
                     Err(error) => Refresh::Leave(Err(error)),
                 };
@@ -184,6 +188,7 @@ impl Tokens {
                 .refresh_session(&presented.session, clock, decide)
                 .await?
                 .ok_or(Error::RefreshTokenInvalid)?;
+            rotation.settle();
             match refreshed {
                 Refreshed::Rotated(mut state) => {
                     state.session.generation += 1;
@@ -295,12 +300,17 @@ impl Tokens {
             return Err(Error::RefreshTokenInvalid);
         }
         check_live(state, now)?;
-        Ok(decide(
+        let step = decide(
             presented.generation,
             session.generation,
             session.refresh_time,
             now,
-        ))
+        );
+        let is_last = session.generation.saturating_sub(presented.generation) == 1;
+        if is_last && step == Step::Stay(Stay::Reused) && self.0.doubts.contain(presented) {
+            return Ok(Step::Stay(Stay::Repeat));
+        }
+        Ok(step)
     }
 
     async fn genuine_session(&self, presented: &Presented, now: Timestamp) -> Result<SessionState> {

@@ -169,3 +169,43 @@ async fn if_connections_are_refused_all_verifications_of_a_session_fail_together
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_that_the_store_wrote_after_the_call_had_failed_is_no_reuse() {
+    on_each_engine(async |engine| {
+        let Some((world, proxy)) = behind_proxy(engine).await else {
+            return;
+        };
+        let (_, first) = world.signed_in("ann@example.com").await;
+        let held = engine.hold_rotations().await;
+        let interrupted = async {
+            let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = 'sessions'::regclass";
+            while engine.number(waiting).await == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            proxy.silence();
+            held.release().await;
+            let generation = format!("SELECT generation FROM sessions WHERE id = '{}'", first.session_id);
+            while engine.number(&generation).await == 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (lost, ()) = tokio::join!(world.refresh(&first.refresh_token), interrupted);
+        assert_eq!(reason(&lost.map(drop).expect_err("no answer")), unavailable());
+        // Longer than the grace time.
+        world.clock.advance(Duration::from_secs(60));
+        let successor = loop {
+            match world.refresh(&first.refresh_token).await {
+                Err(status) if status.code() == Code::Unavailable => {}
+                answer => break answer.expect("no reuse"),
+            }
+        };
+        let next = world.refresh(&successor.refresh_token).await;
+        next.expect("the successor is the current one");
+        // It is settled now, and using the token once more is reuse.
+        let status = world.refresh(&first.refresh_token).await.expect_err("used");
+        assert_eq!(reason(&status).1, "REFRESH_TOKEN_REUSED");
+        world.end().await;
+    })
+    .await;
+}

@@ -211,6 +211,11 @@ impl Engine {
         self.lock("sessions IN ACCESS EXCLUSIVE MODE").await
     }
 
+    /// Holds up whoever writes a session, until [`Held::release`].
+    pub async fn hold_rotations(&self) -> Held {
+        self.lock("sessions IN EXCLUSIVE MODE").await
+    }
+
     /// Holds up whoever writes provider tokens, until [`Held::release`].
     pub async fn hold_provider_tokens(&self) -> Held {
         self.lock("federated_tokens IN EXCLUSIVE MODE").await
