@@ -22,10 +22,13 @@ pub(super) fn check(batch: &Batch, rendered: &Rendered, listed: &HttpHosts) -> R
 }
 
 /// Whether a token may be sent to a URL.
-fn may_get_tokens(url: &str, listed: &HttpHosts) -> bool {
-    let Ok(url) = Url::parse(url) else {
+fn may_get_tokens(text: &str, listed: &HttpHosts) -> bool {
+    let Ok(url) = Url::parse(text) else {
         return false;
     };
+    if !is_plain(text, &url) {
+        return false;
+    }
     match url.scheme() {
         "https" | "wss" => true,
         "http" | "ws" => {
@@ -33,6 +36,21 @@ fn may_get_tokens(url: &str, listed: &HttpHosts) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the host stands in the text as it was understood. The caller gets the text, and its own
+/// client may understand another host: `http://127.0.0.1\\@evil.example` is one of either.
+fn is_plain(text: &str, url: &Url) -> bool {
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let after = url.host_str().and_then(|parsed| {
+        let (begin, after) = host.split_at_checked(parsed.len())?;
+        begin.eq_ignore_ascii_case(parsed).then_some(after)
+    });
+    after.is_some_and(|after| after.is_empty() || after.starts_with(':'))
 }
 
 #[cfg(test)]
@@ -50,6 +68,14 @@ mod tests {
             ("ws://[::1]:9", true),
             ("http://api.example.com", false),
             ("ws://mcp.example.com", false),
+            ("http://LOCALHOST:80/mcp", true),
+            ("http://127.0.0.1\\@evil.example", false),
+            ("https://evil.example\\@api.example.com", false),
+            ("http://\u{24db}ocalhost/", false),
+            ("http://0x7f.1/", false),
+            ("http://2130706433/", false),
+            ("http:localhost/", false),
+            ("https://api.example.com:8443?a=@b", true),
             ("http://localhost@evil.example", false),
             ("http://localhost.evil.example", false),
             ("ftp://localhost/", false),
