@@ -11,11 +11,12 @@ use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction};
 use super::changes::Change;
 use super::error::StoreError;
-use super::lanes::Lane;
+
 use super::record::{Bind as _, Record as _, record};
 use super::sessions;
 use crate::clock::Timestamp;
 use crate::id::{BanId, UserId, ViolationId};
+use crate::metrics::Lane;
 use crate::metrics::{Banned, Cause, Ended};
 use crate::model::ban::{Ban, BanTarget};
 use crate::model::network::Network;
