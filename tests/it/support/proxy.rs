@@ -87,12 +87,16 @@ impl Drop for Proxy {
 
 /// Passes bytes on until either end closes, or swallows them.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: Arc<State>, made: usize) {
+    let is_silent =
+        || state.is_frozen.load(Ordering::SeqCst) || state.silences.load(Ordering::SeqCst) != made;
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let is_silent =
-            state.is_frozen.load(Ordering::SeqCst) || state.silences.load(Ordering::SeqCst) != made;
-        if !is_silent && to.write_all(&buffer[..read]).await.is_err() {
+        if !is_silent() && to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+    // Nobody hears of an end behind a dead router either.
+    if is_silent() {
+        std::future::pending::<()>().await;
     }
 }
