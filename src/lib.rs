@@ -20,6 +20,8 @@ mod federation;
 mod feed;
 /// The gRPC services: requests parsed into commands, answers written.
 pub mod grpc;
+/// What of the service is in order.
+pub mod health;
 /// The one hardened outbound HTTP client.
 mod http;
 /// Identifiers.
@@ -32,6 +34,8 @@ pub mod metrics;
 mod model;
 /// Violations, scores, bans and limits.
 mod moderation;
+/// The HTTP side listener: metrics and probes.
+mod ops;
 /// Who signs users in: one enum over the kinds of provider.
 mod provider;
 /// Files that are read again while the service runs.

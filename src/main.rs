@@ -8,6 +8,8 @@ use countersign::cli::{self, Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve => cli::serve::run(),
+        Command::Migrate => cli::migrate(),
+        Command::Health(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Caller(command) => command.run(),
     }

@@ -1,30 +1,26 @@
-//! The gRPC listener: limits, health, reflection, and an orderly stop.
+//! The gRPC listeners: limits, health, reflection, and an orderly stop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 use tracing::{info, warn};
 
 use crate::caller::Gate;
 use crate::error::{Error, Result};
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
-use crate::transport::{CallService, Listener, Route, Routes, connections};
+use crate::transport::{CallService, HealthStatuses, Listener, Route, Routes, connections};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
 /// Concurrent streams of one connection. HTTP/2 has no default limit, and recommends at least 100
 /// (RFC 9113 section 6.5.2).
 const MAX_STREAMS: u32 = 128;
-/// How much of a connection's requests is received before somebody reads it, in bytes. Many
-/// connections that send at once would otherwise take a mebibyte each, hyper's default.
-const WINDOW: u32 = 256 * 1024;
 /// The headers of one request, in bytes.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Streams that were reset before they were accepted; more end the connection ("rapid reset",
@@ -36,34 +32,49 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest request to health or reflection, in bytes; anybody may make one.
 const MAX_PUBLIC_REQUEST: usize = 4 * 1024;
 
-/// Serves the routes until `shutdown`. Then health reports NOT_SERVING, `tasks` are told to stop,
+/// What is served, and where.
+#[derive(Debug)]
+pub struct Serving<'a> {
+    pub listener: Listener,
+    /// Serves health alone, in clear text.
+    pub health_listener: Option<TcpListener>,
+    pub routes: Vec<Route>,
+    pub gate: Gate,
+    pub reflection: bool,
+    pub tasks: Tasks,
+    pub health: Health,
+    pub metrics: &'a Metrics,
+}
+
+/// Serves the routes until `shutdown`. Then health reports NOT_SERVING, the tasks are told to stop,
 /// connections get a GOAWAY, and calls in flight have 20 seconds to end.
 ///
 /// # Errors
 /// [`Error::Internal`] if tonic fails to serve or reflection cannot read the descriptors.
-pub async fn serve(
-    listener: Listener,
-    routes: Vec<Route>,
-    gate: Gate,
-    reflection: bool,
-    tasks: Tasks,
-    metrics: &Metrics,
-    shutdown: impl Future<Output = ()>,
-) -> Result<()> {
-    let routes: Arc<[Route]> = routes.into();
-    let health = HealthReporter::new();
-    set_health(&health, &routes, ServingStatus::Serving).await;
-    let standard = standard(health.clone(), reflection)?;
-    let service = CallService::new(
-        gate,
-        tasks.clock().clone(),
-        metrics,
-        Routes::new(Arc::clone(&routes), standard, tasks.clone()),
-    );
+pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let (tasks, health, metrics) = (serving.tasks, serving.health, serving.metrics);
+    let clock = tasks.clock().clone();
+    let statuses = HealthStatuses::new(&serving.routes, health.clone()).await;
+    let standard = standard(&statuses, serving.reflection)?;
+    let routes = Routes::new(serving.routes.into(), standard, tasks.clone());
+    let service = CallService::new(serving.gate, clock.clone(), metrics, routes);
+    let _side = serving.health_listener.map(|listener| {
+        let alone = tonic::service::Routes::new(statuses.service(MAX_PUBLIC_REQUEST));
+        let routes = Routes::new([].into(), alone, tasks.clone());
+        let service = CallService::for_health(clock, metrics, routes);
+        let listener = Listener {
+            socket: listener,
+            tls: None,
+        };
+        let served = limited().serve_with_incoming(service, connections(listener, metrics));
+        AbortOnDropHandle::new(tokio::spawn(served))
+    });
 
     let stop = async {
         shutdown.await;
-        set_health(&health, &routes, ServingStatus::NotServing).await;
+        health.stop();
+        // Before the streams of health end.
+        statuses.tell().await;
         info!("stopping; waiting for calls in flight to end");
         tasks.stop();
     };
@@ -72,7 +83,8 @@ pub async fn serve(
         sleep(MAX_DRAIN).await;
     };
     tokio::select! {
-        served = limited().serve_with_incoming_shutdown(service, connections(listener, metrics), stop) => served.map_err(Error::internal),
+        served = limited().serve_with_incoming_shutdown(service, connections(serving.listener, metrics), stop) => served.map_err(Error::internal),
+        never = statuses.follow() => match never {},
         () = overdue => {
             warn!("calls were still in flight after {} seconds", MAX_DRAIN.as_secs());
             Ok(())
@@ -85,8 +97,6 @@ pub async fn serve(
 fn limited() -> Server {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(PING_INTERVAL))
@@ -94,10 +104,8 @@ fn limited() -> Server {
 }
 
 /// Health, and reflection in both versions, so that every version of grpcurl works.
-fn standard(health: HealthReporter, reflection: bool) -> Result<tonic::service::Routes> {
-    let health = HealthServer::new(HealthService::from_health_reporter(health))
-        .max_decoding_message_size(MAX_PUBLIC_REQUEST);
-    let routes = tonic::service::Routes::new(health);
+fn standard(health: &HealthStatuses, reflection: bool) -> Result<tonic::service::Routes> {
+    let routes = tonic::service::Routes::new(health.service(MAX_PUBLIC_REQUEST));
     if !reflection {
         return Ok(routes);
     }
@@ -119,11 +127,4 @@ fn descriptors() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-async fn set_health(health: &HealthReporter, routes: &[Route], status: ServingStatus) {
-    health.set_service_status("", status).await;
-    for route in routes {
-        health.set_service_status(route.name(), status).await;
-    }
 }

@@ -243,6 +243,7 @@ fn command(home: &Path, address: SocketAddr, database: &str, issuer: &str) -> Re
         .stderr(fs::File::create(home.join("log"))?);
     command
         .env("COUNTERSIGN_LISTEN", address.to_string())
+        .env("COUNTERSIGN_OPS_LISTEN", "off")
         .env("DATABASE_URL", database)
         .env("COUNTERSIGN_CALLERS", callers);
     command.env("COUNTERSIGN_ENCRYPTION_KEYS_FILE", key);

@@ -122,6 +122,7 @@ fn environment(provider: &Provider, database: &str) -> Env {
     let database = format!("sqlite:{database}");
     Env::from_pairs([
         ("DATABASE_URL", database.as_str()),
+        ("COUNTERSIGN_OPS_LISTEN", "off"),
         ("ALLOW_SOCIAL_LOGIN", "true"),
         ("OPENID_ISSUER", provider.issuer()),
         ("OPENID_CLIENT_ID", provider::CLIENT_ID),

@@ -1,8 +1,11 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
+mod listeners;
+mod start_error;
 mod tls;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +17,21 @@ use crate::caller::{self, Callers, Gate};
 use crate::clock::{Clock, Timestamp};
 use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::federation::{self, Federation};
 use crate::grpc::{self, Api, Parts};
+use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::moderation::Moderation;
+use crate::ops::{Ops, StoreWatch};
 use crate::reload::{self, Reload};
-use crate::server;
-use crate::store::{Expired, OpenStoreError, Store};
+use crate::server::{self, Serving};
+use crate::store::{Expired, Migrated, Opened, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
 use crate::transport::{Listener, Tls};
+
+pub use start_error::StartError;
 
 /// The background task that deletes expired rows.
 const CLEANER: &str = "cleaner";
@@ -58,23 +65,14 @@ pub struct App {
     clock: Clock,
     metrics: Metrics,
     tasks: Tasks,
+    health: Health,
+    ops: Option<Ops>,
+    health_listener: Option<TcpListener>,
     api: Api,
     gate: Gate,
     tls: Option<Tls>,
     reload: Reload,
     reflection: bool,
-}
-
-/// The service cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Store(#[from] OpenStoreError),
-    #[error("{error}{}", error.cause_text())]
-    Service {
-        #[from]
-        error: Error,
-    },
 }
 
 impl Settings {
@@ -105,64 +103,60 @@ impl App {
     /// # Errors
     /// [`StartError`]; if the keys do not fit the store, nothing was changed.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
-        let config = settings.config;
+        let mut config = settings.config;
         let metrics = Metrics::new(&clock);
         let gate = Gate::new(&settings.callers);
         let tls = tls::start(settings.tls.as_ref(), &clock, &metrics.reload)?;
         let reload = watch(&config, &gate, tls.as_ref(), &clock, &metrics);
         let tasks = Tasks::new(clock.clone(), Arc::clone(&metrics.tasks));
-        let (store, keyring) = Store::open(&config.database, config.keyring, &metrics).await?;
-        let tokens = Tokens::start(
-            store.clone(),
-            &keyring,
-            clock.clone(),
-            config.token,
-            Arc::clone(&metrics.sessions),
-        )
-        .await?;
-        let moderation = Moderation::new(
-            store.clone(),
-            config.moderation,
-            Arc::clone(&metrics.moderation),
-        );
-        let federation = Federation::start(
-            store.clone(),
-            keyring.clone(),
-            clock.clone(),
-            tasks.clone(),
-            config.providers,
-            config.templates,
-            Arc::clone(&metrics.providers),
-        )
-        .await?;
-        let auth = Auth::new(
-            config.auth,
-            store.clone(),
-            keyring.clone(),
-            tokens.clone(),
-            moderation.clone(),
-            federation.clone(),
-            &metrics,
-        );
-        let parts = Parts {
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            auth,
-            tokens,
-            moderation,
-            federation,
-        };
+        let health = Health::new();
+        let ops = listeners::ops(&config.server, &metrics, &health).await?;
+        let health_listener = listeners::health(&config.server).await?;
+        let keyring = config.keyring.take();
+        let opened = Store::open(&config.database, keyring, &metrics, &health).await?;
+        let reflection = config.server.reflection;
+        let api = join(config, &opened, &clock, &tasks, &metrics).await?;
         Ok(Self {
-            api: Api::new(parts, &keyring),
-            store,
+            api,
+            store: opened.store,
             clock,
             metrics,
             tasks,
             gate,
             tls,
             reload,
-            reflection: config.server.reflection,
+            health,
+            ops,
+            health_listener,
+            reflection,
         })
+    }
+
+    /// Brings the tables of the store up to date, after the checks of a start.
+    ///
+    /// # Errors
+    /// [`StartError`]; if the keys do not fit the store, nothing was changed.
+    pub async fn migrate(settings: Settings) -> Result<Migrated, StartError> {
+        let config = settings.config;
+        let metrics = Metrics::new(&Clock::system());
+        let health = Health::new();
+        let opened = Store::open(&config.database, config.keyring, &metrics, &health).await?;
+        if timeout(CLOSING, opened.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time");
+        }
+        Ok(opened.migrated)
+    }
+
+    /// Where the ops listener listens.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(Ops::address)
+    }
+
+    /// Where the health listener listens.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listener.as_ref()?.local_addr().ok()
     }
 
     /// What the service counts and measures.
@@ -187,22 +181,22 @@ impl App {
         shutdown: impl Future<Output = ()>,
     ) -> Result<()> {
         self.begin_background_tasks();
-        let routes = grpc::routes(&self.api);
-        let tasks = self.tasks.clone();
         let listener = Listener {
             socket: listener,
             tls: self.tls,
         };
-        let served = server::serve(
+        self.health.complete(Part::Start);
+        let serving = Serving {
             listener,
-            routes,
-            self.gate,
-            self.reflection,
-            tasks,
-            &self.metrics,
-            shutdown,
-        )
-        .await;
+            health_listener: self.health_listener,
+            routes: grpc::routes(&self.api),
+            gate: self.gate,
+            reflection: self.reflection,
+            tasks: self.tasks.clone(),
+            health: self.health,
+            metrics: &self.metrics,
+        };
+        let served = server::serve(serving, shutdown).await;
         // The server may have failed before it was told to stop.
         self.tasks.stop();
         if timeout(FINISHING, self.tasks.finished()).await.is_err() {
@@ -212,6 +206,8 @@ impl App {
         if timeout(CLOSING, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time");
         }
+        // Last, so that it tells of the stop until the end.
+        drop(self.ops);
         served
     }
 }
@@ -250,7 +246,62 @@ impl App {
         let (reload, tasks) = (self.reload.clone(), self.tasks.clone());
         self.tasks
             .keep(reload::TASK, move || reload.clone().run(tasks.clone()));
+        let (store, health, tasks) = (self.store.clone(), self.health.clone(), self.tasks.clone());
+        self.tasks.keep(StoreWatch::NAME, move || {
+            StoreWatch::new(store.clone(), health.clone(), tasks.clone()).run()
+        });
     }
+}
+
+/// Joins the parts of the service around the open store.
+async fn join(
+    config: Config,
+    Opened { store, keyring, .. }: &Opened,
+    clock: &Clock,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Result<Api> {
+    let tokens = Tokens::start(
+        store.clone(),
+        keyring,
+        clock.clone(),
+        config.token,
+        Arc::clone(&metrics.sessions),
+    )
+    .await?;
+    let moderation = Moderation::new(
+        store.clone(),
+        config.moderation,
+        Arc::clone(&metrics.moderation),
+    );
+    let federation = Federation::start(
+        store.clone(),
+        keyring.clone(),
+        clock.clone(),
+        tasks.clone(),
+        config.providers,
+        config.templates,
+        Arc::clone(&metrics.providers),
+    )
+    .await?;
+    let auth = Auth::new(
+        config.auth,
+        store.clone(),
+        keyring.clone(),
+        tokens.clone(),
+        moderation.clone(),
+        federation.clone(),
+        metrics,
+    );
+    let parts = Parts {
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        auth,
+        tokens,
+        moderation,
+        federation,
+    };
+    Ok(Api::new(parts, keyring))
 }
 
 /// Deletes expired rows at each tick, each kind on its own: a failure is logged, counted and tried
@@ -309,6 +360,8 @@ mod tests {
             ("COUNTERSIGN_BOOTSTRAP_TOKEN", "a canary"),
             ("OPENID_CLIENT_SECRET", "another canary"),
             ("COUNTERSIGN_LISTEN", "canary"),
+            ("COUNTERSIGN_OPS_LISTEN", "canary"),
+            ("COUNTERSIGN_HEALTH_LISTEN", "canary"),
             ("COUNTERSIGN_LOG", "a=canary=b"),
             ("COUNTERSIGN_LOG_FORMAT", "canary"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "canary"),
@@ -327,7 +380,7 @@ mod tests {
             ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
         ]);
         let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
-        assert_eq!(mistakes.0.len(), 23, "{mistakes}");
+        assert_eq!(mistakes.0.len(), 25, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

@@ -2,7 +2,9 @@
 
 mod caller;
 mod config_check;
+mod health;
 mod help;
+mod migrate;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -22,6 +24,10 @@ pub struct Cli {
 pub enum Command {
     /// Serve until told to stop.
     Serve,
+    /// Bring the tables of the database up to date, and end.
+    Migrate,
+    /// Ask a running server for its health: the exit code is 0 if it is SERVING, and otherwise 1.
+    Health(health::HealthCommand),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -50,6 +56,12 @@ impl Cli {
     pub fn into_command(self) -> Command {
         self.command.unwrap_or(Command::Serve)
     }
+}
+
+/// Brings the tables of the database up to date.
+#[must_use]
+pub fn migrate() -> ExitCode {
+    migrate::run()
 }
 
 impl ConfigCommand {

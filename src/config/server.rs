@@ -9,17 +9,23 @@ use super::tls;
 use super::urls;
 
 const LISTEN: &str = "COUNTERSIGN_LISTEN";
+const OPS_LISTEN: &str = "COUNTERSIGN_OPS_LISTEN";
+const HEALTH_LISTEN: &str = "COUNTERSIGN_HEALTH_LISTEN";
 
 /// Where and how to serve.
 #[derive(Debug)]
 pub struct Server {
     /// COUNTERSIGN_LISTEN, default `127.0.0.1:50051`.
     pub listen: SocketAddr,
+    /// COUNTERSIGN_OPS_LISTEN, default `127.0.0.1:9464`; `None` if it is `off`.
+    pub ops_listen: Option<SocketAddr>,
+    /// COUNTERSIGN_HEALTH_LISTEN; by default there is no such listener.
+    pub health_listen: Option<SocketAddr>,
     /// COUNTERSIGN_REFLECTION, by default on only if the service listens on loopback.
     pub reflection: bool,
 }
 
-/// Reads COUNTERSIGN_LISTEN and COUNTERSIGN_REFLECTION.
+/// Reads where to listen, and COUNTERSIGN_REFLECTION.
 pub(super) fn read(r: &mut Reader<'_>) -> Server {
     let parse = |text: &str| {
         text.parse::<SocketAddr>()
@@ -28,6 +34,13 @@ pub(super) fn read(r: &mut Reader<'_>) -> Server {
     let listen = r
         .parse(LISTEN, parse)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 50051)));
+    let ops_listen = r.parse(OPS_LISTEN, |text| match text {
+        "off" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| "must be off, or an address and a port, such as 127.0.0.1:9464"),
+    });
     let reflection = r.parse("COUNTERSIGN_REFLECTION", |text| match text {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -35,6 +48,8 @@ pub(super) fn read(r: &mut Reader<'_>) -> Server {
     });
     Server {
         listen,
+        ops_listen: ops_listen.unwrap_or_else(|| Some(SocketAddr::from(([127, 0, 0, 1], 9464)))),
+        health_listen: r.parse(HEALTH_LISTEN, parse),
         reflection: reflection.unwrap_or_else(|| is_loopback(listen)),
     }
 }

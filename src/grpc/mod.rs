@@ -45,10 +45,12 @@ where
 {
     vec![
         Route::new(route!(AuthServiceServer, api, MAX_REQUEST)),
-        Route::new(route!(TokenServiceServer, api, MAX_REQUEST)).with_large(
-            &["BatchVerifyTokens"],
-            route!(TokenServiceServer, api, MAX_LARGE_REQUEST),
-        ),
+        Route::new(route!(TokenServiceServer, api, MAX_REQUEST))
+            .with_large(
+                &["BatchVerifyTokens"],
+                route!(TokenServiceServer, api, MAX_LARGE_REQUEST),
+            )
+            .from_memory(),
         Route::new(route!(ModerationServiceServer, api, MAX_REQUEST)),
         Route::new(route!(FederationServiceServer, api, MAX_REQUEST)).with_large(
             &["ResolvePlaceholders", "ResolveEndpoint", "ResolveMcpServer"],

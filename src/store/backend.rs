@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, raw_sql};
 
-use super::connection::Connector;
+use super::connection::{Connector, connect_in_time};
 use super::error::StoreError;
 use super::pool::{Lease, Pool};
 use crate::metrics;
@@ -24,6 +24,15 @@ pub(super) struct Pools {
     pub read: Pool,
     /// SQLite has one writer; readers do not wait for it (WAL). On PostgreSQL it is the same pool.
     pub write: Pool,
+}
+
+/// What a migration of the tables did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The number of the last migration that had been done before; `None` for a new store.
+    pub from: Option<i64>,
+    /// The number of the last migration of this version.
+    pub to: i64,
 }
 
 /// A transaction; it never leaves the store. It is rolled back unless it is committed.
@@ -62,6 +71,21 @@ fn migrations() -> Vec<Migration> {
     (1..).zip(sources).map(migration).collect()
 }
 
+/// Brings the tables up to date. The caller holds the lock.
+async fn migrate(connection: &mut impl Migrate) -> Result<Migrated, StoreError> {
+    let mut migrator = Migrator::with_migrations(migrations());
+    migrator.set_locking(false);
+    let table = &migrator.table_name;
+    connection.ensure_migrations_table(table).await?;
+    let applied = connection.list_applied_migrations(table).await?;
+    let to = migrator.iter().map(|migration| migration.version).max();
+    migrator.run_direct(None, connection, false).await?;
+    Ok(Migrated {
+        from: applied.iter().map(|applied| applied.version).max(),
+        to: to.unwrap_or_default(),
+    })
+}
+
 impl Pools {
     pub(super) fn conn(&self) -> Conn {
         let pools = self.clone();
@@ -96,30 +120,42 @@ impl Pools {
         Ok(Self { read, write })
     }
 
-    /// Migrates the tables under a lock, so that several processes may start at once. On PostgreSQL
-    /// sqlx takes a lock itself; on SQLite the write transaction is the lock. The connection has no
-    /// time limits, because a migration may take longer than a call.
-    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let migrator = Migrator::with_migrations(migrations());
+    /// Migrates the tables under a lock, so that several processes may start at once. On SQLite the
+    /// write transaction is the lock. Once the connection is made it has no time limits, because a
+    /// migration may take longer than a call.
+    pub(super) async fn migrate(&self) -> Result<Migrated, StoreError> {
         match self.write.connector() {
             Connector::Sqlite(options) => {
                 let mut connection = options.connect().await?;
                 let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-                migrator.run(&mut *tx).await?;
+                let migrated = migrate(&mut *tx).await?;
                 tx.commit().await?;
                 connection.close().await?;
+                Ok(migrated)
             }
             Connector::Postgres(options) => {
-                let mut connection = options.connect().await?;
+                let mut connection = connect_in_time(options).await?;
                 // Without the notice that the table of migrations exists already.
                 raw_sql("SET client_min_messages = 'warning'")
                     .execute(&mut connection)
                     .await?;
-                migrator.run(&mut connection).await?;
+                // Given back with the connection if the migration fails.
+                connection.lock().await?;
+                let migrated = migrate(&mut connection).await?;
+                connection.unlock().await?;
                 connection.close().await?;
+                Ok(migrated)
             }
         }
-        Ok(())
+    }
+
+    /// How often the database has answered.
+    pub(super) fn answers(&self) -> u64 {
+        if self.write.is(&self.read) {
+            self.read.answers()
+        } else {
+            self.read.answers() + self.write.answers()
+        }
     }
 
     /// Begins a transaction.

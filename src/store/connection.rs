@@ -60,6 +60,14 @@ impl Connector {
     }
 }
 
+/// A connection to PostgreSQL without limits on its statements.
+pub(super) async fn connect_in_time(
+    options: &PgConnectOptions,
+) -> Result<PgConnection, StoreError> {
+    let connection = timeout(CONNECT_TIMEOUT, options.connect()).await;
+    Ok(connection.map_err(|_| StoreError::Silent)??)
+}
+
 async fn open_remote(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
     let mut connection = options.connect().await?;
     // Set by a statement, because poolers in front of PostgreSQL refuse these as startup

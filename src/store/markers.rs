@@ -55,6 +55,18 @@ impl Store {
         self.set_marker(Marker::Epoch, &epoch).await
     }
 
+    /// Asks the store something that costs it almost nothing, to see whether it answers.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn ask(&self) -> Result<(), StoreError> {
+        reading!(self, FIND, |db, sql| query_scalar::<_, i64>(sql)
+            .bind(Marker::Epoch.name())
+            .fetch_one(db)
+            .await)
+        .map(drop)
+    }
+
     /// Whether the provider tokens of earlier versions were sealed anew.
     pub async fn are_tokens_sealed(&self) -> Result<bool, StoreError> {
         let found: i64 = reading!(self, FIND, |db, sql| query_scalar(sql)

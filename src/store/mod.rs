@@ -40,9 +40,10 @@ use crate::metrics;
 use changes::{Change, Changes};
 use lanes::Lanes;
 
+pub use backend::Migrated;
 pub use error::StoreError;
 pub use expired::Expired;
-pub use open::OpenStoreError;
+pub use open::{OpenStoreError, Opened};
 
 /// The store, on SQLite or PostgreSQL. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -64,6 +65,11 @@ impl Store {
     /// Announces the changes that this process commits.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// How often the database has answered.
+    pub fn answers(&self) -> u64 {
+        self.pools.answers()
     }
 
     /// Closes all connections once they are free.

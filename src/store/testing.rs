@@ -7,6 +7,7 @@ use super::Store;
 use super::connection::Connector;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Database;
+use crate::health::Health;
 use crate::id::{SessionId, UserId};
 use crate::metrics::Metrics;
 use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
@@ -46,18 +47,18 @@ async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
 async fn open(database: &Database) -> Store {
     let key = RootKey::new("test", [1; 32]).expect("a good id");
     let metrics = Metrics::new(&Clock::system());
-    Store::open(database, Some(Keyring::new(key, Vec::new())), &metrics)
-        .await
-        .expect("opens")
-        .0
+    Store::open(
+        database,
+        Some(Keyring::new(key, Vec::new())),
+        &metrics,
+        &Health::new(),
+    )
+    .await
+    .expect("opens")
+    .store
 }
 
 impl Store {
-    /// How many statements the database has answered; on SQLite, reading ones.
-    pub(crate) fn answers(&self) -> u64 {
-        self.pools.read.answers()
-    }
-
     /// Connections of the test's own, if the store is on PostgreSQL.
     pub(crate) fn postgres(&self) -> Option<PgPool> {
         match self.pools.write.connector() {

@@ -23,6 +23,7 @@ use signing_keys::SigningKeys;
 
 pub use access::{Inactive, LiveToken, Verdict};
 pub use session::OpenSession;
+pub use session_cache::verifies_without_store;
 
 /// Opens, verifies, refreshes and ends sessions. Clones share everything.
 #[derive(Clone, Debug)]

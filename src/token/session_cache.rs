@@ -10,7 +10,7 @@ use moka::sync::Cache as Bounded;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment};
+use crate::feed::cache::{Affects, Cache, Cached, Entry, FRESH, Moment};
 use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
 use crate::metrics::Source;
@@ -20,6 +20,12 @@ use crate::store::changes::Change;
 
 /// How many tokens are cached at most, so that memory stays bounded.
 const TOKENS: u64 = 100_000;
+
+/// Whether access tokens can be verified from memory if the store has been silent for so long.
+#[must_use]
+pub fn verifies_without_store(silence: Duration) -> bool {
+    silence <= FRESH
+}
 
 /// SHA-256 of a token.
 pub(super) type TokenHash = [u8; 32];

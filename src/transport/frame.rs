@@ -31,12 +31,14 @@ use crate::tasks;
 /// The longest that a call may take until its answer begins; a stream may then go on.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+const HEALTH: &str = "/grpc.health.v1.";
 const REFLECTION: &str = "/grpc.reflection.";
 
 /// The layer around all services.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
-    gate: Gate,
+    /// `None` if only health is served.
+    gate: Option<Gate>,
     load: Load,
     refusals: Refusals,
     rpc: Arc<Rpc>,
@@ -48,7 +50,16 @@ impl<S> CallService<S> {
     #[must_use]
     pub fn new(gate: Gate, clock: Clock, metrics: &Metrics, inner: S) -> Self {
         Self {
-            gate,
+            gate: Some(gate),
+            ..Self::for_health(clock, metrics, inner)
+        }
+    }
+
+    /// Wraps `inner`, which gets the calls to health and no others.
+    #[must_use]
+    pub fn for_health(clock: Clock, metrics: &Metrics, inner: S) -> Self {
+        Self {
+            gate: None,
             load: Load::new(),
             refusals: Refusals::new(clock),
             rpc: Arc::clone(&metrics.rpc),
@@ -61,7 +72,11 @@ impl<S> CallService<S> {
     fn admit(&self, call: &mut Call, request: &mut Request<Body>) -> Result<Option<Arc<Work>>> {
         let path = request.uri().path();
         let certificate = call.usage().and_then(Usage::certificate);
-        let admitted = self.gate.admit(path, request.headers(), certificate);
+        let admitted = match &self.gate {
+            Some(gate) => gate.admit(path, request.headers(), certificate),
+            None if path.starts_with(HEALTH) => Ok(None),
+            None => Err(Error::MethodUnknown),
+        };
         let caller = admitted.inspect_err(|error| self.note_stranger(error, call, path))?;
         if let Some(caller) = caller {
             return call.admit(caller, request).map(Some);

@@ -43,6 +43,7 @@ pub struct Route {
     service: Box<dyn Callable>,
     /// Methods whose requests may be larger, and the service with that limit.
     large: Option<(&'static [&'static str], Box<dyn Callable>)>,
+    is_from_memory: bool,
 }
 
 impl Route {
@@ -60,6 +61,17 @@ impl Route {
             name: S::NAME,
             service: Box::new(service),
             large: None,
+            is_from_memory: false,
+        }
+    }
+
+    /// The same service, which goes on while the store does not answer and access tokens can be
+    /// verified from memory.
+    #[must_use]
+    pub fn from_memory(self) -> Self {
+        Self {
+            is_from_memory: true,
+            ..self
         }
     }
 
@@ -83,6 +95,11 @@ impl Route {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether it goes on while the store does not answer.
+    pub(super) fn is_from_memory(&self) -> bool {
+        self.is_from_memory
     }
 
     fn service_of(&self, method: &str) -> &dyn Callable {

@@ -25,7 +25,7 @@ const RANKS: [&[&str]; 15] = [
     &["main", "lib"],
 ];
 const GROUND: &[&str] = &[
-    "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
+    "health", "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
 ];
 
 /// Modules that, besides the rule of ranks, only these modules may use.
@@ -44,7 +44,7 @@ const NEEDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates, modules and types, and the only sources that may name them.
-const PLACES: [(&str, &[&str]); 23] = [
+const PLACES: [(&str, &[&str]); 25] = [
     ("tonic", &["grpc/", "transport/", "server.rs"]),
     // The exporter of traces takes settings of TLS by tonic's types, which it re-exports under this
     // name.
@@ -52,7 +52,7 @@ const PLACES: [(&str, &[&str]); 23] = [
     ("opentelemetry", &["trace/", "telemetry/"]),
     ("opentelemetry_sdk", &["telemetry/"]),
     ("opentelemetry_otlp", &["telemetry/"]),
-    ("tonic_health", &["server.rs"]),
+    ("tonic_health", &["transport/", "server.rs"]),
     ("tonic_reflection", &["server.rs"]),
     ("prost", &["grpc/"]),
     ("prost_types", &["grpc/", "transport/"]),
@@ -62,6 +62,8 @@ const PLACES: [(&str, &[&str]); 23] = [
     ("openidconnect", &["provider/"]),
     ("oauth2", &["provider/"]),
     ("reqwest", &["http/"]),
+    ("hyper", &["ops/"]),
+    ("hyper_util", &["ops/"]),
     ("jsonwebtoken", &["jose/"]),
     ("tokio_rustls", &["transport/connection/"]),
     ("x509_cert", &["transport/tls/"]),

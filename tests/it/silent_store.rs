@@ -24,7 +24,10 @@ const WAITING: &str =
 const REFUSED: Duration = Duration::from_millis(250);
 
 /// A service that reaches PostgreSQL through a proxy.
-async fn behind_proxy(engine: &Engine) -> Option<(World<'_>, Proxy)> {
+pub async fn behind_proxy<'a>(
+    engine: &'a Engine,
+    settings: &[(&str, &str)],
+) -> Option<(World<'a>, Proxy)> {
     let Engine::Postgres { .. } = engine else {
         return None;
     };
@@ -33,7 +36,8 @@ async fn behind_proxy(engine: &Engine) -> Option<(World<'_>, Proxy)> {
     let proxy = Proxy::start(host, url.port().unwrap_or(5432)).await;
     url.set_host(Some("127.0.0.1")).expect("a host");
     url.set_port(Some(proxy.port)).expect("a port");
-    let world = World::start(engine, &[("DATABASE_URL", url.as_str())]).await;
+    let settings = [settings, &[("DATABASE_URL", url.as_str())]].concat();
+    let world = World::start(engine, &settings).await;
     Some((world, proxy))
 }
 
@@ -61,7 +65,7 @@ async fn read(world: &World<'_>, user_id: &str) -> Result<(), Status> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_new_ones() {
     on_each_engine(async |engine| {
-        let Some((world, proxy)) = behind_proxy(engine).await else {
+        let Some((world, proxy)) = behind_proxy(engine, &[]).await else {
             return;
         };
         let users: Vec<_> = (0..40).map(|n| format!("{n:024}")).collect();
@@ -106,7 +110,7 @@ async fn if_all_connections_fall_silent_under_writes_calls_are_served_again_on_n
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_once() {
     on_each_engine(async |engine| {
-        let Some((world, proxy)) = behind_proxy(engine).await else {
+        let Some((world, proxy)) = behind_proxy(engine, &[]).await else {
             return;
         };
         let user = world.register("ann@example.com").await;
@@ -121,14 +125,19 @@ async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_on
             assert_eq!(reason(&answer.expect_err("silent")), unavailable());
         }
         let all = clock.elapsed().saturating_sub(one);
-        assert!(all < one * 20, "{all:?} for 40 calls, {one:?} for one");
+        assert!(
+            all < one.max(REFUSED) * 20,
+            "{all:?} for 40 calls, {one:?} for one"
+        );
         let asked = proxy.connections() - before;
-        assert!((1..=3).contains(&asked), "{asked} of 40 calls asked");
+        // None, if the service itself asks at the moment whether the database answers.
+        assert!(asked <= 3, "{asked} of 40 calls asked");
         proxy.thaw();
         let mut tries = 0;
         while read(&world, &user.id).await.is_err() {
             tries += 1;
-            assert!(tries < 100, "the service does not ask again");
+            assert!(tries < 300, "the service does not ask again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let waited = clock.elapsed().saturating_sub(one + all);
         assert!(waited < RECOVERY, "not served after {waited:?}");
@@ -140,7 +149,7 @@ async fn while_the_database_is_silent_one_call_asks_it_and_the_others_fail_at_on
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn if_connections_are_refused_all_verifications_of_a_session_fail_together() {
     on_each_engine(async |engine| {
-        let Some((world, mut proxy)) = behind_proxy(engine).await else {
+        let Some((world, mut proxy)) = behind_proxy(engine, &[]).await else {
             return;
         };
         let (_, tokens) = world.signed_in("ann@example.com").await;
@@ -173,7 +182,7 @@ async fn if_connections_are_refused_all_verifications_of_a_session_fail_together
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rotation_that_the_store_wrote_after_the_call_had_failed_is_no_reuse() {
     on_each_engine(async |engine| {
-        let Some((world, proxy)) = behind_proxy(engine).await else {
+        let Some((world, proxy)) = behind_proxy(engine, &[]).await else {
             return;
         };
         let (_, first) = world.signed_in("ann@example.com").await;

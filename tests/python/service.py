@@ -65,7 +65,7 @@ class Service:
 
     def spawn(self, address):
         with open(self.log_file, "ab") as log:
-            environment = {**self.environment, "COUNTERSIGN_LISTEN": address}
+            environment = {"COUNTERSIGN_OPS_LISTEN": "off", **self.environment, "COUNTERSIGN_LISTEN": address}
             self.process = subprocess.Popen(
                 [self.binary], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )

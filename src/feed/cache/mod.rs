@@ -18,7 +18,7 @@ use crate::id::{SessionId, UserId};
 use crate::store::changes::{Change, Changes};
 
 /// After this time a value is read again, because another process may have changed it.
-const FRESH: Duration = Duration::from_secs(1);
+pub const FRESH: Duration = Duration::from_secs(1);
 
 /// Values by session. Changes by this process take effect at once, changes by other processes
 /// within a second.

@@ -15,13 +15,14 @@ use std::time::Duration;
 use sqlx::{query, query_as};
 use tokio::time::sleep;
 
-use super::backend::{Pools, reading, statements, writing};
+use super::backend::{Migrated, Pools, reading, statements, writing};
 use super::changes::Changes;
 use super::error::StoreError;
 use super::lanes::Lanes;
 use super::record::record;
 use super::{Committed, Store};
 use crate::config::Database;
+use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::secret::{ExposeSecret as _, Keyring, Purpose};
 
@@ -37,6 +38,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 statements! {
     LIST_CANARIES = "SELECT key_id, sealed FROM canaries";
     INSERT_CANARY = "INSERT INTO canaries (key_id, sealed) VALUES ($1, $2) ON CONFLICT (key_id) DO NOTHING";
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Opened {
+    pub store: Store,
+    pub keyring: Keyring,
+    /// What was done to its tables.
+    pub migrated: Migrated,
 }
 
 /// A known text, sealed with a root key.
@@ -57,8 +67,9 @@ impl Store {
         database: &Database,
         configured: Option<Keyring>,
         metrics: &Metrics,
-    ) -> Result<(Self, Keyring), OpenStoreError> {
-        match Self::open_and_prove(database, configured, metrics).await {
+        health: &Health,
+    ) -> Result<Opened, OpenStoreError> {
+        match Self::open_and_prove(database, configured, metrics, health).await {
             Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error)),
             opened => opened,
         }
@@ -68,7 +79,8 @@ impl Store {
         database: &Database,
         configured: Option<Keyring>,
         metrics: &Metrics,
-    ) -> Result<(Self, Keyring), OpenStoreError> {
+        health: &Health,
+    ) -> Result<Opened, OpenStoreError> {
         let lost = match database {
             Database::Sqlite(path) => expect_data(path).await?,
             Database::Postgres(_) => None,
@@ -85,6 +97,7 @@ impl Store {
             }
             Database::Postgres(url) => Pools::postgres(url.expose_secret(), &metrics.store).await?,
         };
+        health.note_store(true, true);
         let store = Self {
             lanes: Lanes::new(&pools, &metrics.store),
             pools,
@@ -100,14 +113,20 @@ impl Store {
             return Err(lost);
         }
         store.prove_keys(&keyring).await?;
-        store.pools.migrate().await?;
+        health.complete(Part::Keys);
+        let migrated = store.pools.migrate().await?;
         store.index_old_bans().await?;
         store.write_canaries(&keyring).await?;
         // Checked again, because another process may meanwhile have written the canaries of other
         // keys to a new store.
         store.prove_keys(&keyring).await?;
         store.ensure_epoch().await?;
-        Ok((store, keyring))
+        health.complete(Part::Migrations);
+        Ok(Opened {
+            store,
+            keyring,
+            migrated,
+        })
     }
 
     /// Whether the store is not new, or is filled by another process right now.

@@ -106,7 +106,6 @@ impl Pool {
     }
 
     /// How often the database has answered.
-    #[cfg(test)]
     pub(in crate::store) fn answers(&self) -> u64 {
         self.0.breaker.answers()
     }

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The user and group `nobody`.
 const NOBODY: u32 = 65534;
+/// Many services run at once.
+const NO_OPS: (&str, &str) = ("COUNTERSIGN_OPS_LISTEN", "off");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A working directory for the binary.
@@ -138,6 +140,7 @@ impl Binary {
             .args(arguments)
             .current_dir(self.directory())
             .env_clear()
+            .envs(arguments.contains(&"serve").then_some(NO_OPS))
             .envs(variables.iter().copied())
             .stdin(Stdio::null());
         command

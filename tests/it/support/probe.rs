@@ -13,8 +13,9 @@ use countersign::grpc::proto::moderation_service_server::ModerationService;
 use countersign::grpc::proto::token_service_server::TokenService;
 use countersign::grpc::proto::*;
 use countersign::grpc::routes;
+use countersign::health::{Health, Part};
 use countersign::metrics::Metrics;
-use countersign::server::serve;
+use countersign::server::{Serving, serve};
 use countersign::tasks::Tasks;
 use countersign::transport::{Listener, caller};
 use tokio::net::TcpListener;
@@ -125,6 +126,14 @@ pub struct Running {
     pub served: JoinHandle<countersign::error::Result<()>>,
 }
 
+fn ready() -> Health {
+    let health = Health::new();
+    for part in [Part::Store, Part::Keys, Part::Migrations, Part::Start] {
+        health.complete(part);
+    }
+    health
+}
+
 pub async fn start(callers: Callers) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -146,7 +155,17 @@ pub async fn start(callers: Callers) -> Running {
             tls: None,
         };
         let gate = Gate::new(&callers);
-        serve(listener, routes, gate, true, tasks, &metrics, shutdown).await
+        let serving = Serving {
+            listener,
+            health_listener: None,
+            routes,
+            gate,
+            reflection: true,
+            tasks,
+            health: ready(),
+            metrics: &metrics,
+        };
+        serve(serving, shutdown).await
     });
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an endpoint");
     Running {

@@ -49,6 +49,7 @@ impl Process {
         let database = format!("sqlite:{}", directory.path().join("test.db").display());
         let mut all = BTreeMap::from([
             ("COUNTERSIGN_LISTEN", address.as_str()),
+            ("COUNTERSIGN_OPS_LISTEN", "off"),
             ("DATABASE_URL", &database),
         ]);
         all.extend(variables.iter().copied());

@@ -45,6 +45,8 @@ pub struct Replica {
     pub metrics: Metrics,
     pub address: SocketAddr,
     pub reload: Reload,
+    pub ops: Option<SocketAddr>,
+    pub health: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<countersign::error::Result<()>>,
 }
@@ -71,6 +73,8 @@ impl<'a> World<'a> {
             ("LOGIN_MAX", "10000"),
             ("REGISTER_MAX", "10000"),
             ("ALLOW_SOCIAL_LOGIN", "true"),
+            // Many services run at once.
+            ("COUNTERSIGN_OPS_LISTEN", "off"),
         ];
         all.extend(defaults.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let clock = Clock::manual(Clock::system().now());
@@ -117,7 +121,7 @@ impl<'a> World<'a> {
             .expect("a good configuration")
     }
 
-    fn replica(&self) -> &Replica {
+    pub fn replica(&self) -> &Replica {
         self.replica.as_ref().expect("running")
     }
 
@@ -228,6 +232,7 @@ impl Replica {
         let app = App::start(settings, clock).await?;
         let metrics = app.metrics().clone();
         let reload = app.reload();
+        let (ops, health) = (app.ops_address(), app.health_address());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
@@ -243,6 +248,8 @@ impl Replica {
             metrics,
             address,
             reload,
+            ops,
+            health,
             stop,
             served,
         })

@@ -1,0 +1,112 @@
+//! `countersign health`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::env::Env;
+use crate::config::{Config, Server};
+use crate::transport::ask_health;
+
+/// What a server says of itself if it can answer calls.
+const SERVING: &str = "SERVING";
+
+/// Whom to ask for what.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct HealthCommand {
+    /// Address and port to ask; by default those of COUNTERSIGN_HEALTH_LISTEN, or else of
+    /// COUNTERSIGN_LISTEN.
+    #[arg(long)]
+    address: Option<String>,
+    /// The service to ask for, such as countersign.v1.TokenService; by default the whole server.
+    #[arg(long, default_value = "")]
+    service: String,
+    /// How many seconds the answer may take.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+}
+
+impl HealthCommand {
+    /// Asks, prints one line, and succeeds if the answer is SERVING.
+    #[must_use]
+    #[expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "the answer of a subcommand"
+    )]
+    pub fn run(&self) -> ExitCode {
+        match self.ask() {
+            Ok(status) => {
+                println!("{status}");
+                ExitCode::from(u8::from(status != SERVING))
+            }
+            Err(reason) => {
+                eprintln!("{reason}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<&'static str, String> {
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None => configured(&Env::capture())?,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let within = Duration::from_secs(self.timeout);
+        let asked = runtime.block_on(ask_health(&address, &self.service, within));
+        // A look-up of a name cannot be cancelled.
+        runtime.shutdown_background();
+        asked.map_err(|reason| format!("{address} {reason}"))
+    }
+}
+
+/// Where the server of these settings can be asked.
+fn configured(env: &Env) -> Result<String, String> {
+    let (config, report) = Config::read(env);
+    report.finish().map_err(|mistakes| mistakes.to_string())?;
+    if config.tls.is_some() && config.server.health_listen.is_none() {
+        return Err(
+            "the server speaks TLS: set COUNTERSIGN_HEALTH_LISTEN, which is clear text".to_owned(),
+        );
+    }
+    Ok(asked(&config.server).to_string())
+}
+
+/// The loopback address, if the server listens on all addresses.
+fn asked(server: &Server) -> SocketAddr {
+    let mut address = server.health_listen.unwrap_or(server.listen);
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_listener_is_asked_if_there_is_one_and_on_loopback_if_it_has_all_addresses() {
+        for (health_listen, expected) in [
+            (None, "127.0.0.1:50051"),
+            (Some("0.0.0.0:50052"), "127.0.0.1:50052"),
+            (Some("[::]:50052"), "[::1]:50052"),
+            (Some("192.0.2.1:50052"), "192.0.2.1:50052"),
+        ] {
+            let settings = health_listen.map(|listen| ("COUNTERSIGN_HEALTH_LISTEN", listen));
+            let address = configured(&Env::from_pairs(settings));
+            assert_eq!(address.as_deref(), Ok(expected));
+        }
+        let wrong = configured(&Env::from_pairs([("COUNTERSIGN_LISTEN", "canary")]));
+        assert!(wrong.is_err_and(|text| text.starts_with("COUNTERSIGN_LISTEN")));
+    }
+}

@@ -1,0 +1,68 @@
+//! What the side listener answers.
+
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::health::Health;
+use crate::metrics::{Format, Metrics};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The answer to a request, whose body is not read. hyper leaves out the body of the answer to HEAD.
+pub(super) fn answer<B>(
+    request: &Request<B>,
+    metrics: &Metrics,
+    health: &Health,
+) -> Response<String> {
+    let state = health.state();
+    let path = request.uri().path();
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let mut response = match path {
+        "/metrics" | "/livez" | "/readyz" | "/startupz" if !is_read => {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refused.headers_mut().insert(ALLOW, allowed);
+            refused
+        }
+        "/metrics" => {
+            let format = format(request.headers());
+            let mut shown = Response::new(metrics.text(format));
+            let of_type = HeaderValue::from_static(format.content_type());
+            shown.headers_mut().insert(CONTENT_TYPE, of_type);
+            shown
+        }
+        "/livez" => text(StatusCode::OK, "alive"),
+        "/startupz" if state.is_started() => text(StatusCode::OK, "started"),
+        "/readyz" if state.is_ready() => text(StatusCode::OK, "ready"),
+        "/startupz" | "/readyz" => {
+            let missing: Vec<_> = state.missing().collect();
+            text(StatusCode::SERVICE_UNAVAILABLE, &missing.join("\n"))
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /livez, /readyz and /startupz",
+        ),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(status: StatusCode, text: &str) -> Response<String> {
+    let mut response = Response::new(format!("{text}\n"));
+    *response.status_mut() = status;
+    let of_type = HeaderValue::from_static(TEXT);
+    response.headers_mut().insert(CONTENT_TYPE, of_type);
+    response
+}
+
+/// OpenMetrics for whoever accepts it, as Prometheus does.
+fn format(headers: &HeaderMap) -> Format {
+    let accepted = headers.get_all(ACCEPT).iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    if accepted.any(|value| value.contains("application/openmetrics-text")) {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    }
+}

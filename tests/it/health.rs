@@ -1,0 +1,267 @@
+//! `grpc.health.v1` and the probes tell whether the store answers, and the subcommands ask for it.
+
+use std::time::Duration;
+
+use countersign::grpc::proto::ListProvidersRequest;
+use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::ops::get;
+use crate::silent_store::behind_proxy;
+use crate::support::binary::{Binary, Printed};
+use crate::support::engine::KEYS;
+use crate::support::{Engine, World, on_each_engine};
+
+const OPS: (&str, &str) = ("COUNTERSIGN_OPS_LISTEN", "127.0.0.1:0");
+const SIDE: (&str, &str) = ("COUNTERSIGN_HEALTH_LISTEN", "127.0.0.1:0");
+/// Everything that has a status.
+const SERVICES: [&str; 5] = [
+    "",
+    "countersign.v1.AuthService",
+    "countersign.v1.FederationService",
+    "countersign.v1.ModerationService",
+    "countersign.v1.TokenService",
+];
+/// How often a status is looked at until it must have changed.
+const LOOKS: usize = 200;
+
+fn request(service: &str) -> HealthCheckRequest {
+    let service = service.to_owned();
+    HealthCheckRequest { service }
+}
+
+/// The status of everything that has one.
+async fn statuses(channel: &Channel) -> Vec<ServingStatus> {
+    let mut client = HealthClient::new(channel.clone());
+    let mut statuses = Vec::new();
+    for service in SERVICES {
+        let answer = client.check(request(service)).await.expect("known");
+        statuses.push(answer.into_inner().status());
+    }
+    statuses
+}
+
+/// Lets seconds of the service's clock pass until readiness has this status.
+async fn until(world: &World<'_>, expected: u16) -> String {
+    let ops = world.replica().ops.expect("listens");
+    for _ in 0..LOOKS {
+        let (status, text) = get(ops, "/readyz").await;
+        if status == expected {
+            return text;
+        }
+        world.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("/readyz is not {expected}");
+}
+
+async fn channel(world: &World<'_>) -> Channel {
+    let address = world.replica().health.expect("listens");
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
+    endpoint.connect().await.expect("connects")
+}
+
+/// What `countersign health` prints.
+fn asked(arguments: &[&str], variables: &[(&str, &str)]) -> Printed {
+    let arguments = [&["health"], arguments].concat();
+    tokio::task::block_in_place(|| Binary::new().run(&arguments, variables))
+}
+
+/// The store falls silent, or refuses, and comes back.
+async fn told(world: &World<'_>, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
+    let (main, ops) = (world.channel(), world.replica().ops.expect("listens"));
+    assert_eq!(statuses(&main).await, [ServingStatus::Serving; 5]);
+    // A connection without a call of a caller is closed before long.
+    let call = world.auth().list_providers(ListProvidersRequest {}).await;
+    call.expect("answered");
+    let mut watch = HealthClient::new(main.clone())
+        .watch(request("countersign.v1.AuthService"))
+        .await
+        .expect("a stream")
+        .into_inner();
+    let mut next = async || watch.message().await.expect("good").expect("one").status();
+    assert_eq!(next().await, ServingStatus::Serving);
+
+    away().await;
+    assert_eq!(until(world, 503).await, "store: does not answer\n");
+    assert_eq!(next().await, ServingStatus::NotServing);
+    assert_eq!(get(ops, "/livez").await.0, 200);
+    assert_eq!(get(ops, "/startupz").await.0, 200);
+    // What is in memory counts for a second, so TokenService cannot go on either.
+    for channel in [&main, &channel(world).await] {
+        assert_eq!(statuses(channel).await, [ServingStatus::NotServing; 5]);
+    }
+    let address = world.replica().address.to_string();
+    let printed = asked(&["--address", &address], &[]);
+    assert_eq!(
+        (printed.succeeded, printed.out.as_str()),
+        (false, "NOT_SERVING\n")
+    );
+
+    back().await;
+    until(world, 200).await;
+    assert_eq!(next().await, ServingStatus::Serving);
+    for channel in [&main, &channel(world).await] {
+        assert_eq!(statuses(channel).await, [ServingStatus::Serving; 5]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_the_store_is_silent_no_service_serves_and_the_process_stays_alive() {
+    on_each_engine(async |engine| {
+        let Some((world, proxy)) = behind_proxy(engine, &[OPS, SIDE]).await else {
+            return;
+        };
+        told(&world, async || proxy.freeze(), async || proxy.thaw()).await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_the_store_is_gone_no_service_serves_and_the_process_stays_alive() {
+    on_each_engine(async |engine| {
+        if !matches!(engine, Engine::Postgres { .. }) {
+            return;
+        }
+        let world = World::start(engine, &[OPS, SIDE]).await;
+        told(
+            &world,
+            async || engine.take_away().await,
+            async || engine.give_back().await,
+        )
+        .await;
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_clock_of_a_service_may_jump_and_it_stays_ready() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[OPS, SIDE]).await;
+        let ops = world.replica().ops.expect("listens");
+        for _ in 0..20 {
+            world.clock.advance(Duration::from_mins(10));
+            assert_eq!(get(ops, "/readyz").await.0, 200);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_health_listener_serves_health_and_nothing_else() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[SIDE]).await;
+        let channel = channel(&world).await;
+        assert_eq!(statuses(&channel).await, [ServingStatus::Serving; 5]);
+        let unknown = HealthClient::new(channel.clone()).check(request("x")).await;
+        assert_eq!(unknown.expect_err("unknown").code(), Code::NotFound);
+        let mut auth = AuthServiceClient::new(channel.clone());
+        let refused = auth.list_providers(ListProvidersRequest {}).await;
+        assert_eq!(
+            refused.expect_err("health alone").code(),
+            Code::Unimplemented
+        );
+        let mut grpc = tonic::client::Grpc::new(channel);
+        grpc.ready().await.expect("connected");
+        let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+        let path = http::uri::PathAndQuery::from_static(path);
+        let asked = grpc
+            .unary(tonic::Request::new(request("")), path, codec)
+            .await;
+        assert_eq!(asked.expect_err("health alone").code(), Code::Unimplemented);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_subcommand_asks_the_server_of_its_settings() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[SIDE]).await;
+        let (main, side) = (world.replica().address, world.replica().health);
+        let (main, side) = (main.to_string(), side.expect("listens").port());
+        let everywhere = format!("0.0.0.0:{side}");
+        let all = [("COUNTERSIGN_HEALTH_LISTEN", everywhere.as_str())];
+        for (arguments, variables) in [
+            (&[][..], &[("COUNTERSIGN_LISTEN", main.as_str())][..]),
+            (&[], &all),
+            (&["--service", "countersign.v1.TokenService"], &all),
+            (&["--address", &main, "--timeout", "5"], &[]),
+        ] {
+            let printed = asked(arguments, variables);
+            let told = (
+                printed.succeeded,
+                printed.out.as_str(),
+                printed.error.as_str(),
+            );
+            assert_eq!(told, (true, "SERVING\n", ""), "{arguments:?}");
+        }
+        let unknown = asked(&["--address", &main, "--service", "x"], &[]);
+        assert!(!unknown.succeeded);
+        assert_eq!(unknown.error, format!("{main} does not know the service\n"));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_subcommand_fails_if_nobody_answers() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let printed = asked(&["--address", &address, "--timeout", "1"], &[]);
+    assert!(!printed.succeeded);
+    assert_eq!(
+        printed.error,
+        format!("{address} did not answer within 1 seconds\n")
+    );
+    drop(silent);
+    let printed = asked(&["--address", &address], &[]);
+    assert!(!printed.succeeded);
+    assert_eq!(
+        printed.error,
+        format!("{address} cannot be reached: Connection refused (os error 111)\n")
+    );
+    let printed = asked(&[], &[("COUNTERSIGN_HEALTH_LISTEN", "canary")]);
+    assert!(!printed.succeeded && !printed.error.contains("canary"));
+    assert!(printed.error.starts_with("COUNTERSIGN_HEALTH_LISTEN "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrate_makes_the_tables_once_and_refuses_other_keys() {
+    on_each_engine(async |engine| {
+        let (url, insecure) = (engine.url(), ("COUNTERSIGN_INSECURE_OPEN", "true"));
+        let migrate = |keys: &str| {
+            let keys = ("COUNTERSIGN_ENCRYPTION_KEYS", keys);
+            let variables = [("DATABASE_URL", url.as_str()), keys, insecure];
+            tokio::task::block_in_place(|| Binary::new().run(&["migrate"], &variables))
+        };
+        let made = migrate(KEYS);
+        assert!(made.succeeded, "{}", made.error);
+        let version = made.out.strip_prefix("the tables were made: version ");
+        let version = version.expect("a version");
+        let again = migrate(KEYS);
+        assert!(again.succeeded, "{}", again.error);
+        assert_eq!(again.out, format!("the tables are up to date: version {version}"));
+        let other = migrate("other:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyE=");
+        assert!(!other.succeeded && other.out.is_empty());
+        assert_eq!(
+            other.error,
+            "countersign cannot migrate:\nthe encryption keys are not those that the data was written with\n"
+        );
+        let world = World::start(engine, &[("COUNTERSIGN_ENCRYPTION_KEYS", KEYS)]).await;
+        world.register("ann@example.com").await;
+        world.end().await;
+    })
+    .await;
+}
