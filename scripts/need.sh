@@ -40,6 +40,29 @@ need_python() {
   sha256sum tests/python/requirements.txt >"$stamp"
 }
 
+need_go() { command -v go >/dev/null || install_package golang; }
+
+# go_tool NAME VERSION PACKAGE: builds a program into a cache outside the checkout, so that a fresh clone finds it, and prints its path.
+go_tool() {
+  local directory=${XDG_CACHE_HOME:-$HOME/.cache}/countersign/$1-$2
+  if [ ! -x "$directory/$1" ]; then
+    need_go >&2
+    # An older Go fetches the toolchain that the program asks for.
+    GOBIN=$directory GOTOOLCHAIN=auto CGO_ENABLED=0 go install "$3@$2" >&2
+  fi
+  echo "$directory/$1"
+}
+
+# Helm, and Kubernetes' own schemas: the paths are in HELM and KUBECTL_VALIDATE.
+need_helm() {
+  HELM=$(go_tool helm v3.22.0 helm.sh/helm/v3/cmd/helm)
+  KUBECTL_VALIDATE=$(go_tool kubectl-validate v0.0.4 sigs.k8s.io/kubectl-validate)
+  export HELM KUBECTL_VALIDATE
+}
+
+# Prometheus and promtool.
+need_prometheus() { command -v promtool >/dev/null || install_package prometheus; }
+
 # Prints the hosts of the registries that this machine's package managers use, one per line.
 registry_hosts() {
   {

@@ -1,0 +1,201 @@
+{{/* The settings of the service, for every container that runs it. */}}
+{{- define "countersign.env" -}}
+- name: COUNTERSIGN_LISTEN
+  value: {{ printf "%s:50051" .Values.listenAddress | quote }}
+- name: COUNTERSIGN_HEALTH_LISTEN
+  value: {{ printf "%s:50052" .Values.listenAddress | quote }}
+- name: COUNTERSIGN_OPS_LISTEN
+  value: {{ printf "%s:9464" .Values.listenAddress | quote }}
+- name: COUNTERSIGN_CALLERS
+  value: /etc/countersign/config/callers.yaml
+- name: COUNTERSIGN_LOG_FILTER_FILE
+  value: /etc/countersign/config/log-filter
+- name: COUNTERSIGN_LOG_FORMAT
+  value: {{ .Values.log.format }}
+{{- if eq .Values.tls.source "mesh" }}
+- name: COUNTERSIGN_PLAINTEXT
+  value: mesh
+{{- else }}
+- name: COUNTERSIGN_TLS_CERT
+  value: /etc/countersign/tls/tls.crt
+- name: COUNTERSIGN_TLS_KEY
+  value: /etc/countersign/tls/tls.key
+{{- end }}
+{{- if .Values.tls.clientCa.existingSecret }}
+- name: COUNTERSIGN_TLS_CLIENT_CA
+  value: /etc/countersign/client-ca/ca.crt
+{{- end }}
+{{- if include "countersign.isSqlite" . }}
+- name: DATABASE_URL
+  value: sqlite:/var/lib/countersign/countersign.db
+{{- end }}
+{{- range $name, $_ := fromYaml (include "countersign.secretFiles" .) }}
+- name: {{ $name }}_FILE
+  value: /etc/countersign/secrets/{{ $name }}
+{{- end }}
+{{- range $name, $value := .Values.config }}
+{{- if not (kindIs "invalid" $value) }}
+- name: {{ $name }}
+  value: {{ include "countersign.text" $value | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Every secret setting by its name, with the Secret and the key that hold it. */}}
+{{- define "countersign.secretFiles" -}}
+{{- $fullname := include "countersign.fullname" . -}}
+{{- if not (include "countersign.isSqlite" .) }}
+{{- with .Values.database }}
+DATABASE_URL:
+  secret: {{ default $fullname .existingSecret }}
+  key: {{ ternary .existingSecretKey "DATABASE_URL" (ne .existingSecret "") }}
+{{- end }}
+{{- end }}
+{{- if not (hasKey .Values.secretConfig "CREDS_KEY") }}
+{{- with .Values.encryptionKeys }}
+COUNTERSIGN_ENCRYPTION_KEYS:
+  {{- if .existingSecret }}
+  secret: {{ .existingSecret }}
+  key: {{ .existingSecretKey }}
+  {{- else if .value }}
+  secret: {{ $fullname }}
+  key: COUNTERSIGN_ENCRYPTION_KEYS
+  {{- else }}
+  secret: {{ $fullname }}-keys
+  key: keys
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $secret := .Values.secretConfig }}
+{{ $name }}:
+  secret: {{ default $fullname $secret.existingSecret }}
+  key: {{ default $name $secret.key }}
+{{- end }}
+{{- end }}
+
+{{- define "countersign.volumeMounts" -}}
+- name: config
+  mountPath: /etc/countersign/config
+  readOnly: true
+{{- if include "countersign.secretFiles" . | trim }}
+- name: secrets
+  mountPath: /etc/countersign/secrets
+  readOnly: true
+{{- end }}
+{{- if ne .Values.tls.source "mesh" }}
+- name: tls
+  mountPath: /etc/countersign/tls
+  readOnly: true
+{{- end }}
+{{- if .Values.tls.clientCa.existingSecret }}
+- name: client-ca
+  mountPath: /etc/countersign/client-ca
+  readOnly: true
+{{- end }}
+{{- if .Values.database.ca.existingSecret }}
+- name: database-ca
+  mountPath: /etc/countersign/database-ca
+  readOnly: true
+{{- end }}
+{{- if include "countersign.isSqlite" . }}
+- name: data
+  mountPath: /var/lib/countersign
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The volumes are mounted whole, not by subPath, so that a changed ConfigMap or Secret reaches the process. */}}
+{{- define "countersign.volumes" -}}
+{{- $fullname := include "countersign.fullname" . -}}
+- name: config
+  projected:
+    sources:
+      - configMap:
+          name: {{ $fullname }}
+      {{- with .Values.callers.existingConfigMap }}
+      - configMap:
+          name: {{ . }}
+          items:
+            - key: {{ $.Values.callers.existingConfigMapKey }}
+              path: callers.yaml
+      {{- end }}
+{{- with fromYaml (include "countersign.secretFiles" .) }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $name, $file := . }}
+      - secret:
+          name: {{ $file.secret }}
+          items:
+            - key: {{ $file.key }}
+              path: {{ $name }}
+      {{- end }}
+{{- end }}
+{{- if ne .Values.tls.source "mesh" }}
+- name: tls
+  secret:
+    secretName: {{ include "countersign.tlsSecret" . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.tls.clientCa }}
+{{- if .existingSecret }}
+- name: client-ca
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: ca.crt
+{{- end }}
+{{- end }}
+{{- with .Values.database.ca }}
+{{- if .existingSecret }}
+- name: database-ca
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: ca.crt
+{{- end }}
+{{- end }}
+{{- if include "countersign.isSqlite" . }}
+- name: data
+  {{- if .Values.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ default $fullname .Values.persistence.existingClaim }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The secrets that stand in the values. */}}
+{{- define "countersign.givenSecrets" -}}
+{{- if and .Values.database.url (not (include "countersign.isSqlite" .)) }}
+DATABASE_URL: {{ b64enc .Values.database.url }}
+{{- end }}
+{{- if .Values.encryptionKeys.value }}
+COUNTERSIGN_ENCRYPTION_KEYS: {{ b64enc .Values.encryptionKeys.value }}
+{{- end }}
+{{- range $name, $secret := .Values.secretConfig }}
+{{- if $secret.value }}
+{{ $name }}: {{ b64enc $secret.value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty if the chart makes the key that seals. */}}
+{{- define "countersign.makesKeys" -}}
+{{- $isGiven := or .Values.encryptionKeys.value .Values.encryptionKeys.existingSecret (hasKey .Values.secretConfig "CREDS_KEY") -}}
+{{- if and .Values.generateSecrets (not $isGiven) }}true{{ end }}
+{{- end }}

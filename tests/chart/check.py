@@ -1,0 +1,122 @@
+"""Checks the chart: `check.py` compares what it renders with the snapshots, `check.py write` writes them anew.
+
+Every file of values/ is linted, rendered, compared with its snapshot, held against Pod Security's "restricted" rules, and validated
+against Kubernetes' own schemas. Every set of values in refusals.yaml is refused. HELM and KUBECTL_VALIDATE name the programs.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import restricted
+import upgrade
+import values
+import yaml
+from chart import CHART, HERE, ROOT, Refused, documents, pod_specs, render, render_values, run, without_files, without_random
+
+VALIDATE = os.environ.get("KUBECTL_VALIDATE", "kubectl-validate")
+# Kinds of other vendors, whose schemas Kubernetes does not have.
+FOREIGN = {"Certificate", "GRPCRoute", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
+# Settings that the chart makes from other values, that Kubernetes sets, or that are of no use here.
+MADE = {
+    *("COUNTERSIGN_LISTEN", "COUNTERSIGN_HEALTH_LISTEN", "COUNTERSIGN_OPS_LISTEN", "COUNTERSIGN_CALLERS", "COUNTERSIGN_PLAINTEXT"),
+    *("COUNTERSIGN_TLS_CERT", "COUNTERSIGN_TLS_KEY", "COUNTERSIGN_TLS_CLIENT_CA", "COUNTERSIGN_ENCRYPTION_KEYS", "DATABASE_URL"),
+    *("COUNTERSIGN_LOG", "COUNTERSIGN_LOG_FILTER_FILE", "COUNTERSIGN_LOG_FORMAT", "COUNTERSIGN_INSECURE_OPEN"),
+    *("KUBERNETES_SERVICE_HOST", "JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_IV", "OPENID_SESSION_SECRET", "SAML_SESSION_SECRET"),
+}
+
+
+def versions():
+    """The chart's versions are the crate's."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    crate = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+    assert {chart["version"], chart["appVersion"]} == {crate}, f"Cargo.toml is {crate}, Chart.yaml is another version"
+
+
+def every_setting_is_a_value():
+    """README.md's settings, but for those of OpenTelemetry, of which the schema takes any."""
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    listed, secrets = values.settings()
+    listed = {name for name in listed if not name.startswith("OTEL_")}
+    defaults = {name for name in yaml.safe_load((CHART / "values.yaml").read_text())["config"] if not name.startswith("OTEL_")}
+    config, secret_config = (set(schema[name]["properties"]) for name in ("config", "secretConfig"))
+    for what, seen, expected in [
+        ("config in values.yaml", defaults, listed - secrets - MADE),
+        ("config in values.schema.json", config, listed - secrets - MADE),
+        ("secretConfig in values.schema.json", secret_config, secrets - MADE),
+    ]:
+        assert seen == expected, f"{what} and README.md's settings differ: {sorted(seen ^ expected)}"
+
+
+def case(file, write):
+    """One set of values; what was rendered."""
+    run("lint", str(CHART), "--strict", "--values", str(file))
+    text = render(file)
+    fixed, snapshot = without_files(without_random(text)), HERE / "snapshots" / file.name
+    if write:
+        snapshot.write_text(fixed)
+    difference = subprocess.run(["diff", "-u", str(snapshot), "-"], input=fixed, capture_output=True, text=True)
+    assert difference.returncode == 0, f"{file.name} differs from its snapshot; `check.py write` writes them anew\n{difference.stdout}"
+    docs = documents(text)
+    for name, pod in pod_specs(docs):
+        faults = [*restricted.faults(pod), *restricted.own_faults(pod)]
+        assert not faults, f"{file.name}: {name}: {'; '.join(faults)}"
+    return docs
+
+
+def validate(rendered):
+    """Every manifest of a kind that Kubernetes has, against its schemas."""
+    with tempfile.TemporaryDirectory() as directory:
+        count = 0
+        for file, docs in rendered:
+            for index, document in enumerate(docs):
+                if document["kind"] not in FOREIGN:
+                    name = f"{file.stem}-{index:02}-{document['kind']}.yaml"
+                    (Path(directory) / name).write_text(yaml.safe_dump(document))
+                    count += 1
+        done = subprocess.run([VALIDATE, directory], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, "\n".join(line for line in (done.stdout + done.stderr).splitlines() if not line.endswith("OK"))
+    return count
+
+
+def refused(values, message):
+    try:
+        render_values(values)
+    except Refused as refusal:
+        assert message in str(refusal), f"refused, but without {message}: {refusal}"
+    else:
+        raise AssertionError(f"should be refused: {values}")
+
+
+def readme_values():
+    """The values that README.md shows, rendered."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("\n### On Kubernetes\n") : text.index("\n## Operations\n")]
+    shown = re.findall(r"^```yaml\n(.*?)^```$", section, re.M | re.S)
+    assert shown, "README.md shows no values"
+    return [(ROOT / "README.md", documents(render_values(yaml.safe_load(block)))) for block in shown]
+
+
+def main():
+    write = sys.argv[1:] == ["write"]
+    versions()
+    every_setting_is_a_value()
+    if not write:
+        assert values.README.read_text() == values.readme(), "helm/README.md is out of date: run python tests/chart/values.py"
+    rendered = [(file, case(file, write)) for file in sorted((HERE / "values").glob("*.yaml"))]
+    print(f"{len(rendered)} sets of values render as their snapshots say", flush=True)
+    rendered += readme_values()
+    print(f"{validate(rendered)} manifests fit Kubernetes' schemas", flush=True)
+    print(f"{upgrade.kept()} Secrets are kept at an upgrade", flush=True)
+    refusals = yaml.safe_load((HERE / "refusals.yaml").read_text())
+    for entry in refusals:
+        refused(entry["values"], entry["message"])
+    print(f"{len(refusals)} sets of values are refused", flush=True)
+
+
+if __name__ == "__main__":
+    main()
