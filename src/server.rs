@@ -21,6 +21,9 @@ const MAX_DRAIN: Duration = Duration::from_secs(20);
 /// Concurrent streams of one connection. HTTP/2 has no default limit, and recommends at least 100
 /// (RFC 9113 section 6.5.2).
 const MAX_STREAMS: u32 = 128;
+/// How much of a connection's requests is received before somebody reads it, in bytes. Many
+/// connections that send at once would otherwise take a mebibyte each, hyper's default.
+const WINDOW: u32 = 256 * 1024;
 /// The headers of one request, in bytes.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Streams that were reset before they were accepted; more end the connection ("rapid reset",
@@ -97,6 +100,8 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
 fn limited() -> Server {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(PING_INTERVAL))

@@ -134,6 +134,26 @@ async fn requests_that_do_not_end_take_little_memory_and_other_calls_go_on() {
     assert_serves_small_calls(&server).await;
 }
 
+#[tokio::test]
+async fn little_of_a_request_is_received_before_it_is_read() {
+    let server = start(Callers::Open).await;
+    let send = connect(&server).await;
+    let mut first = send.clone().ready().await.expect("ready");
+    let (answer, mut body) = first.send_request(request(LIST, ""), false).expect("sent");
+    body.send_data(Bytes::from_static(&[0; 5]), true)
+        .expect("an empty message");
+    // The server has said what its windows are.
+    answer.await.expect("an answer");
+    let mut second = send.ready().await.expect("ready");
+    let (_answer, mut upload) = second
+        .send_request(request(BATCH, ""), false)
+        .expect("sent");
+    upload.reserve_capacity(MEMORY);
+    let room = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
+    let room = room.expect("open").expect("open");
+    assert!((1..=256 * 1024).contains(&room), "{room} bytes");
+}
+
 /// Sends what the windows allow, and leaves the request open.
 async fn send_all(mut stream: h2::SendStream<Bytes>, mut data: Bytes) -> h2::SendStream<Bytes> {
     while !data.is_empty() {
