@@ -60,8 +60,8 @@ class Failure(Exception):
 class Client:
     """Calls `Service.Method` with a dict and answers a dict; proto field names on both sides, enums by name."""
 
-    def __init__(self, address, token=None):
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 16 << 20)]
+    def __init__(self, address, token=None, options=()):
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 16 << 20), *options]
         self.channel = grpc.insecure_channel(address, options=options)
         self.reflection = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = descriptor_pool.DescriptorPool(self.reflection)
