@@ -114,8 +114,9 @@ impl Reload {
         }))
     }
 
-    /// Watches something more.
-    pub fn add(&self, watched: Watched) {
+    /// Watches something more. It is read and applied at once, so that every later change is seen as one.
+    pub fn add(&self, mut watched: Watched) {
+        watched.check();
         self.lock().push(watched);
     }
 

@@ -35,13 +35,17 @@ impl Moderation {
         }
         let found = self.store.find_ban(user, address.map(IpAddress::ip), now);
         let found = found.await?;
+        self.count_check(found.as_ref());
+        Ok(found)
+    }
+
+    fn count_check(&self, found: Option<&Ban>) {
         let decision = if found.is_none() {
             Decision::Allowed
         } else {
             Decision::Refused
         };
         self.metrics.ban_checks.of(decision).inc();
-        Ok(found)
     }
 
     /// Refuses a banned address at a sign-in or a registration.
@@ -50,6 +54,7 @@ impl Moderation {
     /// [`Error::Banned`], [`Error::Busy`], [`Error::StoreUnavailable`].
     pub async fn refuse_banned_stranger(&self, address: IpAddress, now: Timestamp) -> Result<()> {
         let ban = self.store.find_ban_of_stranger(address.ip(), now).await?;
+        self.count_check(ban.as_ref());
         ban.as_ref().map_or(Ok(()), refused)
     }
 
