@@ -109,6 +109,7 @@ fn sighup_reads_the_files_at_once_and_ends_nothing() {
         .env_clear()
         .current_dir(directory.path())
         .env("COUNTERSIGN_LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN_OPS_LISTEN", "off")
         .env("COUNTERSIGN_LOG_FILTER_FILE", "filter")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
