@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, Settings};
 use crate::caller::Callers;
@@ -77,7 +77,15 @@ async fn serve(
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("{address} cannot be listened on: {error}"))?;
-    let app = App::start(settings, clock).await?;
+    // Before the start, which may wait for the database: an unhandled signal ends the process.
+    let (mut stop, hangup) = (Box::pin(stop_signal()?), signal(SignalKind::hangup())?);
+    let app = tokio::select! {
+        app = App::start(settings, clock) => app?,
+        () = &mut stop => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
+    };
     app.metrics().log.follow(logging.lost_lines());
     if let Some(spans) = lost_spans {
         app.metrics().log.follow_spans(spans);
@@ -85,27 +93,25 @@ async fn serve(
     if let Some(path) = filter_file {
         app.reload().add(logging.watched(path));
     }
-    reload_at_hangup(app.reload())?;
+    reload_at(hangup, app.reload());
     let address = listener.local_addr()?;
     tracing::info!(%address, tls, database, "serving");
     if open {
         let security = if tls { "-cacert CA.pem" } else { "-plaintext" };
         greet(&address.to_string(), security);
     }
-    app.serve(listener, stop_signal()?).await?;
+    app.serve(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Reads files again at SIGHUP.
-fn reload_at_hangup(reload: Reload) -> Result<(), Failure> {
-    let mut hangup = signal(SignalKind::hangup())?;
+/// Reads files again at each SIGHUP.
+fn reload_at(mut hangup: Signal, reload: Reload) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             reload.ask();
         }
     });
-    Ok(())
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {

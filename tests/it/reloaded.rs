@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use crate::callers::CALLERS;
 use crate::support::callers::{Backend, CallersFile};
+use crate::support::engine::KEYS;
 use crate::support::{Engine, World, logs, on_each_engine, reason};
 
 async fn ask(world: &World<'_>, backend: &Backend) -> Result<(), Status> {
@@ -97,6 +98,13 @@ fn until_logged(process: &mut Child, log: &Path, after: usize, text: &str) {
     }
 }
 
+fn signal(process: &Child, name: &str) {
+    let kill = Command::new("kill")
+        .args([name, &process.id().to_string()])
+        .status();
+    assert!(kill.expect("kill").success());
+}
+
 #[test]
 fn sighup_reads_the_files_at_once_and_ends_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -116,12 +124,6 @@ fn sighup_reads_the_files_at_once_and_ends_nothing() {
         .stderr(fs::File::create(&log).expect("a file"))
         .spawn()
         .expect("starts");
-    let signal = |process: &Child, name: &str| {
-        let kill = Command::new("kill")
-            .args([name, &process.id().to_string()])
-            .status();
-        assert!(kill.expect("kill").success());
-    };
     until_logged(&mut process, &log, 0, "serving");
     for (text, logged) in [
         ("info,countersign=debug", "changed, and was read again"),
@@ -133,6 +135,32 @@ fn sighup_reads_the_files_at_once_and_ends_nothing() {
         signal(&process, "-HUP");
         until_logged(&mut process, &log, before, logged);
     }
+    signal(&process, "-TERM");
+    assert!(process.wait().expect("ends").success());
+}
+
+#[test]
+fn signals_count_while_the_start_waits_for_a_database_that_says_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .env_clear()
+        .current_dir(directory.path())
+        .env("COUNTERSIGN_LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN_OPS_LISTEN", "off")
+        .env("COUNTERSIGN_ENCRYPTION_KEYS", KEYS)
+        .env(
+            "DATABASE_URL",
+            format!("postgres://ann@127.0.0.1:{port}/canary?sslmode=disable"),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let _open = silent.accept().expect("it connects");
+    signal(&process, "-HUP");
     signal(&process, "-TERM");
     assert!(process.wait().expect("ends").success());
 }
