@@ -38,9 +38,9 @@ const MAX_PASSES: u32 = 16;
 /// process for good once one of their size was freed.
 const RESERVED_KIB: usize = 33 * 1024;
 /// Of the threads that hash; 0 is that of the others, 19 the highest. If both are ready, a thread of
-/// this niceness gets about a tenth of a core.
+/// this niceness gets about a quarter of a core.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 /// A hash that no password matches, with the same parameters, so that unknown accounts take as long
 /// as known ones.
 const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y291bnRlcnNpZ24gbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
