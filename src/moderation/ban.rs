@@ -34,18 +34,18 @@ impl Moderation {
             return Ok(None);
         }
         let found = self.store.find_ban(user, address.map(IpAddress::ip), now);
-        let found = found.await?;
-        self.count_check(found.as_ref());
-        Ok(found)
+        Ok(self.counted(found.await?))
     }
 
-    fn count_check(&self, found: Option<&Ban>) {
+    /// Counts a check by what it found.
+    fn counted(&self, found: Option<Ban>) -> Option<Ban> {
         let decision = if found.is_none() {
             Decision::Allowed
         } else {
             Decision::Refused
         };
         self.metrics.ban_checks.of(decision).inc();
+        found
     }
 
     /// Refuses a banned address at a sign-in or a registration.
@@ -53,9 +53,8 @@ impl Moderation {
     /// # Errors
     /// [`Error::Banned`], [`Error::Busy`], [`Error::StoreUnavailable`].
     pub async fn refuse_banned_stranger(&self, address: IpAddress, now: Timestamp) -> Result<()> {
-        let ban = self.store.find_ban_of_stranger(address.ip(), now).await?;
-        self.count_check(ban.as_ref());
-        ban.as_ref().map_or(Ok(()), refused)
+        let found = self.store.find_ban_of_stranger(address.ip(), now);
+        refuse(self.counted(found.await?))
     }
 
     /// Refuses a banned user or address.
@@ -68,8 +67,7 @@ impl Moderation {
         address: Option<IpAddress>,
         now: Timestamp,
     ) -> Result<()> {
-        let ban = self.check_access(user, address, now).await?;
-        ban.as_ref().map_or(Ok(()), refused)
+        refuse(self.check_access(user, address, now).await?)
     }
 
     /// Bans a target. A user's ban ends their sessions and deletes their provider tokens. A repeated
@@ -113,10 +111,13 @@ impl Moderation {
     }
 }
 
-fn refused(ban: &Ban) -> Result<()> {
-    Err(Error::Banned {
-        until: ban.expire_time,
-    })
+fn refuse(found: Option<Ban>) -> Result<()> {
+    match found {
+        Some(ban) => Err(Error::Banned {
+            until: ban.expire_time,
+        }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
