@@ -138,10 +138,9 @@ async fn a_call_without_a_trace_begins_one_and_a_failed_one_says_how() {
     assert_eq!(collector.resource("service.name"), "identity");
 }
 
-#[tokio::test]
-async fn a_provider_is_told_the_trace_of_the_call_that_asks_it() {
-    let (collector, provider) = (Collector::start().await, Hostile::start().await);
-    let settings = settings_of(&provider.issuer);
+/// A process that sends its spans to the collector and lets users sign in at this issuer.
+async fn with_provider(issuer: &str, collector: &Collector) -> Process {
+    let settings = settings_of(issuer);
     let mut variables: Vec<_> = settings
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
@@ -150,14 +149,25 @@ async fn a_provider_is_told_the_trace_of_the_call_that_asks_it() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
         ("ALLOW_SOCIAL_LOGIN", "true"),
     ]);
-    let process = Process::start(&variables).await;
-    let login = BeginFederatedLoginRequest {
+    Process::start(&variables).await
+}
+
+fn begin_login() -> BeginFederatedLoginRequest {
+    BeginFederatedLoginRequest {
         provider: "openid".to_owned(),
         client: client(),
         ..Default::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_provider_is_told_the_trace_of_the_call_that_asks_it() {
+    let (collector, provider) = (Collector::start().await, Hostile::start().await);
+    let process = with_provider(&provider.issuer, &collector).await;
     let mut auth = auth(&process);
-    let begun = auth.begin_federated_login(traced(login, "01")).await;
+    let begun = auth
+        .begin_federated_login(traced(begin_login(), "01"))
+        .await;
     let begun = begun.expect("begun").into_inner();
     provider.answer(400, r#"{"error":"invalid_grant"}"#);
     let complete = CompleteFederatedLoginRequest {
@@ -211,22 +221,8 @@ async fn a_provider_that_cannot_be_reached_is_a_failure_in_both_spans() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);
-    let settings = settings_of(&format!("http://{address}"));
-    let mut variables: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    variables.extend([
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
-        ("ALLOW_SOCIAL_LOGIN", "true"),
-    ]);
-    let process = Process::start(&variables).await;
-    let login = BeginFederatedLoginRequest {
-        provider: "openid".to_owned(),
-        client: client(),
-        ..Default::default()
-    };
-    let begun = auth(&process).begin_federated_login(login).await;
+    let process = with_provider(&format!("http://{address}"), &collector).await;
+    let begun = auth(&process).begin_federated_login(begin_login()).await;
     begun.expect_err("unavailable");
     process.stop().await;
     let spans = collector.spans();
