@@ -86,6 +86,8 @@ impl CallerCommand {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -93,6 +95,29 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_readme_lists_every_subcommand_and_no_other() {
+        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+        let listed: BTreeSet<_> = readme
+            .lines()
+            .skip_while(|line| !line.starts_with("| Subcommand |"))
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        assert_eq!(listed, lines_of(&Cli::command()));
+    }
+
+    /// What can be typed: the names of a command and of those below it, down to the last.
+    fn lines_of(command: &clap::Command) -> BTreeSet<String> {
+        let name = command.get_name();
+        let below: BTreeSet<_> = command.get_subcommands().flat_map(lines_of).collect();
+        if below.is_empty() {
+            return BTreeSet::from([name.to_owned()]);
+        }
+        below.iter().map(|line| format!("{name} {line}")).collect()
     }
 
     #[test]
