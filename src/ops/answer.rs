@@ -56,13 +56,34 @@ fn text(status: StatusCode, text: &str) -> Response<String> {
     response
 }
 
-/// OpenMetrics for whoever accepts it, as Prometheus does.
+/// OpenMetrics, if the request names it and prefers no plain text.
 fn format(headers: &HeaderMap) -> Format {
     let accepted = headers.get_all(ACCEPT).iter();
-    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
-    if accepted.any(|value| value.contains("application/openmetrics-text")) {
-        Format::OpenMetrics
-    } else {
-        Format::Prometheus
+    let accepted = accepted.filter_map(|value| value.to_str().ok());
+    let ranges: Vec<_> = accepted
+        .flat_map(|value| value.split(',').map(range))
+        .collect();
+    let quality = |name: &str| {
+        let same = ranges
+            .iter()
+            .filter(|(of, _)| of.eq_ignore_ascii_case(name));
+        same.map(|(_, quality)| *quality).reduce(f32::max)
+    };
+    let mut texts = ["text/plain", "text/*", "*/*"].into_iter();
+    let text = texts.find_map(quality).unwrap_or_default();
+    match quality("application/openmetrics-text") {
+        Some(openmetrics) if openmetrics > 0.0 && openmetrics >= text => Format::OpenMetrics,
+        _ => Format::Prometheus,
     }
+}
+
+/// A media range and its quality, which is 1 unless it is stated (RFC 9110 section 12.5.1).
+fn range(text: &str) -> (&str, f32) {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let stated = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        name.eq_ignore_ascii_case("q").then(|| value.parse().ok())?
+    };
+    (name, parts.find_map(stated).unwrap_or(1.0))
 }

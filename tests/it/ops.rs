@@ -65,21 +65,36 @@ async fn the_side_listener_answers_probes_and_shows_what_was_counted() {
 async fn metrics_come_in_the_format_that_is_accepted() {
     let engine = Engine::sqlite();
     let (world, ops) = start(&engine).await;
-    let accept = |types: &str| format!("GET /metrics HTTP/1.1\r\naccept: {types}\r\n");
-    let openmetrics = send(
-        ops,
-        &accept("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"),
-    )
-    .await;
-    assert!(
-        openmetrics.contains("content-type: application/openmetrics-text; version=1.0.0")
-            && openmetrics.ends_with("# EOF\n")
-    );
-    let prometheus = send(ops, &accept("*/*")).await;
-    assert!(
-        prometheus.contains("content-type: text/plain; version=0.0.4")
-            && !prometheus.contains("# EOF")
-    );
+    for (accepted, is_openmetrics) in [
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4",
+            true,
+        ),
+        ("text/html, Application/OpenMetrics-Text", true),
+        ("application/openmetrics-text, text/plain, */*", true),
+        ("application/openmetrics-text; q=0", false),
+        ("application/openmetrics-text;q=0.0,text/plain", false),
+        ("application/openmetrics-text;q=0.5, text/plain", false),
+        ("application/openmetrics-text;q=0.5, */*;q=0.8", false),
+        (
+            "application/openmetrics-text;q=0.5, text/plain;q=0.1, */*",
+            true,
+        ),
+        ("*/*", false),
+    ] {
+        let answer = send(
+            ops,
+            &format!("GET /metrics HTTP/1.1\r\naccept: {accepted}\r\n"),
+        )
+        .await;
+        let expected = if is_openmetrics {
+            "content-type: application/openmetrics-text; version=1.0.0"
+        } else {
+            "content-type: text/plain; version=0.0.4"
+        };
+        assert!(answer.contains(expected), "{accepted}");
+        assert_eq!(answer.ends_with("# EOF\n"), is_openmetrics, "{accepted}");
+    }
     world.end().await;
 }
 
