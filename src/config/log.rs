@@ -3,12 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::file;
 use super::reader::Reader;
 
 const FILTER: &str = "COUNTERSIGN_LOG";
 const FILTER_FILE: &str = "COUNTERSIGN_LOG_FILTER_FILE";
+/// The crates that log.
+const CRATES: [&str; 13] = [
+    "countersign",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "openidconnect",
+    "reqwest",
+    "rustls",
+    "sqlx",
+    "sqlx_core",
+    "sqlx_postgres",
+    "sqlx_sqlite",
+    "tonic",
+    "tower",
+];
 
 /// Logging.
 #[derive(Debug)]
@@ -53,10 +70,27 @@ pub(super) fn read(r: &mut Reader<'_>) -> Log {
 }
 
 fn parse_filter(text: &str) -> Result<String, &'static str> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("must be a filter such as info or info,countersign=debug"),
+    if EnvFilter::try_new(text).is_err() {
+        return Err("must be a filter such as info or info,countersign=debug");
     }
+    if !text.split(',').all(is_understood) {
+        return Err(
+            "has a part without = that is neither a level nor a module that logs: it must be a filter such as info or info,countersign=debug",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether a part of a filter is more than a word that nothing is known of. A word is the name of a
+/// module, and a filter of such names alone shows nothing: half of `info` would be one.
+fn is_understood(part: &str) -> bool {
+    let part = part.trim();
+    let has_level = part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    has_level
+        || part
+            .split("::")
+            .next()
+            .is_some_and(|root| CRATES.contains(&root))
 }
 
 /// The filter that a file holds.
@@ -69,5 +103,33 @@ pub fn read_filter(path: &Path) -> Result<String, String> {
     match text.trim() {
         "" => Err("names an empty file".to_owned()),
         text => parse_filter(text).map_err(|fault| format!("names a file whose text {fault}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_neither_a_level_nor_a_module_that_logs_is_no_filter() {
+        for good in [
+            "info",
+            "WARN",
+            "0",
+            "info,",
+            "info, sqlx",
+            "countersign::store,warn",
+            "elsewhere=debug",
+            "[span]",
+            "off,h2[{stream=1}]=debug",
+        ] {
+            assert_eq!(parse_filter(good).as_deref(), Ok(good));
+        }
+        for half in ["in", "info,counter", "countersig", "6", "infocountersign"] {
+            let fault = parse_filter(half).expect_err(half);
+            assert!(fault.starts_with("has a part without ="), "{half}: {fault}");
+        }
+        let broken = parse_filter("info,countersign=de").expect_err("no level");
+        assert!(broken.starts_with("must be a filter"), "{broken}");
     }
 }

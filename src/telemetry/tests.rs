@@ -69,6 +69,7 @@ fn the_filters_file_changes_what_is_logged() {
                 ("info,countersign=debug", "shown at once"),
                 ("info,countersign=debug=wrong", "shown with the old filter"),
                 ("", "shown while the file is empty"),
+                ("in", "shown while half of the file is there"),
                 ("warn", "hidden in the end"),
             ] {
                 fs::write(&filter, text).expect("written");
@@ -81,6 +82,7 @@ fn the_filters_file_changes_what_is_logged() {
             "shown at once",
             "shown with the old",
             "shown while the file",
+            "shown while half",
         ] {
             assert!(shown.contains(line), "{line}: {shown}");
         }

@@ -128,6 +128,7 @@ fn sighup_reads_the_files_at_once_and_ends_nothing() {
     for (text, logged) in [
         ("info,countersign=debug", "changed, and was read again"),
         ("a=wrong=b", "cannot be read again"),
+        ("in", "neither a level nor a module"),
         ("info", "changed, and was read again"),
     ] {
         let before = fs::read_to_string(&log).expect("text").len();
