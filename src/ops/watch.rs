@@ -1,6 +1,5 @@
 //! Finds out whether the store answers, and tells it to whoever shows the service's health.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -15,6 +14,8 @@ use crate::token;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long it may take to answer. A new connection may be needed for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How often it is looked at whether the store has answered anybody.
+const LOOK: Duration = Duration::from_millis(200);
 /// The service is not ready if the store has not answered for so long.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -25,31 +26,38 @@ pub struct StoreWatch {
     clock: Clock,
     health: Health,
     tasks: Tasks,
-    silence: Silence,
 }
 
-/// Since when the store has not answered.
-#[derive(Debug, Default)]
+/// How long the store has answered nobody.
+#[derive(Debug)]
 struct Silence {
-    /// When the first question that got no answer was asked.
-    since: Option<Duration>,
-    /// How often the store had answered at the last look.
+    length: Duration,
+    /// How often the store had answered at the last look, and when that was.
     answers: u64,
+    looked: Duration,
 }
 
 impl Silence {
-    /// Notes that the store is asked.
-    fn ask(&mut self, now: Duration) {
-        self.since.get_or_insert(now);
+    fn new(answers: u64, now: Duration) -> Self {
+        Self {
+            length: Duration::ZERO,
+            answers,
+            looked: now,
+        }
     }
 
-    /// How long the store has been asked without an answer to anybody; `None` if it answered.
-    fn length(&mut self, answers: u64, now: Duration) -> Option<Duration> {
-        if answers != self.answers {
-            self.answers = answers;
-            self.since = None;
-        }
-        self.since.map(|since| now.saturating_sub(since))
+    /// Its length now. The time since the last look counts for two periods at most: a process that
+    /// stood still has not asked.
+    fn look(&mut self, answers: u64, now: Duration) -> Duration {
+        let since = now.saturating_sub(self.looked).min(2 * LOOK);
+        self.looked = now;
+        self.length = if answers == self.answers {
+            self.length + since
+        } else {
+            Duration::ZERO
+        };
+        self.answers = answers;
+        self.length
     }
 }
 
@@ -65,50 +73,42 @@ impl StoreWatch {
             store,
             health,
             tasks,
-            silence: Silence::default(),
         }
     }
 
-    /// Asks the store every second. Answers to calls count too.
-    pub async fn run(mut self) {
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Asks the store every second, and tells whether it answers. Answers to calls count too. It never
+    /// returns.
+    pub async fn run(self) {
+        tokio::join!(self.ask(), self.tell());
+    }
+
+    async fn ask(&self) {
+        let mut ticks = ticks(PERIOD);
         loop {
             ticks.tick().await;
-            self.ask(&mut ticks).await;
-            self.judge();
-        }
-    }
-
-    /// Asks once, and looks at the silence so far while it waits for the answer.
-    async fn ask(&mut self, ticks: &mut Interval) {
-        self.silence.ask(self.clock.elapsed());
-        let store = self.store.clone();
-        let mut asked = pin!(timeout(ANSWER_WITHIN, store.ask()));
-        loop {
-            tokio::select! {
-                answer = &mut asked => {
-                    if matches!(answer, Ok(Ok(()))) {
-                        self.tasks.note_success(Self::NAME);
-                    }
-                    return;
-                }
-                _ = ticks.tick() => {
-                    self.judge();
-                    // This question has no answer yet, even if a call got one meanwhile.
-                    self.silence.ask(self.clock.elapsed());
-                }
+            let answer = timeout(ANSWER_WITHIN, self.store.ask()).await;
+            if matches!(answer, Ok(Ok(()))) {
+                self.tasks.note_success(Self::NAME);
             }
         }
     }
 
-    fn judge(&mut self) {
-        let silence = self
-            .silence
-            .length(self.store.answers(), self.clock.elapsed());
-        let (answers, verifies) = verdict(silence.unwrap_or_default());
-        self.health.note_store(answers, verifies);
+    async fn tell(&self) {
+        let mut ticks = ticks(LOOK);
+        let mut silence = Silence::new(self.store.answers(), self.clock.elapsed());
+        loop {
+            ticks.tick().await;
+            let length = silence.look(self.store.answers(), self.clock.elapsed());
+            let (answers, verifies) = verdict(length);
+            self.health.note_store(answers, verifies);
+        }
     }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Whether the store counts as answering, and whether VerifyToken can be answered.
@@ -131,15 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_begins_with_a_question_and_ends_with_any_answer() {
-        let at = Duration::from_secs;
-        let mut silence = Silence::default();
-        assert_eq!(silence.length(0, at(100)), None, "nobody asked");
-        silence.ask(at(100));
-        silence.ask(at(103));
-        assert_eq!(silence.length(0, at(104)), Some(at(4)));
-        assert_eq!(silence.length(1, at(105)), None);
-        silence.ask(at(200));
-        assert_eq!(silence.length(1, at(201)), Some(at(1)));
+    fn a_silence_is_told_five_seconds_after_the_last_answer_whenever_that_was() {
+        for answered in (0..1000).step_by(50).map(Duration::from_millis) {
+            let mut silence = Silence::new(0, Duration::ZERO);
+            let mut looks = (0..).map(|look| look * LOOK);
+            let told = looks.find(|now| {
+                let answers = u64::from(*now >= answered);
+                !verdict(silence.look(answers, *now)).0
+            });
+            let after = told.expect("told").saturating_sub(answered);
+            assert!(
+                (LONGEST_SILENCE..LONGEST_SILENCE + LOOK).contains(&after),
+                "{after:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_process_that_stood_still_does_not_take_that_for_a_silence() {
+        let mut silence = Silence::new(0, Duration::ZERO);
+        let hour = Duration::from_hours(1);
+        assert_eq!(silence.look(0, hour), 2 * LOOK);
+        assert_eq!(silence.look(0, hour + LOOK), 3 * LOOK);
+        assert_eq!(silence.look(1, 2 * hour), Duration::ZERO);
     }
 }
