@@ -1,5 +1,7 @@
 //! The gRPC listeners: limits, health, reflection, and an orderly stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,7 +16,9 @@ use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
-use crate::transport::{CallService, HealthStatuses, Listener, Route, Routes, connections};
+use crate::transport::{
+    CallService, HealthStatuses, Listener, Route, Routes, connections, health_connections,
+};
 
 /// How long calls in flight may take to end once the service stops.
 const MAX_DRAIN: Duration = Duration::from_secs(20);
@@ -50,7 +54,8 @@ pub struct Serving<'a> {
 }
 
 /// Serves the routes until `shutdown`. Then health reports NOT_SERVING, the tasks are told to stop,
-/// connections get a GOAWAY, and calls in flight have 20 seconds to end.
+/// connections get a GOAWAY, and calls in flight have 20 seconds to end. Connections without a call of
+/// a known caller are closed after a second.
 ///
 /// # Errors
 /// [`Error::Internal`] if tonic fails to serve or reflection cannot read the descriptors.
@@ -65,14 +70,13 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
         let alone = tonic::service::Routes::new(statuses.service(MAX_PUBLIC_REQUEST));
         let routes = Routes::new([].into(), alone, tasks.clone());
         let service = CallService::for_health(clock, metrics, routes);
-        let listener = Listener {
-            socket: listener,
-            tls: None,
-        };
-        let served = limited().serve_with_incoming(service, connections(listener, metrics));
+        let incoming = health_connections(listener, metrics);
+        let served = limited().serve_with_incoming(service, incoming);
         AbortOnDropHandle::new(tokio::spawn(served))
     });
 
+    let stopping = Arc::new(AtomicBool::new(false));
+    let incoming = connections(serving.listener, metrics, Arc::clone(&stopping));
     let stop = async {
         shutdown.await;
         health.stop();
@@ -80,13 +84,14 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
         statuses.tell().await;
         info!("stopping; waiting for calls in flight to end");
         tasks.stop();
+        stopping.store(true, Ordering::Relaxed);
     };
     let overdue = async {
         tasks.stopping().await;
         sleep(MAX_DRAIN).await;
     };
     tokio::select! {
-        served = limited().serve_with_incoming_shutdown(service, connections(serving.listener, metrics), stop) => served.map_err(Error::internal),
+        served = limited().serve_with_incoming_shutdown(service, incoming, stop) => served.map_err(Error::internal),
         never = statuses.follow() => match never {},
         () = overdue => {
             warn!("calls were still in flight after {} seconds", MAX_DRAIN.as_secs());

@@ -262,9 +262,13 @@ mod tests {
         let address = socket.local_addr().expect("an address");
         let peer = TcpStream::connect(address).await.expect("connects");
         let listener = Listener { socket, tls: None };
-        let connection = Box::pin(connections(listener, &Metrics::new(&clock())))
-            .next()
-            .await;
+        let connection = Box::pin(connections(
+            listener,
+            &Metrics::new(&clock()),
+            Arc::default(),
+        ))
+        .next()
+        .await;
         let connection = connection.expect("a connection").expect("accepted");
         (peer, connection)
     }

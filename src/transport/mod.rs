@@ -15,7 +15,7 @@ mod status;
 mod tls;
 
 pub use call::caller;
-pub use connection::{Listener, connections};
+pub use connection::{Listener, connections, health_connections};
 pub use frame::CallService;
 pub use health::{HealthStatuses, ask_health};
 pub use routes::{MAX_REQUEST, Route, Routes};

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -12,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 use tracing::debug;
 
+use super::limits::Limits;
 use super::pending::Pending;
 use super::usage::Usage;
 use crate::metrics::Closed;
@@ -19,25 +21,6 @@ use crate::metrics::Closed;
 /// How much is read from a connection before a call of a known caller begins on it. The first request
 /// of a backend may be larger: the rest is read once its headers have been seen.
 pub(super) const MAX_UNKNOWN: usize = 64 * 1024;
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// How long a connection may take until the first call of a known caller begins, and how long its
-    /// peer may take to take an answer. That is closed before twice this time has passed.
-    pub period: Duration,
-    /// After how many periods a connection is checked for calls of known callers again. One without a
-    /// call for so long is closed before twice this time has passed; gRPC clients reconnect by
-    /// themselves.
-    pub idle: u32,
-    /// How many connections from one address may have had no such call yet; further ones are closed
-    /// at once. Callers that share an address (a sidecar, loopback) make a call as soon as they
-    /// have connected. But if somebody at the same address keeps this many unused connections open,
-    /// new connections from it are refused, and only those in use go on.
-    pub pending: usize,
-    /// How many such connections there may be from all addresses; a further one takes the place of
-    /// another.
-    pub pending_in_all: usize,
-}
 
 /// An accepted connection, which holds one of the slots.
 #[derive(Debug)]
@@ -51,6 +34,9 @@ pub struct Connection {
     limits: Limits,
     periods: u32,
     period: Pin<Box<Sleep>>,
+    /// Whether the service stops, and whether this connection is checked for that already.
+    stopping: Arc<AtomicBool>,
+    is_ending: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -60,6 +46,7 @@ impl Connection {
         pending: Pending,
         slot: OwnedSemaphorePermit,
         limits: Limits,
+        stopping: Arc<AtomicBool>,
     ) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY could not be set");
@@ -72,37 +59,63 @@ impl Connection {
             limits,
             periods: 0,
             period: Box::pin(sleep(limits.period)),
+            stopping,
+            is_ending: false,
             _slot: slot,
         }
     }
 
-    /// Fails if the peer did not take an answer in time, or if it is time for a check, no call is in
-    /// flight and none was admitted since the last check. Writes check too, because a peer that reads
-    /// nothing stops our reading. A connection whose peer's certificate ends before the next check
-    /// but one is closed between two calls, because a backend presents its new certificate only when
-    /// it connects.
+    /// Fails if it is time to close the connection. Writes check too, because a peer that reads nothing
+    /// stops our reading. The server polls each connection when it stops, so that this sees it.
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.is_ending && self.stopping.load(Ordering::Relaxed) {
+            self.is_ending = true;
+            self.seen = self.usage.admitted();
+            self.period = Box::pin(sleep(self.limits.ending));
+        }
         while self.period.as_mut().poll(cx).is_ready() {
-            if !self.usage.next_period() {
-                self.usage.close(Closed::AnswerNotTaken);
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            if self.usage.is_outdated(2 * self.limits.period) && !self.usage.is_open() {
-                self.usage.close(Closed::CertificateEnds);
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            if self.periods.is_multiple_of(self.limits.idle) {
-                let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
-                if !open && admitted == self.seen {
-                    self.usage.close(Closed::Unused);
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                self.seen = admitted;
-            }
-            self.periods = self.periods.wrapping_add(1);
-            self.period = Box::pin(sleep(self.limits.period));
+            let next = if self.is_ending {
+                self.check_calls()?;
+                self.limits.ending
+            } else {
+                self.check_period()?;
+                self.limits.period
+            };
+            self.period = Box::pin(sleep(next));
         }
         Ok(())
+    }
+
+    /// Fails if the peer did not take an answer in time, or at times if nobody calls. A connection whose
+    /// peer's certificate ends before the next check but one is closed between two calls, because a
+    /// backend presents its new certificate only when it connects.
+    fn check_period(&mut self) -> io::Result<()> {
+        if !self.usage.next_period() {
+            return self.close(Closed::AnswerNotTaken);
+        }
+        if self.usage.is_outdated(2 * self.limits.period) && !self.usage.is_open() {
+            return self.close(Closed::CertificateEnds);
+        }
+        if self.periods.is_multiple_of(self.limits.idle) {
+            self.check_calls()?;
+        }
+        self.periods = self.periods.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Fails if no call of a known caller is in flight and none was admitted since the last such check.
+    fn check_calls(&mut self) -> io::Result<()> {
+        let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
+        if !open && admitted == self.seen {
+            return self.close(Closed::Unused);
+        }
+        self.seen = admitted;
+        Ok(())
+    }
+
+    fn close(&self, reason: Closed) -> io::Result<()> {
+        self.usage.close(reason);
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Ready if more may be read: until the first call of a known caller begins, little is.

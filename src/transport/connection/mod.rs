@@ -5,12 +5,14 @@
 //! admitted keep it open, and until the first one little is read from it.
 
 mod limited;
+mod limits;
 mod pending;
 mod secured;
 mod usage;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
@@ -19,7 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use limited::{Connection, Limits};
+use limited::Connection;
+use limits::Limits;
 use pending::{Pending, PendingConnections};
 use secured::Secured;
 
@@ -39,6 +42,14 @@ const LIMITS: Limits = Limits {
     idle: 60,
     pending: 128,
     pending_in_all: 256,
+    makes_room: false,
+    ending: Duration::from_secs(1),
+};
+/// A listener for health alone never gets a call of a known caller, so whoever keeps its places taken
+/// would keep every probe of the same address out. Its connections cost little: they have no TLS.
+const HEALTH_LIMITS: Limits = Limits {
+    makes_room: true,
+    ..LIMITS
 };
 
 /// Where connections come in, and how they are secured.
@@ -49,31 +60,44 @@ pub struct Listener {
     pub tls: Option<Tls>,
 }
 
-/// The connections of a listener. The stream never ends, because a failed accept is tried again.
+/// The connections of a listener. The stream never ends, because a failed accept is tried again. Once
+/// `stopping` is true, those without a call of a known caller are closed.
 pub fn connections(
     listener: Listener,
     metrics: &Metrics,
+    stopping: Arc<AtomicBool>,
 ) -> impl Stream<Item = io::Result<Secured>> + use<> {
     let Listener { socket, tls } = listener;
     let counts = PendingConnections::new(Arc::clone(&metrics.connections));
-    limited(socket, counts, LIMITS)
+    limited(socket, counts, LIMITS, stopping)
         .map(move |accepted| accepted.map(|connection| Secured::new(connection, tls.as_ref())))
+}
+
+/// The connections of a listener for health alone, in plain text.
+pub fn health_connections(
+    socket: TcpListener,
+    metrics: &Metrics,
+) -> impl Stream<Item = io::Result<Connection>> + use<> {
+    let counts = PendingConnections::new(Arc::clone(&metrics.connections));
+    limited(socket, counts, HEALTH_LIMITS, Arc::default())
 }
 
 fn limited(
     listener: TcpListener,
     counts: PendingConnections,
     limits: Limits,
+    stopping: Arc<AtomicBool>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     stream::unfold(
-        (listener, slots, counts),
-        move |(listener, slots, counts)| async move {
+        (listener, slots, counts, stopping),
+        move |(listener, slots, counts, stopping)| async move {
             let (stream, pending) = accept(&listener, &counts, limits).await;
             let slot = slot(&slots, &counts, &pending).await?;
+            let ends = Arc::clone(&stopping);
             Some((
-                Ok(Connection::new(stream, pending, slot, limits)),
-                (listener, slots, counts),
+                Ok(Connection::new(stream, pending, slot, limits, ends)),
+                (listener, slots, counts, stopping),
             ))
         },
     )
@@ -99,7 +123,7 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let pending = counts.enter(peer.ip(), limits.pending, limits.pending_in_all);
+                let pending = counts.enter(peer.ip(), limits);
                 if let Some(pending) = pending {
                     return (stream, pending);
                 }

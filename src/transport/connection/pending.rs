@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 
+use super::limits::Limits;
 use crate::metrics::{Closed, Connections, Counted};
 use crate::model::ip_address::IpAddress;
 use crate::model::network::Network;
@@ -42,6 +43,7 @@ impl Pending {
 pub(super) struct Nudge {
     waker: AtomicWaker,
     evicted: AtomicBool,
+    asked: AtomicBool,
 }
 
 impl Nudge {
@@ -51,6 +53,11 @@ impl Nudge {
 
     pub(super) fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// Notes a call that needs no caller.
+    pub(super) fn note_asked(&self) {
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether the connection has to make room for others.
@@ -67,17 +74,24 @@ impl PendingConnections {
         }
     }
 
-    /// Counts a connection, unless its address has `max` of them already. If all addresses together
-    /// have `max_in_all`, another one makes room.
-    pub(super) fn enter(&self, ip: IpAddr, max: usize, max_in_all: usize) -> Option<Pending> {
+    /// Counts a connection. If its address has as many as it may have, another one of it makes room,
+    /// or the connection is refused, as the limits say. If all addresses together have as many as they
+    /// may have, another one makes room.
+    pub(super) fn enter(&self, ip: IpAddr, limits: Limits) -> Option<Pending> {
         let network = IpAddress::from(ip).network();
         let mut all = self.lock();
         self.metrics.accepted.inc();
-        if all.get(&network).is_some_and(|same| same.len() >= max) {
-            self.metrics.closed.of(Closed::AddressLimit).inc();
-            return None;
+        let same = all.get_mut(&network);
+        if let Some(same) = same.filter(|same| same.len() >= limits.pending) {
+            if !limits.makes_room {
+                self.metrics.closed.of(Closed::AddressLimit).inc();
+                return None;
+            }
+            let among = same.len();
+            close_oldest(same, among);
+            self.metrics.closed.of(Closed::MadeRoom).inc();
         }
-        if all.values().map(VecDeque::len).sum::<usize>() >= max_in_all {
+        if all.values().map(VecDeque::len).sum::<usize>() >= limits.pending_in_all {
             self.evict(&mut all, None);
         }
         let nudge = Arc::new(Nudge::default());
@@ -123,12 +137,22 @@ fn evict(all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) -> bool {
         .values_mut()
         .filter(|same| others(same) > 0)
         .max_by_key(|same| others(same));
-    let Some(oldest) = most.and_then(VecDeque::pop_front) else {
+    let Some(same) = most else {
         return false;
     };
-    oldest.evicted.store(true, Ordering::SeqCst);
-    oldest.wake();
+    let among = others(same);
+    close_oldest(same, among);
     true
+}
+
+/// Closes the oldest of the first `among` connections on which nothing was asked, or else the oldest.
+fn close_oldest(same: &mut VecDeque<Arc<Nudge>>, among: usize) {
+    let has_asked = |nudge: &Arc<Nudge>| nudge.asked.load(Ordering::Relaxed);
+    let silent = same.iter().take(among).position(|one| !has_asked(one));
+    if let Some(oldest) = same.remove(silent.unwrap_or_default()) {
+        oldest.evicted.store(true, Ordering::SeqCst);
+        oldest.wake();
+    }
 }
 
 impl Drop for Pending {

@@ -24,7 +24,9 @@ async fn accepted(testing: &Testing, period: Duration, idle: u32) -> (TcpStream,
         ..LIMITS
     };
     let counts = PendingConnections::new(Metrics::new(&Clock::system()).connections);
-    let connection = Box::pin(limited(listener, counts, limits)).next().await;
+    let connection = Box::pin(limited(listener, counts, limits, Arc::default()))
+        .next()
+        .await;
     let connection = connection.expect("one").expect("accepted");
     (peer, Secured::new(connection, Some(&testing.tls)))
 }

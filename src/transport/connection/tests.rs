@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -14,6 +15,11 @@ const SHORT: Duration = Duration::from_millis(30);
 const LONG: Duration = Duration::from_mins(10);
 /// So many periods that the test ends before.
 const FEW: u32 = 100_000;
+const FEW_PLACES: Limits = Limits {
+    pending: 3,
+    pending_in_all: 5,
+    ..LIMITS
+};
 
 fn counts() -> PendingConnections {
     PendingConnections::new(Metrics::new(&Clock::system()).connections)
@@ -24,11 +30,19 @@ async fn accepted(limits: Limits) -> (TcpStream, Connection) {
 }
 
 async fn accepted_by(counts: PendingConnections, limits: Limits) -> (TcpStream, Connection) {
+    accepted_until(Arc::default(), counts, limits).await
+}
+
+async fn accepted_until(
+    stopping: Arc<AtomicBool>,
+    counts: PendingConnections,
+    limits: Limits,
+) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let peer = TcpStream::connect(listener.local_addr().expect("an address"))
         .await
         .expect("connects");
-    let connection = Box::pin(limited(listener, counts, limits))
+    let connection = Box::pin(limited(listener, counts, limits, stopping))
         .next()
         .await
         .expect("a connection")
@@ -53,6 +67,7 @@ async fn a_connection_without_a_call_ends_whatever_it_says() {
         idle: FEW,
         pending: 1,
         pending_in_all: 1,
+        ..LIMITS
     })
     .await;
     peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -89,6 +104,7 @@ async fn a_call_under_way_keeps_its_connection_and_idleness_ends_it() {
         idle: 1,
         pending: 1,
         pending_in_all: 1,
+        ..LIMITS
     })
     .await;
     let call = connection.connect_info().begin();
@@ -109,7 +125,9 @@ async fn one_address_has_few_connections_without_a_call() {
             idle: 1,
             pending: 2,
             pending_in_all: 9,
+            ..LIMITS
         },
+        Arc::default(),
     ));
     let mut peers = Vec::new();
     let mut taken = Vec::new();
@@ -142,6 +160,7 @@ async fn an_answer_that_is_not_taken_ends_the_connection() {
         idle: FEW,
         pending: 1,
         pending_in_all: 1,
+        ..LIMITS
     })
     .await;
     let usage = connection.connect_info();
@@ -186,7 +205,7 @@ async fn little_is_read_before_a_call_is_admitted_and_then_everything() {
 #[tokio::test]
 async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
     let pending = counts();
-    let enter = |host: u8| pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
+    let enter = |host: u8| pending.enter(IpAddr::from([192, 0, 2, host]), FEW_PLACES);
     let of = |host: u8| enter(host).expect("let in");
     let (many, few) = ([of(1), of(1), of(1)], [of(2), of(2)]);
     assert!(enter(1).is_none(), "too many from its address");
@@ -211,10 +230,57 @@ async fn a_connection_of_the_address_with_the_most_makes_room_for_others() {
 }
 
 #[tokio::test]
+async fn on_a_listener_for_health_the_oldest_silent_connection_of_an_address_makes_room() {
+    let pending = counts();
+    let limits = Limits {
+        pending: 3,
+        ..HEALTH_LIMITS
+    };
+    let enter = || pending.enter(IpAddr::from([192, 0, 2, 1]), limits);
+    let enter = || enter().expect("let in");
+    let mut all = vec![enter(), enter(), enter()];
+    all[0].nudge.note_asked();
+    let evicted = |all: &[Pending]| {
+        let evicted = all.iter().map(|one| one.nudge.is_evicted());
+        evicted.collect::<Vec<_>>()
+    };
+    all.push(enter());
+    assert_eq!(evicted(&all), [false, true, false, false]);
+    for one in &all {
+        one.nudge.note_asked();
+    }
+    all.push(enter());
+    assert_eq!(evicted(&all), [true, true, false, false, false]);
+    let closed = |reason| all[0].metrics().closed.of(reason).get();
+    assert_eq!(
+        (closed(Closed::AddressLimit), closed(Closed::MadeRoom)),
+        (0, 2)
+    );
+}
+
+#[tokio::test]
+async fn when_the_service_stops_a_connection_ends_once_nobody_calls() {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let limits = Limits {
+        period: LONG,
+        ending: SHORT,
+        ..LIMITS
+    };
+    let accepted = accepted_until(Arc::clone(&stopping), counts(), limits);
+    let (_peer, mut connection) = accepted.await;
+    let call = connection.connect_info().begin();
+    assert!(timeout(SHORT * 3, connection.read_u8()).await.is_err());
+    stopping.store(true, Ordering::Relaxed);
+    assert!(timeout(SHORT * 3, connection.read_u8()).await.is_err());
+    drop(call);
+    ends(&mut connection).await;
+}
+
+#[tokio::test]
 async fn a_newcomer_never_makes_room_for_itself() {
     let (slots, pending) = (Arc::new(Semaphore::new(1)), counts());
     let enter = |host: u8| {
-        let pending = pending.enter(IpAddr::from([192, 0, 2, host]), 3, 5);
+        let pending = pending.enter(IpAddr::from([192, 0, 2, host]), FEW_PLACES);
         pending.expect("let in")
     };
     let used = Arc::clone(&slots).try_acquire_owned().expect("a slot");
@@ -243,7 +309,7 @@ async fn a_connection_that_has_to_make_room_ends_unless_a_call_was_admitted() {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let mut connections = Box::pin(limited(listener, counts(), limits));
+        let mut connections = Box::pin(limited(listener, counts(), limits, Arc::default()));
         let _first = TcpStream::connect(address).await.expect("connects");
         let mut first = connections.next().await.expect("one").expect("accepted");
         if admitted {

@@ -101,6 +101,7 @@ impl Usage {
     /// Notes a call that needs no caller; `None` if there are too many.
     pub(in crate::transport) fn begin_public(&self) -> Option<PublicCall> {
         let call = PublicCall(self.clone());
+        self.0.nudge.note_asked();
         let before = self.0.public.fetch_add(1, Ordering::SeqCst);
         (before < MAX_PUBLIC).then_some(call)
     }
