@@ -1,13 +1,15 @@
 //! `countersign health`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::config::env::Env;
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, tls};
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::transport::ask_health;
 
 /// What a server says of itself if it can answer calls.
@@ -17,15 +19,25 @@ const SERVING: &str = "SERVING";
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct HealthCommand {
     /// Address and port to ask; by default those of COUNTERSIGN_HEALTH_LISTEN, or else of
-    /// COUNTERSIGN_LISTEN.
+    /// COUNTERSIGN_LISTEN, by TLS if COUNTERSIGN_TLS_CERT is set.
     #[arg(long)]
     address: Option<String>,
+    /// Ask this address by TLS, and trust the certificates in this PEM file: the server's own one, or
+    /// those of who signed it.
+    #[arg(long, value_name = "FILE", requires = "address")]
+    ca: Option<PathBuf>,
     /// The service to ask for, such as countersign.v1.TokenService; by default the whole server.
     #[arg(long, default_value = "")]
     service: String,
     /// How many seconds the answer may take.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
+}
+
+/// Where a server is asked, and which certificates prove that it is the one.
+struct Asked {
+    address: String,
+    trusted: Option<SecretString>,
 }
 
 impl HealthCommand {
@@ -50,36 +62,53 @@ impl HealthCommand {
     }
 
     fn ask(&self) -> Result<&'static str, String> {
-        let address = match &self.address {
-            Some(address) => address.clone(),
-            None => configured(&Env::capture())?,
-        };
+        let Asked { address, trusted } = self.asked()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let within = Duration::from_secs(self.timeout);
-        let asked = runtime.block_on(ask_health(&address, &self.service, within));
+        let trusted = trusted.as_ref().map(SecretString::expose_secret);
+        let asked = runtime.block_on(ask_health(&address, trusted, &self.service, within));
         // A look-up of a name cannot be cancelled.
         runtime.shutdown_background();
         asked.map_err(|reason| format!("{address} {reason}"))
     }
+
+    fn asked(&self) -> Result<Asked, String> {
+        let Some(address) = self.address.clone() else {
+            return configured(&Env::capture());
+        };
+        let trusted = self.ca.as_deref().map(|path| read("--ca", path));
+        Ok(Asked {
+            address,
+            trusted: trusted.transpose()?,
+        })
+    }
 }
 
 /// Where the server of these settings can be asked.
-fn configured(env: &Env) -> Result<String, String> {
+fn configured(env: &Env) -> Result<Asked, String> {
     let (config, report) = Config::read(env);
     report.finish().map_err(|mistakes| mistakes.to_string())?;
-    if config.tls.is_some() && config.server.health_listen.is_none() {
-        return Err(
-            "the server speaks TLS: set COUNTERSIGN_HEALTH_LISTEN, which is clear text".to_owned(),
-        );
-    }
-    Ok(asked(&config.server).to_string())
+    // The health listener speaks clear text.
+    let files = match config.server.health_listen {
+        Some(_) => None,
+        None => config.tls,
+    };
+    let trusted = files.map(|files| read(tls::CERT, &files.cert));
+    Ok(Asked {
+        address: address(&config.server).to_string(),
+        trusted: trusted.transpose()?,
+    })
+}
+
+fn read(name: &str, path: &Path) -> Result<SecretString, String> {
+    tls::read_pem(path).map_err(|fault| format!("{name} {fault}"))
 }
 
 /// The loopback address, if the server listens on all addresses.
-fn asked(server: &Server) -> SocketAddr {
+fn address(server: &Server) -> SocketAddr {
     let mut address = server.health_listen.unwrap_or(server.listen);
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -103,10 +132,17 @@ mod tests {
             (Some("192.0.2.1:50052"), "192.0.2.1:50052"),
         ] {
             let settings = health_listen.map(|listen| ("COUNTERSIGN_HEALTH_LISTEN", listen));
-            let address = configured(&Env::from_pairs(settings));
-            assert_eq!(address.as_deref(), Ok(expected));
+            let asked = configured(&Env::from_pairs(settings)).expect("good");
+            assert_eq!(asked.address, expected);
+            assert!(asked.trusted.is_none());
         }
         let wrong = configured(&Env::from_pairs([("COUNTERSIGN_LISTEN", "canary")]));
         assert!(wrong.is_err_and(|text| text.starts_with("COUNTERSIGN_LISTEN")));
+        let missing = configured(&Env::from_pairs([
+            ("COUNTERSIGN_TLS_CERT", "/canary"),
+            ("COUNTERSIGN_TLS_KEY", "/canary"),
+        ]));
+        let fault = missing.map(drop).expect_err("no file");
+        assert!(fault.starts_with("COUNTERSIGN_TLS_CERT names a file that cannot be read"));
     }
 }

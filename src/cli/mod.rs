@@ -26,7 +26,8 @@ pub enum Command {
     Serve,
     /// Bring the tables of the database up to date, and end.
     Migrate,
-    /// Ask a running server for its health: the exit code is 0 if it is SERVING, and otherwise 1.
+    /// Ask a running server for its health: the exit code is 0 if it is SERVING, and 1 if it is not or
+    /// could not be asked.
     Health(health::HealthCommand),
     /// The configuration.
     #[command(subcommand)]

@@ -1,15 +1,10 @@
-//! `grpc.health.v1`: tells which services can answer, and asks a running server.
+//! `grpc.health.v1`: tells which services can answer.
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::timeout;
-use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -98,42 +93,4 @@ impl HealthStatuses {
             self.reporter.set_service_status(service.name, status).await;
         }
     }
-}
-
-/// What a running server says of a service, or why it could not be asked.
-///
-/// # Errors
-/// A text that names the cause: no answer in time, no connection, or a refusal.
-pub async fn ask_health(
-    address: &str,
-    service: &str,
-    within: Duration,
-) -> Result<&'static str, String> {
-    let asked = async {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|_| "is no address and port".to_owned())?;
-        let channel = endpoint.connect().await;
-        let channel =
-            channel.map_err(|error| format!("cannot be reached: {}", last_cause(&error)))?;
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
-        let answer = HealthClient::new(channel).check(request).await;
-        let answer = answer.map_err(|status| match status.code() {
-            tonic::Code::NotFound => "does not know the service".to_owned(),
-            code => format!("refused: {code}"),
-        })?;
-        Ok(answer.into_inner().status().as_str_name())
-    };
-    let answer = timeout(within, asked).await;
-    answer.map_err(|_| format!("did not answer within {} seconds", within.as_secs()))?
-}
-
-/// tonic's own text names no cause.
-fn last_cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error.to_string()
 }

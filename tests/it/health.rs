@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign::grpc::proto::ListProvidersRequest;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -12,6 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::ops::get;
 use crate::silent_store::behind_proxy;
+use crate::support::authority::{Authority, Mounted};
 use crate::support::binary::{Binary, Printed};
 use crate::support::engine::KEYS;
 use crate::support::{Engine, World, on_each_engine};
@@ -183,6 +185,20 @@ async fn the_health_listener_serves_health_and_nothing_else() {
     .await;
 }
 
+#[tokio::test]
+async fn silent_connections_keep_no_probe_out_of_the_health_listener() {
+    let engine = Engine::sqlite();
+    let world = World::start(&engine, &[SIDE]).await;
+    let address = world.replica().health.expect("listens");
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    let channel = channel(&world).await;
+    assert_eq!(statuses(&channel).await, [ServingStatus::Serving; 5]);
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_subcommand_asks_the_server_of_its_settings() {
     on_each_engine(async |engine| {
@@ -213,8 +229,66 @@ async fn the_subcommand_asks_the_server_of_its_settings() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_subcommand_asks_a_server_that_speaks_tls_if_it_trusts_its_certificate() {
+    let (engine, authority) = (Engine::sqlite(), Authority::new());
+    let files = Mounted::new(&authority.server(), &authority);
+    let settings = files.settings();
+    let ca = files.client_ca();
+    let mut settings: Vec<_> = settings
+        .iter()
+        .map(|(name, path)| (*name, &**path))
+        .collect();
+    settings.push((ca.0, &ca.1));
+    let world = World::start(&engine, &settings).await;
+    let port = world.address().port();
+    let (main, named) = (world.address().to_string(), format!("localhost:{port}"));
+    let mut found = settings.clone();
+    found.push(("COUNTERSIGN_LISTEN", &main));
+    let (own, signer) = (settings[0].1, settings[2].1);
+    for (arguments, variables) in [
+        // Its own certificate is known by itself, and names no address.
+        (&[][..], &found[..]),
+        (&["--address", &main, "--ca", own], &[]),
+        (&["--address", &named, "--ca", signer], &[]),
+    ] {
+        let printed = asked(arguments, variables);
+        let told = (
+            printed.succeeded,
+            printed.out.as_str(),
+            printed.error.as_str(),
+        );
+        assert_eq!(told, (true, "SERVING\n", ""), "{arguments:?}");
+    }
+    for (arguments, fault) in [
+        (&["--ca", signer][..], "invalid peer certificate"),
+        (
+            &["--ca", "/nowhere"],
+            "--ca names a file that cannot be read",
+        ),
+        (&[], "by TLS"),
+    ] {
+        let arguments = [&["--address", &main], arguments].concat();
+        let printed = asked(&arguments, &[]);
+        assert!(
+            !printed.succeeded && printed.error.contains(fault),
+            "{}",
+            printed.error
+        );
+    }
+    let other = Authority::new();
+    files.swap(&other.server(), &other);
+    let printed = asked(&[], &found);
+    assert!(
+        printed.error.contains("invalid peer certificate"),
+        "{}",
+        printed.error
+    );
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_subcommand_fails_if_nobody_answers() {
+async fn the_subcommand_says_what_failed_if_nobody_answers() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
@@ -223,14 +297,18 @@ async fn the_subcommand_fails_if_nobody_answers() {
     assert!(!printed.succeeded);
     assert_eq!(
         printed.error,
-        format!("{address} did not answer within 1 seconds\n")
+        format!(
+            "{address} did not answer within 1 seconds: see the server's log, or wait longer with --timeout\n"
+        )
     );
     drop(silent);
     let printed = asked(&["--address", &address], &[]);
     assert!(!printed.succeeded);
     assert_eq!(
         printed.error,
-        format!("{address} cannot be reached: Connection refused (os error 111)\n")
+        format!(
+            "{address} cannot be reached: Connection refused (os error 111): check that the server runs, and that it listens there\n"
+        )
     );
     let printed = asked(&[], &[("COUNTERSIGN_HEALTH_LISTEN", "canary")]);
     assert!(!printed.succeeded && !printed.error.contains("canary"));

@@ -121,7 +121,8 @@ impl ClientCa {
     }
 }
 
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+/// The certificates of a file.
+pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match all {
         Ok(all) if all.is_empty() => Err("holds no certificate in PEM"),
