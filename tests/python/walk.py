@@ -11,6 +11,7 @@ import traceback
 
 import accounts
 import federated
+import metrics
 import moderation
 import provider_tokens
 import recovery
@@ -21,7 +22,7 @@ from provider import CLIENT_SECRET, Provider
 from service import Service
 from world import World
 
-PARTS = (accounts, sessions, federated, provider_tokens, moderation, wire, recovery)
+PARTS = (accounts, sessions, federated, provider_tokens, moderation, metrics, wire, recovery)
 USERS = {"impostor": {"email": "ann@walk.example"}}
 
 
