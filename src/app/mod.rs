@@ -132,12 +132,11 @@ impl App {
         })
     }
 
-    /// Brings the tables of the store up to date, after the checks of a start.
+    /// Brings the tables of the store up to date.
     ///
     /// # Errors
     /// [`StartError`]; if the keys do not fit the store, nothing was changed.
-    pub async fn migrate(settings: Settings) -> Result<Migrated, StartError> {
-        let config = settings.config;
+    pub async fn migrate(config: Config) -> Result<Migrated, StartError> {
         let metrics = Metrics::new(&Clock::system());
         let health = Health::new();
         let opened = Store::open(&config.database, config.keyring, &metrics, &health).await?;

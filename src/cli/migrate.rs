@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::app::{App, Settings};
-use crate::clock::Clock;
+use crate::app::App;
+use crate::config::Config;
 use crate::config::env::Env;
 use crate::store::Migrated;
 use crate::telemetry;
@@ -30,13 +30,15 @@ pub(super) fn run() -> ExitCode {
 }
 
 fn migrate() -> Result<Migrated, Failure> {
-    let settings = Settings::load(&Env::capture(), Clock::system().now())?;
-    let _logging = telemetry::install(&settings.config.log)?;
+    // The callers' file and certificates are not opened: before an upgrade they may not be there yet.
+    let (config, report) = Config::read(&Env::capture());
+    report.finish()?;
+    let _logging = telemetry::install(&config.log)?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let migrated = runtime.block_on(App::migrate(settings));
+    let migrated = runtime.block_on(App::migrate(config));
     runtime.shutdown_background();
     Ok(migrated?)
 }

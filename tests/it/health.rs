@@ -318,10 +318,16 @@ async fn the_subcommand_says_what_failed_if_nobody_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrate_makes_the_tables_once_and_refuses_other_keys() {
     on_each_engine(async |engine| {
-        let (url, insecure) = (engine.url(), ("COUNTERSIGN_INSECURE_OPEN", "true"));
+        let url = engine.url();
         let migrate = |keys: &str| {
-            let keys = ("COUNTERSIGN_ENCRYPTION_KEYS", keys);
-            let variables = [("DATABASE_URL", url.as_str()), keys, insecure];
+            // A job before an upgrade has the settings of the service, but not yet all of its files.
+            let variables = [
+                ("DATABASE_URL", url.as_str()),
+                ("COUNTERSIGN_ENCRYPTION_KEYS", keys),
+                ("COUNTERSIGN_CALLERS", "absent.yaml"),
+                ("COUNTERSIGN_TLS_CERT", "absent.crt"),
+                ("COUNTERSIGN_TLS_KEY", "absent.key"),
+            ];
             tokio::task::block_in_place(|| Binary::new().run(&["migrate"], &variables))
         };
         let made = migrate(KEYS);
