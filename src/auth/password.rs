@@ -177,7 +177,8 @@ impl Passwords {
             let result = work(&mut blocks);
             blocks.iter_mut().zeroize();
             passwords.memory.keep(blocks);
-            drop((turn, core, running));
+            // In this order, so that no more are ever counted as running than there are cores.
+            drop((turn, running, core));
             result
         };
         on_thread(work).await
