@@ -1,4 +1,4 @@
-{{/* The settings of the service, for every container that runs it. */}}
+{{/* The settings of the service, for every container that runs it. The migration's job opens neither the callers' file nor certificates. */}}
 {{- define "countersign.env" -}}
 - name: COUNTERSIGN_LISTEN
   value: {{ printf "%s:50051" .Values.listenAddress | quote }}
@@ -8,8 +8,6 @@
   value: {{ printf "%s:9464" .Values.listenAddress | quote }}
 - name: COUNTERSIGN_CALLERS
   value: /etc/countersign/config/callers.yaml
-- name: COUNTERSIGN_LOG_FILTER_FILE
-  value: /etc/countersign/config/log-filter
 - name: COUNTERSIGN_LOG_FORMAT
   value: {{ .Values.log.format }}
 {{- if eq .Values.tls.source "mesh" }}
@@ -29,7 +27,7 @@
 - name: DATABASE_URL
   value: sqlite:/var/lib/countersign/countersign.db
 {{- end }}
-{{- range $name, $_ := fromYaml (include "countersign.secretFiles" .) }}
+{{- range $name, $_ := fromYaml (include "countersign.secretFiles" (list . "")) }}
 - name: {{ $name }}_FILE
   value: /etc/countersign/secrets/{{ $name }}
 {{- end }}
@@ -44,34 +42,38 @@
 {{- end }}
 {{- end }}
 
-{{/* Every secret setting by its name, with the Secret and the key that hold it. */}}
+{{/* Every secret setting by its name, with the Secret and the key that hold it; takes the context, and the suffix of the Secret that
+the chart makes for the migration's job, or "". */}}
 {{- define "countersign.secretFiles" -}}
-{{- $fullname := include "countersign.fullname" . -}}
-{{- if not (include "countersign.isSqlite" .) }}
-{{- with .Values.database }}
+{{- $root := index . 0 -}}
+{{- $suffix := index . 1 -}}
+{{- $fullname := include "countersign.fullname" $root -}}
+{{- $given := printf "%s%s" $fullname $suffix -}}
+{{- if not (include "countersign.isSqlite" $root) }}
+{{- with $root.Values.database }}
 DATABASE_URL:
-  secret: {{ default $fullname .existingSecret }}
+  secret: {{ default $given .existingSecret }}
   key: {{ ternary .existingSecretKey "DATABASE_URL" (ne .existingSecret "") }}
 {{- end }}
 {{- end }}
-{{- if not (hasKey .Values.secretConfig "CREDS_KEY") }}
-{{- with .Values.encryptionKeys }}
+{{- if not (hasKey $root.Values.secretConfig "CREDS_KEY") }}
+{{- with $root.Values.encryptionKeys }}
 COUNTERSIGN_ENCRYPTION_KEYS:
   {{- if .existingSecret }}
   secret: {{ .existingSecret }}
   key: {{ .existingSecretKey }}
   {{- else if .value }}
-  secret: {{ $fullname }}
+  secret: {{ $given }}
   key: COUNTERSIGN_ENCRYPTION_KEYS
   {{- else }}
-  secret: {{ $fullname }}-keys
+  secret: {{ $fullname }}{{ default "-keys" $suffix }}
   key: keys
   {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $secret := .Values.secretConfig }}
+{{- range $name, $secret := $root.Values.secretConfig }}
 {{ $name }}:
-  secret: {{ default $fullname $secret.existingSecret }}
+  secret: {{ default $given $secret.existingSecret }}
   key: {{ default $name $secret.key }}
 {{- end }}
 {{- end }}
@@ -80,11 +82,6 @@ COUNTERSIGN_ENCRYPTION_KEYS:
 - name: config
   mountPath: /etc/countersign/config
   readOnly: true
-{{- if include "countersign.secretFiles" . | trim }}
-- name: secrets
-  mountPath: /etc/countersign/secrets
-  readOnly: true
-{{- end }}
 {{- if ne .Values.tls.source "mesh" }}
 - name: tls
   mountPath: /etc/countersign/tls
@@ -95,14 +92,22 @@ COUNTERSIGN_ENCRYPTION_KEYS:
   mountPath: /etc/countersign/client-ca
   readOnly: true
 {{- end }}
+{{- if include "countersign.isSqlite" . }}
+- name: data
+  mountPath: /var/lib/countersign
+{{- end }}
+{{ include "countersign.secretVolumeMounts" . }}
+{{- end }}
+
+{{/* What the migration's job needs of them: the secret settings, and what the values add. */}}
+{{- define "countersign.secretVolumeMounts" -}}
+- name: secrets
+  mountPath: /etc/countersign/secrets
+  readOnly: true
 {{- if .Values.database.ca.existingSecret }}
 - name: database-ca
   mountPath: /etc/countersign/database-ca
   readOnly: true
-{{- end }}
-{{- if include "countersign.isSqlite" . }}
-- name: data
-  mountPath: /var/lib/countersign
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
@@ -124,19 +129,6 @@ COUNTERSIGN_ENCRYPTION_KEYS:
             - key: {{ $.Values.callers.existingConfigMapKey }}
               path: callers.yaml
       {{- end }}
-{{- with fromYaml (include "countersign.secretFiles" .) }}
-- name: secrets
-  projected:
-    defaultMode: 0440
-    sources:
-      {{- range $name, $file := . }}
-      - secret:
-          name: {{ $file.secret }}
-          items:
-            - key: {{ $file.key }}
-              path: {{ $name }}
-      {{- end }}
-{{- end }}
 {{- if ne .Values.tls.source "mesh" }}
 - name: tls
   secret:
@@ -154,7 +146,33 @@ COUNTERSIGN_ENCRYPTION_KEYS:
         path: ca.crt
 {{- end }}
 {{- end }}
-{{- with .Values.database.ca }}
+{{- if include "countersign.isSqlite" . }}
+- name: data
+  {{- if .Values.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ default $fullname .Values.persistence.existingClaim }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- end }}
+{{ include "countersign.secretVolumes" (list . "") }}
+{{- end }}
+
+{{/* The volumes of `secretVolumeMounts`; takes what `secretFiles` takes. */}}
+{{- define "countersign.secretVolumes" -}}
+{{- $root := index . 0 -}}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $name, $file := fromYaml (include "countersign.secretFiles" .) }}
+      - secret:
+          name: {{ $file.secret }}
+          items:
+            - key: {{ $file.key }}
+              path: {{ $name }}
+      {{- end }}
+{{- with $root.Values.database.ca }}
 {{- if .existingSecret }}
 - name: database-ca
   secret:
@@ -165,16 +183,7 @@ COUNTERSIGN_ENCRYPTION_KEYS:
         path: ca.crt
 {{- end }}
 {{- end }}
-{{- if include "countersign.isSqlite" . }}
-- name: data
-  {{- if .Values.persistence.enabled }}
-  persistentVolumeClaim:
-    claimName: {{ default $fullname .Values.persistence.existingClaim }}
-  {{- else }}
-  emptyDir: {}
-  {{- end }}
-{{- end }}
-{{- with .Values.extraVolumes }}
+{{- with $root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

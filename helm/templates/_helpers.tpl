@@ -76,9 +76,8 @@ labels:
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ toString . }}{{ end }}
 {{- end }}
 
-{{/* What a pod of ours needs beside its containers. */}}
+{{/* What a pod of ours needs beside its containers and its service account. */}}
 {{- define "countersign.podSettings" -}}
-serviceAccountName: {{ include "countersign.serviceAccount" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -106,4 +105,11 @@ image: {{ include "countersign.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
+{{- end }}
+
+{{/* The annotations of what the migration's job finds when it starts. */}}
+{{- define "countersign.beforeMigration" -}}
+helm.sh/hook: pre-upgrade
+helm.sh/hook-weight: "-1"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -30,17 +32,26 @@ def run(*arguments):
     return done.stdout
 
 
-def render(*files, options=()):
+def render(*files, options=(), chart=CHART):
     """The rendered text; hooks and tests are in it too."""
     values = [part for file in files for part in ("--values", str(file))]
-    return run("template", RELEASE, str(CHART), "--namespace", NAMESPACE, *KUBERNETES, *values, *options)
+    return run("template", RELEASE, str(chart), "--namespace", NAMESPACE, *KUBERNETES, *values, *options)
 
 
-def render_values(values):
+def notes(file):
+    """What an installation tells at its end. Helm renders it for a cluster alone, so it becomes an object of a copy of the chart."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = shutil.copytree(CHART, Path(directory) / "chart")
+        shutil.move(copy / "templates/NOTES.txt", copy / "NOTES.txt")
+        (copy / "templates/notes.yaml").write_text('text: |\n  {{- tpl (.Files.Get "NOTES.txt") . | nindent 2 }}\n')
+        return yaml.safe_load(render(file, options=("--show-only", "templates/notes.yaml"), chart=copy))["text"]
+
+
+def render_values(values, options=()):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()
-        return render(file.name)
+        return render(file.name, options=options)
 
 
 def documents(text):
@@ -68,12 +79,25 @@ def without_random(text):
 
 
 def without_files(text):
-    """The same text without the alerts and the dashboard, which are files of the chart as they stand."""
-    for name, indent in [("rules/countersign.yaml", 2), ("dashboards/countersign.json", 4)]:
-        content = (CHART / name).read_text()
-        indented = "\n".join(" " * indent + line for line in content.removesuffix("\n").split("\n"))
-        text = text.replace(indented, " " * indent + f"({name})")
-    return text
+    """The same text without the alerts and the dashboard, which are files of the chart."""
+    text = re.sub(r"(\nkind: PrometheusRule\n.*?\nspec:\n)  groups:\n.*?(?=\n---\n|\Z)", r"\1  (rules/countersign.yaml)", text, flags=re.S)
+    content = (CHART / "dashboards/countersign.json").read_text()
+    indented = "\n".join(" " * 4 + line for line in content.removesuffix("\n").split("\n"))
+    return text.replace(indented, " " * 4 + "(dashboards/countersign.json)")
+
+
+def annotation(document, name):
+    return document["metadata"].get("annotations", {}).get(f"helm.sh/{name}", "")
+
+
+def weight(hook):
+    return int(annotation(hook, "hook-weight") or 0)
+
+
+def before(job, docs):
+    """What an upgrade makes before this hook, which is all of the new release that the hook finds."""
+    hooks = [document for document in docs if annotation(job, "hook") in annotation(document, "hook").split(",")]
+    return [hook for hook in hooks if weight(hook) < weight(job)]
 
 
 def pod_specs(docs):

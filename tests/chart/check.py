@@ -1,7 +1,8 @@
 """Checks the chart: `check.py` compares what it renders with the snapshots, `check.py write` writes them anew.
 
-Every file of values/ is linted, rendered, compared with its snapshot, held against Pod Security's "restricted" rules, and validated
-against Kubernetes' own schemas. Every set of values in refusals.yaml is refused. HELM and KUBECTL_VALIDATE name the programs.
+Every file of values/ is linted, rendered, compared with its snapshots (the objects, and the notes of an installation), held against Pod
+Security's "restricted" rules, and validated against Kubernetes' own schemas. Every set of values in refusals.yaml is refused. HELM and
+KUBECTL_VALIDATE name the programs.
 """
 
 import json
@@ -16,7 +17,7 @@ import restricted
 import upgrade
 import values
 import yaml
-from chart import CHART, HERE, ROOT, Refused, documents, pod_specs, render, render_values, run, without_files, without_random
+from chart import CHART, HERE, ROOT, Refused, documents, notes, pod_specs, render, render_values, run, without_files, without_random
 
 VALIDATE = os.environ.get("KUBECTL_VALIDATE", "kubectl-validate")
 # Kinds of other vendors, whose schemas Kubernetes does not have.
@@ -45,15 +46,20 @@ def every_setting_is_a_value():
         assert seen == expected, f"{what} and README.md's settings differ: {sorted(seen ^ expected)}"
 
 
+def compare(name, text, write):
+    snapshot = HERE / "snapshots" / name
+    if write:
+        snapshot.write_text(text)
+    difference = subprocess.run(["diff", "-u", str(snapshot), "-"], input=text, capture_output=True, text=True)
+    assert difference.returncode == 0, f"{name} differs; `check.py write` writes the snapshots anew\n{difference.stdout}"
+
+
 def case(file, write):
     """One set of values; what was rendered."""
     run("lint", str(CHART), "--strict", "--values", str(file))
     text = render(file)
-    fixed, snapshot = without_files(without_random(text)), HERE / "snapshots" / file.name
-    if write:
-        snapshot.write_text(fixed)
-    difference = subprocess.run(["diff", "-u", str(snapshot), "-"], input=fixed, capture_output=True, text=True)
-    assert difference.returncode == 0, f"{file.name} differs from its snapshot; `check.py write` writes them anew\n{difference.stdout}"
+    compare(file.with_suffix(".txt").name, notes(file), write)
+    compare(file.name, without_files(without_random(text)), write)
     docs = documents(text)
     for name, pod in pod_specs(docs):
         faults = [*restricted.faults(pod), *restricted.own_faults(pod)]
@@ -104,6 +110,7 @@ def main():
     rendered += readme_values()
     print(f"{validate(rendered)} manifests fit Kubernetes' schemas", flush=True)
     print(f"{upgrade.kept()} Secrets are kept at an upgrade", flush=True)
+    print(f"{upgrade.migrated()} objects are made for the migration of an upgrade", flush=True)
     refusals = yaml.safe_load((HERE / "refusals.yaml").read_text())
     for entry in refusals:
         refused(entry["values"], entry["message"])

@@ -1,7 +1,8 @@
 """Runs what the chart renders, without a cluster: `installed.py [path of the binary]`.
 
-For each set of values: the container's command, environment, user and files are run with the release binary, its probes are asked, and
-a caller calls it over what the Service leads to. A value that does not reach the process is found so.
+For each set of values: the migration's job runs with nothing but what exists before an upgrade and what its hooks make. Then the
+container's command, environment, user and files are run with the release binary, its probes are asked, and a caller calls it over what
+the Service leads to. A value that does not reach the process is found so.
 """
 
 import base64
@@ -18,7 +19,7 @@ from service import until  # before grpc itself: it sets how grpc behaves
 
 import existing
 import grpc
-from chart import HERE, RELEASE, ROOT, documents, find, render
+from chart import HERE, NAMESPACE, RELEASE, ROOT, before, documents, find, render
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pod import Container, Host
 
@@ -53,14 +54,15 @@ def serving(address, service):
 class Caller:
     """A backend that proves itself by a token or by a certificate, over TLS or in a mesh."""
 
-    def __init__(self, host, token=None, authority=None, key=None, certificate=None):
+    def __init__(self, host, token=None, authority=None, key=None, certificate=None, name=None):
         self.address, self.token, self.tls = f"127.0.0.1:{host.port(50051)}", token, (authority, key, certificate)
+        self.name = name or f"{host.fullname}.{NAMESPACE}.svc.cluster.local"
 
     def channel(self):
         if not self.tls[0]:
             return grpc.insecure_channel(self.address, options=[NO_PROXY])
         tls = [text and text.encode() for text in self.tls]
-        options = [NO_PROXY, ("grpc.ssl_target_name_override", existing.SERVICE)]
+        options = [NO_PROXY, ("grpc.ssl_target_name_override", self.name)]
         return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(*tls), options=options)
 
     def list_providers(self, token):
@@ -79,11 +81,11 @@ class Caller:
             raise AssertionError("an unknown token was accepted")
 
 
-def generated(host):
-    """The caller whose token the chart made."""
-    token = host.content("Secret", f"{RELEASE}-caller")["token"].decode()
-    tls = ("Secret", f"{RELEASE}-tls") in host.objects
-    return Caller(host, token, host.content("Secret", f"{RELEASE}-tls")["ca.crt"].decode() if tls else None)
+def generated(host, name=None):
+    """The caller whose token the chart made, which calls the service by this name."""
+    token = host.content("Secret", f"{host.fullname}-caller")["token"].decode()
+    tls = ("Secret", f"{host.fullname}-tls") in host.objects
+    return Caller(host, token, host.content("Secret", f"{host.fullname}-tls")["ca.crt"].decode() if tls else None, name=name)
 
 
 def every_setting_is_read(container, extra):
@@ -97,20 +99,31 @@ def every_setting_is_read(container, extra):
     assert not warnings, warnings
 
 
-def walk(values, binary, caller, given=(), extra=frozenset(), kind=Container, **options):
+def migrate(host, docs, given, binary, kind):
+    """Runs the jobs, each with as much of the new release as it finds in an upgrade."""
+    for job in [document for document in docs if document["kind"] == "Job"]:
+        cluster = Host(host.fullname, before(job, docs), given)
+        try:
+            kind(cluster, job["spec"]["template"]["spec"], binary).run()
+        finally:
+            cluster.remove()
+
+
+def walk(values, binary, caller, given=(), extra=frozenset(), kind=Container, options=(), **host_options):
     """Runs one set of values; `given` exists already, and `extra` are variables that are no settings."""
-    docs = documents(render(HERE / "values" / values))
-    host = Host(docs, given, **options)
-    container = kind(host, pod(docs, "Deployment", RELEASE), binary)
+    docs = documents(render(HERE / "values" / values, options=options))
+    (deployment,) = [document for document in docs if document["kind"] == "Deployment"]
+    fullname = deployment["metadata"]["name"]
+    host = Host(fullname, docs, given, **host_options)
+    container = kind(host, deployment["spec"]["template"]["spec"], binary)
     try:
         every_setting_is_read(container, extra)
-        for job in [document for document in docs if document["kind"] == "Job"]:
-            kind(host, job["spec"]["template"]["spec"], binary).run()
+        migrate(host, docs, given, binary, kind)
         container.start()
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             until(f"{values}: {name}", lambda name=name: probe(host, container.container, name))
         caller(host).check()
-        kind(host, find(docs, "Pod", f"{RELEASE}-test")["spec"], binary).run()
+        kind(host, find(docs, "Pod", f"{fullname}-test")["spec"], binary).run()
         assert container.stop() == 0, "it did not end well"
         print(f"ok   {values}", flush=True)
     except Exception:
@@ -119,10 +132,6 @@ def walk(values, binary, caller, given=(), extra=frozenset(), kind=Container, **
     finally:
         container.kill()
         host.remove()
-
-
-def pod(docs, kind, name):
-    return find(docs, kind, name)["spec"]["template"]["spec"]
 
 
 def with_client_certificate(binary):
@@ -151,12 +160,24 @@ def on_postgresql(binary):
         walk("postgresql.yaml", binary, lambda host: Caller(host, token, authority.ca_crt), given)
 
 
+def with_everything(binary):
+    """With the chart's own Secret for the job's settings, and variables from where Kubernetes can take them."""
+    with existing.database() as url:
+        given = [
+            existing.secret("librechat", CREDS_KEY=secrets.token_hex(32), gateway="a-gateway-key"),
+            existing.config_map("cluster", region="eu-north"),
+        ]
+        extra, options = {"REGION", "GATEWAY_KEY", "POD_NAME", "CORES"}, ("--set-string", f"database.url={url}")
+        walk("everything.yaml", binary, lambda host: generated(host, "identity.example.com"), given, extra, options=options)
+
+
 def main():
     binary = sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/countersign"
     walk("default.yaml", binary, generated)
     walk("mesh.yaml", binary, generated, extra={"REGION"})
     with_client_certificate(binary)
     on_postgresql(binary)
+    with_everything(binary)
 
 
 if __name__ == "__main__":

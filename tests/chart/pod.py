@@ -1,7 +1,9 @@
 """Runs a container of a rendered pod on this machine: its command, environment, user and files, with paths and ports replaced."""
 
 import base64
+import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,11 +11,21 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from chart import RELEASE
+from chart import NAMESPACE
 
+POD = "countersign-0"
 # What Kubernetes sets in every container.
-CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "HOSTNAME": "countersign-0"}
+CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "HOSTNAME": POD}
+# The fields of a pod that are known here.
+FIELDS = {"metadata.name": POD, "metadata.namespace": NAMESPACE, "status.podIP": "127.0.0.1"}
 WORKING_DIRECTORY = "/var/lib/countersign"
+UNITS = {"": 1, "m": 0.001, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+def quantity(text):
+    """A quantity of Kubernetes, such as `250m` or `512Mi`, in cores or bytes."""
+    number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
+    return float(number) * UNITS[unit]
 
 
 def free_port():
@@ -23,9 +35,10 @@ def free_port():
 
 
 class Host:
-    """A directory in place of the container's root, and the objects that the volumes name."""
+    """A directory in place of the container's root, and the objects that volumes and variables name."""
 
-    def __init__(self, docs, existing=(), keeps_paths=False):
+    def __init__(self, fullname, docs, existing=(), keeps_paths=False):
+        self.fullname = fullname
         self.objects = {(document["kind"], document["metadata"]["name"]): document for document in [*docs, *existing]}
         self.root = Path(tempfile.mkdtemp(prefix="countersign-chart-"))
         self.root.chmod(0o755)
@@ -81,7 +94,7 @@ class Host:
 
     def replaced(self, text, container):
         """A value with the host's paths, address and ports."""
-        text = text.replace(f"{RELEASE}-ops:", "127.0.0.1:")
+        text = text.replace(f"{self.fullname}-ops:", "127.0.0.1:")
         for mount in container.get("volumeMounts", []) if not self.keeps_paths else []:
             text = text.replace(mount["mountPath"], str(self.path(mount["mountPath"])))
         for port in (50051, 50052, 9464):
@@ -89,7 +102,23 @@ class Host:
         return text
 
     def environment(self, container):
-        return CLUSTER | {entry["name"]: self.replaced(entry["value"], container) for entry in container.get("env", [])}
+        return CLUSTER | {entry["name"]: self.value(entry, container) for entry in container.get("env", [])}
+
+    def value(self, entry, container):
+        """The value of a variable, as the kubelet finds it."""
+        if "valueFrom" not in entry:
+            return self.replaced(entry.get("value", ""), container)
+        ((source, wanted),) = entry["valueFrom"].items()
+        if source in ("secretKeyRef", "configMapKeyRef"):
+            kind = source[0].upper() + source[1:].removesuffix("KeyRef")
+            return self.content(kind, wanted["name"])[wanted["key"]].decode()
+        if source == "fieldRef" and wanted["fieldPath"] in FIELDS:
+            return FIELDS[wanted["fieldPath"]]
+        if source == "resourceFieldRef":
+            bound, resource = wanted["resource"].split(".")
+            amount = quantity(container["resources"][bound][resource]) / quantity(wanted.get("divisor", "1"))
+            return str(math.ceil(amount))
+        raise AssertionError(f"the value of {entry['name']} is not known here: {entry['valueFrom']}")
 
 
 def own(path, user, group):

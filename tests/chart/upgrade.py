@@ -1,4 +1,4 @@
-"""What the chart made is kept when it is rendered again: `upgrade.py` plays an API server that has the Secrets of the first rendering."""
+"""What an upgrade keeps and what its migration finds: `upgrade.py` plays an API server that has the Secrets of the first rendering."""
 
 import json
 import tempfile
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
-from chart import HERE, NAMESPACE, RELEASE, documents, find, render
+from chart import HERE, NAMESPACE, RELEASE, before, documents, find, render, render_values
 
 SECRETS = {"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "secrets", "kind": "Secret", "namespaced": True}]}
 
@@ -19,12 +19,10 @@ class Cluster:
         answers = {"/api/v1": SECRETS}
         for secret in secrets:
             answers[f"/api/v1/namespaces/{NAMESPACE}/secrets/{secret['metadata']['name']}"] = secret
-        self.asked = asked = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 path = self.path.split("?")[0]
-                asked.append(path)
                 found = answers.get(path)
                 absent = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
                 body = json.dumps(found or absent).encode()
@@ -55,9 +53,10 @@ class Cluster:
         self.server.shutdown()
         self.file.close()
 
-    def render(self, file):
-        """Renders as an upgrade does, which asks the cluster."""
-        return documents(render(file, options=("--is-upgrade", "--dry-run=server", "--kubeconfig", self.file.name)))
+    def render(self, values):
+        """Renders as an upgrade does, which asks the cluster; takes values or their file."""
+        options = ("--is-upgrade", "--dry-run=server", "--kubeconfig", self.file.name)
+        return documents(render(values, options=options) if isinstance(values, Path) else render_values(values, options))
 
 
 def secrets(docs):
@@ -79,4 +78,28 @@ def kept():
         again = cluster.render(file)
     assert secrets(again) == secrets(first), "an upgrade changes what the chart has made"
     assert callers(again) == callers(first), "an upgrade changes the callers' file"
+    return len(made)
+
+
+def on_postgresql(url, **values):
+    return {"database": {"engine": "postgresql", "url": url}, "migration": {"mode": "job"}, **values}
+
+
+def migrated():
+    """The number of objects that an upgrade makes before the migration's job, which needs no others and finds the new values in them."""
+    values = on_postgresql("postgres://db.example.com/new", secretConfig={"OPENID_CLIENT_SECRET": {"value": "new"}})
+    with Cluster([]) as empty:
+        first = empty.render(on_postgresql("postgres://db.example.com/old", tls={"source": "mesh"}, serviceAccount={"create": False}))
+    with Cluster([document for document in first if document["kind"] == "Secret"]) as cluster:
+        again = cluster.render(values)
+    job, name = find(again, "Job", f"{RELEASE}-migration"), f"{RELEASE}-migration"
+    made, pod = before(job, again), job["spec"]["template"]
+    data = find(made, "Secret", name)["data"]
+    assert data == secrets(again)[RELEASE] | secrets(again)[f"{RELEASE}-keys"], "the job does not get the values of the upgrade"
+    assert secrets(first)[f"{RELEASE}-keys"].items() <= data.items(), "the job gets another key than the processes"
+    sources = [source for volume in pod["spec"]["volumes"] for source in volume["projected"]["sources"]]
+    assert {source["secret"]["name"] for source in sources} == {name}, f"the job mounts what may not exist yet: {sources}"
+    assert pod["spec"]["serviceAccountName"] == "default", "the job's account may not exist yet"
+    selected = find(made, "NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"]
+    assert selected.items() <= pod["metadata"]["labels"].items(), "the job's policy does not select it"
     return len(made)

@@ -2,23 +2,16 @@
 
 from pathlib import Path
 
+from pod import quantity
+
 CGROUPS = Path("/sys/fs/cgroup")
 NAME = "countersign-image"
-UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 PERIOD = 100_000
-
-
-def size(text):
-    return int(text[:-2]) * UNITS[text[-2:]]
-
-
-def cores(text):
-    return int(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 class Limits:
     def __init__(self, pid, limits):
-        memory, quota = size(limits["memory"]), int(cores(limits["cpu"]) * PERIOD)
+        memory, quota = int(quantity(limits["memory"])), int(quantity(limits["cpu"]) * PERIOD)
         if (CGROUPS / "cgroup.controllers").exists():
             self.groups = [CGROUPS / NAME]
             files = {"memory.max": memory, "cpu.max": f"{quota} {PERIOD}"}

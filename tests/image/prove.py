@@ -3,7 +3,7 @@
 No image can be pulled here, so the last stage's base is made from scratch with the libraries that the binary links. With a binary, it
 takes the place of the stage that compiles it; without one, that stage runs with this machine's compilers, from a clean clone. The image
 then runs as its own user, with a read-only root and its one volume, inside the chart's default limits of memory and CPU, and twenty
-users sign in at once.
+users sign in at once: no more passwords are hashed at a time than the limit has cores. The same with one core shows that it is the limit.
 """
 
 import json
@@ -15,6 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,11 +28,14 @@ from client import Client  # before grpc itself: it sets how grpc behaves
 from chart import HERE, RELEASE, ROOT, documents, find, render
 from installed import generated, walk
 from limits import Limits
-from pod import Container
+from pod import Container, quantity
 from service import free_port, serving, until
 
 DATA = "/var/lib/countersign"
 USERS = 20
+# The service's own bound on the passwords that it hashes at a time.
+MOST_HASHED = 4
+RUNNING = re.compile(r'^countersign_password_calls\{state="running"\} (\d+)$', re.M)
 # Of those in distroless/cc, the ones that the binary links.
 LIBRARIES = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libgcc_s.so.1")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -144,8 +149,8 @@ def check_settings(settings):
     return pod["containers"][0]["resources"]["limits"]
 
 
-def sign_in_at_once(address):
-    """Registers the users and signs all of them in at the same time."""
+def sign_in_at_once(address, ops):
+    """Registers the users and signs all of them in at the same time: how many passwords were hashed at a time."""
     client = Client(address)
     users = [
         {"email": f"user{number}@example.com", "password": f"kestrel lantern {number}", "client": {"ip_address": f"198.18.0.{number + 1}"}}
@@ -154,9 +159,18 @@ def sign_in_at_once(address):
     for user in users:
         client.call("AuthService.Register", {**user, "name": "A User"})
     with ThreadPoolExecutor(USERS) as pool:
-        answers = list(pool.map(lambda user: client.call("AuthService.Login", user), users))
+        calls, most = [pool.submit(client.call, "AuthService.Login", user) for user in users], 0
+        while not all(call.done() for call in calls):
+            most = max(most, running(ops))
+            time.sleep(0.01)
     client.close()
-    assert all(answer["signed_in"]["tokens"]["access_token"] for answer in answers)
+    assert all(call.result()["signed_in"]["tokens"]["access_token"] for call in calls)
+    return most
+
+
+def running(ops):
+    with urllib.request.urlopen(f"http://{ops}/metrics", timeout=10) as answer:
+        return int(RUNNING.search(answer.read().decode())[1])
 
 
 class InImage(Container):
@@ -169,19 +183,23 @@ class InImage(Container):
 
 def prove_limits(image, wanted):
     """The image alone, with its default settings, inside the chart's limits."""
-    volume, log_file, address = image.directory / "volume", image.directory / "log", f"127.0.0.1:{free_port()}"
+    cores = min(MOST_HASHED, len(os.sched_getaffinity(0)), max(1, int(quantity(wanted["cpu"]))))
+    volume, log_file = (image.directory / f"{name}-{wanted['cpu']}" for name in ("volume", "log"))
+    address, ops = (f"127.0.0.1:{free_port()}" for _ in range(2))
     shutil.copytree(image.root + DATA, volume)
     shutil.chown(volume, 65532, 65532)
+    environment = {"COUNTERSIGN_LISTEN": address, "COUNTERSIGN_OPS_LISTEN": ops}
     with open(log_file, "ab") as log:
-        process = image.popen([], [(volume, DATA)], {"COUNTERSIGN_LISTEN": address}, stdout=log, stderr=log)
+        process = image.popen([], [(volume, DATA)], environment, stdout=log, stderr=log)
     limits = Limits(process.pid, wanted)
     try:
         until("it serves", lambda: serving(address) or process.poll() is not None)
         owners = {path.name: path.stat().st_uid for path in volume.iterdir()}
         assert set(owners.values()) == {65532} and "countersign.db" in owners, owners
         print("ok   it serves as its user, with a read-only root, and its files are in the volume")
-        sign_in_at_once(address)
-        print(f"ok   {USERS} users sign in at once within {wanted}: {limits.report()}")
+        most = sign_in_at_once(address, ops)
+        assert most == cores, f"{most} passwords were hashed at a time, and the limit is {wanted['cpu']} cores"
+        print(f"ok   {USERS} users sign in at once within {wanted}: {most} hashed at a time, {limits.report()}")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, "it did not end well"
         print("ok   it ends at SIGTERM")
@@ -200,7 +218,8 @@ def main():
     try:
         wanted = check_settings(image.settings)
         print(f"ok   the image has its user, volume, stop signal and labels; its root has {sh('du', '-sh', image.root).split()[0]}")
-        prove_limits(image, wanted)
+        for cpu in (wanted["cpu"], "1"):
+            prove_limits(image, wanted | {"cpu": cpu})
         walk("default.yaml", image, generated, kind=InImage, keeps_paths=True)
     finally:
         image.remove()
