@@ -53,11 +53,32 @@ go_tool() {
   echo "$directory/$1"
 }
 
-# Helm, and Kubernetes' own schemas: the paths are in HELM and KUBECTL_VALIDATE.
+# go_files NAME VERSION MODULE FILE…: copies files of a Go module into the same cache, and prints their directory.
+go_files() {
+  local directory=${XDG_CACHE_HOME:-$HOME/.cache}/countersign/$1-$2 module
+  if [ ! -d "$directory" ]; then
+    need_go >&2
+    module=$(go mod download -json "$3@$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    rm -rf "$directory.new"
+    mkdir -p "$directory.new"
+    (cd "$module" && cp "${@:4}" "$directory.new")
+    mv "$directory.new" "$directory"
+  fi
+  echo "$directory"
+}
+
+# Helm, and schemas: the programs are in HELM and KUBECTL_VALIDATE, the definitions of other vendors' kinds in the directories CRDS.
 need_helm() {
+  local gateway monitoring certificates
   HELM=$(go_tool helm v3.22.0 helm.sh/helm/v3/cmd/helm)
   KUBECTL_VALIDATE=$(go_tool kubectl-validate v0.0.4 sigs.k8s.io/kubectl-validate)
-  export HELM KUBECTL_VALIDATE
+  gateway=$(go_files gateway-api v1.4.1 sigs.k8s.io/gateway-api \
+    config/crd/standard/gateway.networking.k8s.io_{grpcroutes,backendtlspolicies}.yaml)
+  monitoring=$(go_files prometheus-operator v0.85.0 github.com/prometheus-operator/prometheus-operator \
+    example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,servicemonitors,prometheusrules}.yaml)
+  certificates=$(go_files cert-manager v1.19.1 github.com/cert-manager/cert-manager deploy/crds/cert-manager.io_certificates.yaml)
+  CRDS=$gateway,$monitoring,$certificates
+  export HELM KUBECTL_VALIDATE CRDS
 }
 
 # Prometheus and promtool.

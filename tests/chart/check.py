@@ -1,8 +1,8 @@
 """Checks the chart: `check.py` compares what it renders with the snapshots, `check.py write` writes them anew.
 
 Every file of values/ is linted, rendered, compared with its snapshots (the objects, and the notes of an installation), held against Pod
-Security's "restricted" rules, and validated against Kubernetes' own schemas. Every set of values in refusals.yaml is refused. HELM and
-KUBECTL_VALIDATE name the programs.
+Security's "restricted" rules, and validated against the schemas of Kubernetes and of other vendors' kinds. Every set of values in
+refusals.yaml is refused. HELM and KUBECTL_VALIDATE name the programs, CRDS the directories with definitions of other vendors' kinds.
 """
 
 import json
@@ -20,8 +20,6 @@ import yaml
 from chart import CHART, HERE, ROOT, Refused, documents, notes, pod_specs, render, render_values, run, without_files, without_random
 
 VALIDATE = os.environ.get("KUBECTL_VALIDATE", "kubectl-validate")
-# Kinds of other vendors, whose schemas Kubernetes does not have.
-FOREIGN = {"Certificate", "GRPCRoute", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
 # Settings that the chart makes from other values, that Kubernetes sets, or that are of no use here.
 MADE = {
     *("COUNTERSIGN_LISTEN", "COUNTERSIGN_HEALTH_LISTEN", "COUNTERSIGN_OPS_LISTEN", "COUNTERSIGN_CALLERS", "COUNTERSIGN_PLAINTEXT"),
@@ -68,16 +66,15 @@ def case(file, write):
 
 
 def validate(rendered):
-    """Every manifest of a kind that Kubernetes has, against its schemas."""
+    """Every manifest against the schema of its kind, which has to be there."""
     with tempfile.TemporaryDirectory() as directory:
         count = 0
         for file, docs in rendered:
-            for index, document in enumerate(docs):
-                if document["kind"] not in FOREIGN:
-                    name = f"{file.stem}-{index:02}-{document['kind']}.yaml"
-                    (Path(directory) / name).write_text(yaml.safe_dump(document))
-                    count += 1
-        done = subprocess.run([VALIDATE, directory], capture_output=True, text=True, timeout=120)
+            for document in docs:
+                (Path(directory) / f"{file.stem}-{count:03}-{document['kind']}.yaml").write_text(yaml.safe_dump(document))
+                count += 1
+        command = [VALIDATE, directory, "--local-crds", os.environ["CRDS"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, "\n".join(line for line in (done.stdout + done.stderr).splitlines() if not line.endswith("OK"))
     return count
 
@@ -108,7 +105,7 @@ def main():
     rendered = [(file, case(file, write)) for file in sorted((HERE / "values").glob("*.yaml"))]
     print(f"{len(rendered)} sets of values render as their snapshots say", flush=True)
     rendered += readme_values()
-    print(f"{validate(rendered)} manifests fit Kubernetes' schemas", flush=True)
+    print(f"{validate(rendered)} manifests fit the schemas of their kinds", flush=True)
     print(f"{upgrade.kept()} Secrets are kept at an upgrade", flush=True)
     print(f"{upgrade.migrated()} objects are made for the migration of an upgrade", flush=True)
     refusals = yaml.safe_load((HERE / "refusals.yaml").read_text())
