@@ -55,7 +55,7 @@ impl Moderation {
             attempts: register(
                 registry,
                 "countersign_limited_attempts",
-                "Attempts that limiters counted",
+                "Logins and registrations counted by limits",
             ),
             ban_checks: register(
                 registry,

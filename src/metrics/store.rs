@@ -110,7 +110,7 @@ impl Store {
             waits: register(
                 registry,
                 "countersign_store_connection_wait_seconds",
-                "How long work waited for a connection to the database",
+                "How long work waited for a connection to the database until it had one or gave up",
             ),
             failures: register(
                 registry,
@@ -132,12 +132,12 @@ impl Store {
             turns: register(
                 registry,
                 "countersign_store_turns",
-                "Pieces of work of strangers that wait for their turn at the store, and those whose turn it is",
+                "Sign-ins and reports that wait for the database, and those at work",
             ),
             turned_away: register(
                 registry,
                 "countersign_store_turns_refused",
-                "Pieces of work of strangers that got no turn at the store",
+                "Sign-ins and reports that were refused because too many waited for the database",
             ),
         }
     }

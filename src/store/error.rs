@@ -64,6 +64,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the database itself told it, so that the database answers.
+    pub(super) const fn is_answer(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(_)))
+    }
+
     /// Whether the engine aborted the transaction because of a conflict with another one, so that
     /// it may be retried: `serialization_failure` or `deadlock_detected`.
     pub(super) fn is_conflict(&self) -> bool {

@@ -16,6 +16,7 @@ mod filling;
 mod lanes;
 mod limits;
 mod markers;
+mod measured;
 mod open;
 #[cfg(test)]
 mod plans;

@@ -3,7 +3,6 @@
 use sqlx::{SqlSafeStr, SqlStr};
 
 use super::connection::Connection;
-use super::error::StoreError;
 use crate::trace::{self, Span, attribute};
 
 /// The text of a statement, which holds no values, and its name.
@@ -53,12 +52,5 @@ impl From<&'static str> for Statement {
 impl SqlSafeStr for Statement {
     fn into_sql_str(self) -> SqlStr {
         self.sql.into_sql_str()
-    }
-}
-
-/// Tells the span of a statement how it ended.
-pub(super) fn note<T>(span: &mut Span, done: &Result<T, StoreError>) {
-    if let Err(error) = done {
-        span.fail(error.kind());
     }
 }

@@ -15,12 +15,12 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::metrics::{Counted, NoConnection, Pooled};
+use crate::metrics::{Counted, Pooled};
 use crate::store::breaker::{Breaker, Pass};
 use crate::store::connection::{Connection, Connector};
 use crate::store::error::StoreError;
-use crate::store::statement::{self, Statement};
-use crate::trace::Span;
+use crate::store::measured::{Begun, CANCELLED, Wait, no_connection};
+use crate::store::statement::Statement;
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is closed.
 const LONGEST_IDLE: Duration = Duration::from_mins(10);
 
-/// Pooled to one database. Clones share them.
+/// Connections to one database. Clones share them.
 #[derive(Clone)]
 pub(in crate::store) struct Pool(Arc<Inner>);
 
@@ -63,16 +63,11 @@ pub(in crate::store) struct Lease {
     /// Whether a statement is under way.
     is_busy: bool,
     statement: Option<Begun>,
+    /// How often the database had answered when that began.
+    answers: u64,
     /// Whether a transaction has begun and not ended.
     in_transaction: bool,
     held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
-}
-
-/// A statement under way.
-struct Begun {
-    name: &'static str,
-    at: Duration,
-    span: Span,
 }
 
 impl Pool {
@@ -112,42 +107,35 @@ impl Pool {
 
     /// A connection, at most [`ACQUIRE_TIMEOUT`] later.
     pub(in crate::store) async fn acquire(&self) -> Result<Lease, StoreError> {
-        let (metrics, began) = (&self.0.metrics, self.0.clock.elapsed());
-        let waiting = Counted::new(&metrics.waiting);
         let acquired = self.acquire_in_time().await;
-        drop(waiting);
-        let waited = self.0.clock.elapsed().saturating_sub(began);
-        metrics.waits.observe(waited);
-        acquired.inspect_err(|error| {
-            metrics.fail(match error {
-                StoreError::Overloaded => NoConnection::Overloaded,
-                StoreError::Silent => NoConnection::Silent,
-                StoreError::Down => NoConnection::Down,
-                _ => NoConnection::Refused,
-            });
-        })
+        acquired.inspect_err(|error| self.0.metrics.fail(no_connection(error)))
     }
 
     async fn acquire_in_time(&self) -> Result<Lease, StoreError> {
         let breaker = &self.0.breaker;
         let pass = breaker.pass().ok_or(StoreError::Down)?;
         let answers = breaker.answers();
+        let wait = Wait::begin(&self.0.metrics, &self.0.clock);
         match timeout(ACQUIRE_TIMEOUT, self.connection()).await {
             Ok(Ok((permit, connection))) => Ok(Lease {
                 pool: self.clone(),
                 connection: Some(connection),
                 is_busy: false,
                 statement: None,
+                answers,
                 in_transaction: false,
                 held: Some((permit, pass, Counted::new(&self.0.metrics.in_use))),
             }),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => {
+                wait.refuse();
+                Err(error)
+            }
             // Others' work is done meanwhile, or the lock of a file is waited for.
             Err(_) if self.0.connector.is_file() || breaker.answers() != answers => {
                 Err(StoreError::Overloaded)
             }
             Err(_) => {
-                self.has_failed();
+                self.has_failed(answers);
                 Err(StoreError::Silent)
             }
         }
@@ -159,13 +147,14 @@ impl Pool {
         if let Some(connection) = self.idle_connection().await {
             return Ok((permit, connection));
         }
-        match self.0.connector.connect().await {
-            Ok(connection) => Ok((permit, connection)),
-            Err(error) => {
-                self.has_failed();
-                Err(error)
-            }
+        let answers = self.0.breaker.answers();
+        let connected = self.0.connector.connect().await;
+        if let Err(error) = &connected
+            && !error.is_answer()
+        {
+            self.has_failed(answers);
         }
+        connected.map(|connection| (permit, connection))
     }
 
     /// An idle connection that works. If one does not, none of the others is trusted.
@@ -197,10 +186,13 @@ impl Pool {
         self.0.metrics.idle.set(count);
     }
 
-    /// The database does not answer: new connections have to prove that it does.
-    fn has_failed(&self) {
-        self.0.breaker.open();
-        self.close_idle();
+    /// Work got no answer that began when the database had answered so often. If nobody else got one
+    /// meanwhile, the database does not answer, and new connections have to prove that it does.
+    fn has_failed(&self, answers: u64) {
+        if self.answers() == answers {
+            self.0.breaker.open();
+            self.close_idle();
+        }
     }
 
     fn close_idle(&self) {
@@ -253,12 +245,9 @@ impl Lease {
     ) -> Result<&mut Connection, StoreError> {
         self.is_busy = true;
         let connection = self.connection.as_mut().ok_or(StoreError::Silent)?;
-        let statement = statement.into();
-        self.statement = Some(Begun {
-            name: statement.name,
-            at: self.pool.0.clock.elapsed(),
-            span: statement.span(connection),
-        });
+        let begun = Begun::new(statement.into(), connection, &self.pool.0.clock);
+        self.statement = Some(begun);
+        self.answers = self.pool.answers();
         Ok(connection)
     }
 
@@ -267,22 +256,21 @@ impl Lease {
         &mut self,
         done: Result<sqlx::Result<T>, Elapsed>,
     ) -> Result<T, StoreError> {
-        let begun = self.statement.take();
         let done = self.settle_work(done);
-        if let Some(mut begun) = begun {
-            let pool = &self.pool.0;
-            let took = pool.clock.elapsed().saturating_sub(begun.at);
-            let failure = done.as_ref().err().map(StoreError::kind);
-            pool.metrics.statement(begun.name, took, failure);
-            statement::note(&mut begun.span, &done);
-        }
+        self.measure(done.as_ref().err().map(StoreError::kind));
         done
+    }
+
+    fn measure(&mut self, failure: Option<&'static str>) {
+        if let Some(begun) = self.statement.take() {
+            begun.end(failure, &self.pool.0.metrics, &self.pool.0.clock);
+        }
     }
 
     fn settle_work<T>(&mut self, done: Result<sqlx::Result<T>, Elapsed>) -> Result<T, StoreError> {
         let Ok(done) = done else {
             self.connection = None;
-            self.pool.has_failed();
+            self.pool.has_failed(self.answers);
             return Err(StoreError::Silent);
         };
         self.is_busy = false;
@@ -338,6 +326,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.measure(Some(CANCELLED));
         let Some(connection) = self.connection.take() else {
             return;
         };

@@ -66,8 +66,7 @@ pub fn complete(status: &Status, request_id: &str) -> (Status, Reason) {
 }
 
 /// Code and reason for a status without details. Handlers return only statuses with details, so
-/// these come from tonic or from
-/// [`super::CallService`].
+/// these come from tonic or from [`super::CallService`].
 fn reason_of(code: Code) -> (Code, Reason) {
     match code {
         // tonic calls a request that it cannot decode INTERNAL.
