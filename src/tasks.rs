@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -39,6 +40,16 @@ tokio::task_local! {
 /// Does a call's work. What is spawned meanwhile by [`Tasks::spawn`] holds `hold` until it ends.
 pub fn holding<F: Future>(hold: Hold, work: F) -> impl Future<Output = F::Output> {
     HOLD.scope(hold, work)
+}
+
+/// Makes work a part of the current call, which goes on as such wherever it runs, and holds what the
+/// call occupies until it ends.
+pub fn continued<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let work = trace::continued(work);
+    match HOLD.try_with(Hold::clone) {
+        Ok(hold) => Either::Left(holding(hold, work)),
+        Err(_outside_of_a_call) => Either::Right(work),
+    }
 }
 
 /// The tasks of the service. Clones share everything.
@@ -74,11 +85,7 @@ impl Tasks {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        let work = trace::continued(work);
-        match HOLD.try_with(Hold::clone) {
-            Ok(hold) => self.tracker.spawn(holding(hold, work)),
-            Err(_outside_of_a_call) => self.tracker.spawn(work),
-        }
+        self.tracker.spawn(continued(work))
     }
 
     /// Runs a background task until the stop. If it panics or returns, it is started again after a

@@ -14,7 +14,7 @@ use crate::federation::Federation;
 use crate::id::SessionId;
 use crate::moderation::Moderation;
 use crate::secret::Keyring;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, continued};
 use crate::token::Tokens;
 use crate::transport::{caller, status};
 
@@ -92,8 +92,10 @@ impl Api {
         let signing_in = self.finish(async move {
             let outcome = work.await?;
             let session = session(&outcome).clone();
-            // If nobody waits for this task any more, its outcome is dropped.
-            Ok((outcome, OnDrop::new(move || api.abandon(session))))
+            let tasks = api.tasks.clone();
+            // If nobody waits for this task any more, its outcome is dropped, outside of the call.
+            let abandon = continued(api.abandon(session));
+            Ok((outcome, OnDrop::new(move || drop(tasks.spawn(abandon)))))
         });
         async move {
             let (outcome, abandon) = signing_in.await?;
@@ -102,9 +104,8 @@ impl Api {
         }
     }
 
-    fn abandon(self, session: SessionId) {
-        let tasks = self.tasks.clone();
-        tasks.spawn(async move { self.auth.abandon(&session, self.clock.now()).await });
+    async fn abandon(self, session: SessionId) {
+        self.auth.abandon(&session, self.clock.now()).await;
     }
 
     /// Runs the work in a task of its own, which begins at once. So the future that waits for it is

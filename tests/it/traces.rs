@@ -1,6 +1,7 @@
 //! What the binary sends to a collector of traces, what it tells providers, and the ids in its log.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::token_service_client::TokenServiceClient;
@@ -9,17 +10,20 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::Value;
+use tokio::time::timeout;
 use tonic::Request;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::calls::{PASSWORD, register_request, settings_of};
+use crate::support::calls::{PASSWORD, login_request, register_request, settings_of};
 use crate::support::collector::{Collector, attribute};
 use crate::support::hostile::Hostile;
 use crate::support::process::Process;
 use crate::support::{client, on_each_engine};
 
+/// A line that was not logged by then is not logged at all.
+const TOLD_WITHIN: Duration = Duration::from_mins(1);
 const EMAIL: &str = "canary-ann@example.com";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -248,7 +252,8 @@ async fn the_sampler_decides_what_is_sent() {
         (
             [
                 ("OTEL_TRACES_SAMPLER", "traceidratio"),
-                ("OTEL_TRACES_SAMPLER_ARG", "0"),
+                // The line break of a mounted file does not change the number.
+                ("OTEL_TRACES_SAMPLER_ARG", "0\n"),
             ],
             "01",
         ),
@@ -316,4 +321,43 @@ async fn lines_of_every_layer_carry_the_ids_of_their_call() {
         }
         assert!(!line("serving").contains("request_id"));
     }
+}
+
+#[tokio::test]
+async fn the_end_of_an_abandoned_sign_in_carries_the_ids_of_its_call() {
+    on_each_engine(async |engine| {
+        let settings = engine.settings();
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let process = Process::start(&settings).await;
+        register(&process, "00").await;
+        // The session cannot be written before the caller gives up.
+        let held = engine.hold().await;
+        let mut login = Request::new(login_request(EMAIL, PASSWORD));
+        let id = "abandoned-1".parse().expect("a value");
+        login.metadata_mut().insert("x-request-id", id);
+        login.set_timeout(Duration::from_secs(1));
+        let answer = auth(&process).login(login).await;
+        answer.expect_err("too late");
+        held.release().await;
+        let abandoned = || {
+            let log = process.logged();
+            let mut lines = log.lines().filter(|line| line.contains("caller gave up"));
+            lines.next().map(str::to_owned)
+        };
+        let told = async {
+            loop {
+                match abandoned() {
+                    Some(line) => break line,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let line = timeout(TOLD_WITHIN, told).await.expect("told");
+        assert!(line.contains(r#"request_id="abandoned-1""#), "{line}");
+        process.stop().await;
+    })
+    .await;
 }
