@@ -41,7 +41,7 @@ pub use log::{Log, LogFormat, read_filter};
 pub use report::{Found, Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
-pub use traces::Traces;
+pub use traces::{Sampler, Traces};
 pub use urls::is_loopback;
 pub use yaml::read_yaml;
 

@@ -28,7 +28,7 @@ impl Log {
             lost_spans: register(
                 registry,
                 "countersign_trace_spans_lost",
-                "Spans that found no room or could not be sent",
+                "Spans that found no room or could not be sent; not those that the collector rejected",
             ),
         }
     }

@@ -14,9 +14,14 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::losses::Losses;
+use crate::config::Traces;
 
-/// How long one batch may take, with the collector's own limit and its retries.
-const SENT_WITHIN: Duration = Duration::from_secs(30);
+/// How long one batch may take. The SDK's own limit, which is never longer, counts from when the
+/// request is sent.
+const SENT_WITHIN: Duration = Traces::LONGEST_TIMEOUT;
+
+/// Why spans were lost if no batch was.
+const QUEUE_FULL: &str = "the queue is full";
 
 /// The spans that wait, or are being sent.
 #[derive(Debug)]
@@ -69,7 +74,8 @@ impl<P: SpanProcessor> SpanProcessor for Entrance<P> {
         if self.waiting.enter() {
             self.queue.on_end(span);
         } else {
-            self.losses.add(1, "the queue is full");
+            // Logged at the next batch, because a call ends here.
+            self.losses.add(1);
         }
     }
 
@@ -100,14 +106,16 @@ impl SpanExporter for Exit {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (count, collector) = (batch.len(), Arc::clone(&self.collector));
         let sending = async move { timeout(SENT_WITHIN, collector.export(batch)).await };
-        match self.runtime.spawn(sending).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => self.losses.add(count, &error.to_string()),
-            Ok(Err(_)) | Err(_) => self
-                .losses
-                .add(count, "the collector did not answer in time"),
+        let failure = match self.runtime.spawn(sending).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(error.to_string()),
+            Ok(Err(_)) | Err(_) => Some("the collector did not answer in time".to_owned()),
+        };
+        if failure.is_some() {
+            self.losses.add(count);
         }
         self.waiting.leave(count);
+        self.losses.tell(failure.as_deref().unwrap_or(QUEUE_FULL));
         Ok(())
     }
 

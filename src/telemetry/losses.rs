@@ -37,11 +37,15 @@ impl Losses {
         Arc::clone(&self.lost)
     }
 
-    /// Counts spans that were lost for this reason.
-    pub(super) fn add(&self, count: usize, reason: &str) {
+    /// Counts lost spans.
+    pub(super) fn add(&self, count: usize) {
         self.lost.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Logs the losses that were not logged yet, unless some were logged within the last minute.
+    pub(super) fn tell(&self, reason: &str) {
         let now = self.clock.elapsed();
-        self.tell(reason, |told| {
+        self.tell_if(reason, |told| {
             told.at.is_none_or(|at| now.saturating_sub(at) >= PAUSE)
         });
     }
@@ -49,11 +53,11 @@ impl Losses {
     /// Counts the spans that are left when the service stops, and logs the losses that were not
     /// logged yet.
     pub(super) fn finish(&self, left: usize) {
-        self.lost.fetch_add(left as u64, Ordering::Relaxed);
-        self.tell("the service stops", |_| true);
+        self.add(left);
+        self.tell_if("the service stops", |_| true);
     }
 
-    fn tell(&self, reason: &str, is_due: impl FnOnce(&Told) -> bool) {
+    fn tell_if(&self, reason: &str, is_due: impl FnOnce(&Told) -> bool) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = self.lost.load(Ordering::Relaxed);
         if lost > told.lost && is_due(&told) {
@@ -87,13 +91,17 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             losses.finish(0);
             assert!(lines(&log).is_empty());
-            for _ in 0..3 {
-                losses.add(2, "a reason");
-            }
+            losses.add(2);
+            assert!(lines(&log).is_empty(), "it is only counted");
+            losses.tell("a reason");
+            losses.add(4);
+            losses.tell("a reason");
             assert_eq!(lines(&log).len(), 1);
             clock.advance(PAUSE);
-            losses.add(1, "another reason");
-            losses.add(1, "another reason");
+            losses.add(1);
+            losses.tell("another reason");
+            losses.add(1);
+            losses.tell("another reason");
             losses.finish(3);
             losses.finish(0);
         });

@@ -1,4 +1,4 @@
-//! Traces, sent over OTLP by the SDK of OpenTelemetry, which also reads its variables.
+//! Traces, sent over OTLP by the SDK of OpenTelemetry, which also reads some of its variables.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,13 +10,15 @@ use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{SpanExporter as Collector, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
+};
 use tokio::runtime::Handle;
 
 use super::exporter::{Entrance, Exit, Waiting};
 use super::losses::Losses;
 use crate::clock::Clock;
-use crate::config::Traces;
+use crate::config::{self, Traces};
 use crate::secret::random;
 use crate::trace;
 
@@ -62,7 +64,10 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
         waiting: Arc::clone(&waiting),
         losses: Arc::clone(&losses),
     };
-    let limits = BatchConfigBuilder::default().with_max_queue_size(traces.queue);
+    let limits = BatchConfigBuilder::default()
+        .with_max_queue_size(traces.queue)
+        .with_max_export_batch_size(traces.batch)
+        .with_scheduled_delay(traces.delay);
     let queue = BatchSpanProcessor::builder(exit).with_batch_config(limits.build());
     let entrance = Entrance {
         queue: queue.build(),
@@ -71,6 +76,7 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     };
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
+        .with_sampler(sampler(traces.sampler))
         .with_span_processor(entrance)
         .build();
     trace::start(BoxedTracer::new(Box::new(
@@ -95,7 +101,8 @@ fn collector(traces: &Traces, runtime: &Handle) -> Result<Collector, TraceError>
     let _the_connection_is_a_task = runtime.enter();
     let mut builder = Collector::builder()
         .with_tonic()
-        .with_endpoint(traces.endpoint.as_str());
+        .with_endpoint(traces.endpoint.as_str())
+        .with_timeout(traces.timeout);
     if traces.endpoint.scheme() == "https" {
         let tls = ClientTlsConfig::new();
         builder = builder.with_tls_config(match &traces.ca {
@@ -104,6 +111,15 @@ fn collector(traces: &Traces, runtime: &Handle) -> Result<Collector, TraceError>
         });
     }
     builder.build().map_err(|_| TraceError)
+}
+
+fn sampler(of: config::Sampler) -> Sampler {
+    let root = Sampler::TraceIdRatioBased(of.ratio);
+    if of.is_parent_based {
+        Sampler::ParentBased(Box::new(root))
+    } else {
+        root
+    }
 }
 
 /// What all spans say of this process. The variables of the SDK win.
