@@ -1,5 +1,6 @@
 //! `countersign config check`.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::app::Settings;
@@ -50,6 +51,11 @@ fn summary(settings: &Settings) -> String {
             config.server.listen,
             security(config)
         ),
+        format!("  ops        {}", address(config.server.ops_listen, "off")),
+        format!(
+            "  health     {}",
+            address(config.server.health_listen, "none")
+        ),
         format!("  database   {database}"),
         format!("  callers    {callers}"),
         format!("  providers  {providers}"),
@@ -78,6 +84,10 @@ fn security(config: &Config) -> &'static str {
     }
 }
 
+fn address(listen: Option<SocketAddr>, absent: &str) -> String {
+    listen.map_or_else(|| absent.to_owned(), |address| address.to_string())
+}
+
 fn joined(names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.collect();
     if names.is_empty() {
@@ -94,6 +104,7 @@ mod tests {
     #[test]
     fn the_summary_tells_what_was_understood_and_no_secret() {
         let env = Env::from_pairs([
+            ("COUNTERSIGN_HEALTH_LISTEN", "0.0.0.0:50052"),
             ("OPENID_CLIENT_ID", "chat"),
             ("OPENID_CLIENT_SECRET", "canary-secret"),
             ("OPENID_ISSUER", "https://id.example.com/"),
@@ -107,6 +118,8 @@ mod tests {
         for part in [
             "configuration is good",
             "127.0.0.1:50051, plain text\n",
+            "ops        127.0.0.1:9464\n",
+            "health     0.0.0.0:50052\n",
             "PostgreSQL",
             "none configured",
             "openid (https://id.example.com)",
@@ -116,5 +129,14 @@ mod tests {
             assert!(shown.contains(part), "{shown}");
         }
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn listeners_that_there_are_not_are_told_too() {
+        let env = Env::from_pairs([("COUNTERSIGN_OPS_LISTEN", "off")]);
+        let settings = Settings::load(&env, Clock::system().now());
+        let shown = summary(&settings.expect("good"));
+        let listeners = "  ops        off\n  health     none\n";
+        assert!(shown.contains(listeners), "{shown}");
     }
 }
