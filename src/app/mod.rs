@@ -24,7 +24,7 @@ use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::moderation::Moderation;
 use crate::ops::{Ops, StoreWatch};
-use crate::reload::{self, Reload};
+use crate::reload::{self, Digest, Reload, Watched};
 use crate::server::{self, Serving};
 use crate::store::{Expired, Migrated, Opened, Store};
 use crate::tasks::Tasks;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub config: Config,
     /// Who may call.
     pub callers: Callers,
+    /// The digest of the callers' file, if there is one.
+    pub callers_digest: Option<Digest>,
     /// What the files of TLS hold, if the service speaks TLS.
     pub tls: Option<tls::Material>,
     /// Which settings were found where.
@@ -86,9 +88,10 @@ impl Settings {
         let tls = files.and_then(|files| tls::read(files, now, &mut report));
         let has_client_ca = files.is_some_and(|files| files.client_ca.is_some());
         let path = config.callers_file.as_deref();
-        let callers = Callers::read(path, has_client_ca, &mut report);
+        let (callers, callers_digest) = Callers::read(path, has_client_ca, &mut report);
         Ok(Self {
             tls,
+            callers_digest,
             found: report.take_found(),
             warnings: report.finish()?,
             config,
@@ -106,8 +109,14 @@ impl App {
         let mut config = settings.config;
         let metrics = Metrics::new(&clock);
         let gate = Gate::new(&settings.callers);
-        let tls = tls::start(settings.tls.as_ref(), &clock, &metrics.reload)?;
-        let reload = watch(&config, &gate, tls.as_ref(), &clock, &metrics);
+        let tls = config.tls.clone().zip(settings.tls);
+        let tls = tls.map(|(files, material)| tls::start(files, material, &clock, &metrics.reload));
+        let (tls, mut watched) = match tls.transpose()? {
+            Some((tls, watched)) => (Some(tls), watched),
+            None => (None, Vec::new()),
+        };
+        watched.extend(watched_callers(&config, settings.callers_digest, &gate));
+        let reload = Reload::new(watched, clock.clone(), Arc::clone(&metrics.reload));
         let tasks = Tasks::new(clock.clone(), Arc::clone(&metrics.tasks));
         let health = Health::new();
         let ops = listeners::ops(&config.server, &metrics, &health).await?;
@@ -211,28 +220,12 @@ impl App {
     }
 }
 
-/// The files that may change while the service runs.
-fn watch(
-    config: &Config,
-    gate: &Gate,
-    tls: Option<&Tls>,
-    clock: &Clock,
-    metrics: &Metrics,
-) -> Reload {
-    let reload = Reload::new(clock.clone(), Arc::clone(&metrics.reload));
-    if let Some(path) = config.callers_file.clone() {
-        let has_client_ca = config
-            .tls
-            .as_ref()
-            .is_some_and(|files| files.client_ca.is_some());
-        reload.add(caller::watched(path, has_client_ca, gate.clone()));
-    }
-    if let (Some(files), Some(tls)) = (&config.tls, tls) {
-        for watched in tls::watched(files, tls, clock, &metrics.reload) {
-            reload.add(watched);
-        }
-    }
-    reload
+/// The callers' file, which had this digest.
+fn watched_callers(config: &Config, digest: Option<Digest>, gate: &Gate) -> Option<Watched> {
+    let (path, digest) = config.callers_file.clone().zip(digest)?;
+    let files = config.tls.as_ref();
+    let has_client_ca = files.is_some_and(|files| files.client_ca.is_some());
+    Some(caller::watched(path, digest, has_client_ca, gate.clone()))
 }
 
 impl App {

@@ -1,5 +1,6 @@
 //! The files of TLS: read at start, and again while the service runs.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
@@ -13,119 +14,104 @@ use crate::transport::{Certified, ClientCa, Tls, TlsFault};
 /// What the files of TLS hold.
 #[derive(Debug)]
 pub struct Material {
-    certified: Certified,
-    client_ca: Option<ClientCa>,
+    certified: Read<Certified>,
+    client_ca: Option<Read<ClientCa>>,
 }
 
-/// Reads the files; what is wrong with them is added to the report.
-pub(super) fn read(files: &tls::Tls, now: Timestamp, report: &mut Report) -> Option<Material> {
-    let certified = read_pair(files).and_then(|pair| certify(&pair, now));
-    let client_ca = files.client_ca.as_deref().map(|path| {
-        tls::read_pem(path)
-            .and_then(|pem| ClientCa::read(pem.expose_secret(), now).map_err(str::to_owned))
-    });
-    let client_ca = match client_ca.transpose() {
-        Ok(client_ca) => client_ca,
-        Err(fault) => {
-            report.mistake(tls::CLIENT_CA, fault);
-            None
-        }
-    };
-    match certified {
-        Ok(certified) => Some(Material {
-            certified,
-            client_ca,
-        }),
-        Err((name, fault)) => {
-            report.mistake(name, fault);
-            None
-        }
-    }
-}
-
-/// TLS as the files say, if there are any.
-pub(super) fn start(
-    material: Option<&Material>,
-    clock: &Clock,
-    metrics: &Reloads,
-) -> Result<Option<Tls>> {
-    let Some(Material {
-        certified,
-        client_ca,
-    }) = material
-    else {
-        return Ok(None);
-    };
-    metrics.expires(certified.expires());
-    let tls = Tls::new(certified, client_ca.as_ref(), clock.clone());
-    tls.map(Some).map_err(Error::internal)
-}
-
-/// All files of TLS: what changes counts for connections that begin from then on, and callers with
-/// certificates are judged by the new authorities from their next call on.
-pub(super) fn watched(
-    files: &tls::Tls,
-    tls: &Tls,
-    clock: &Clock,
-    metrics: &Arc<Reloads>,
-) -> Vec<Watched> {
-    let (pair, metrics) = (files.clone(), Arc::clone(metrics));
-    let mut all = vec![watched_pair(pair, tls.clone(), clock.clone(), metrics)];
-    if let Some(path) = files.client_ca.clone() {
-        let (tls, clock) = (tls.clone(), clock.clone());
-        let read = move || {
-            let pem = tls::read_pem(&path).map_err(|fault| named(tls::CLIENT_CA, &fault))?;
-            Ok((digest(&pem), pem))
-        };
-        let apply = move |pem: SecretString| {
-            let client_ca = ClientCa::read(pem.expose_secret(), clock.now());
-            let client_ca = client_ca.map_err(|fault| named(tls::CLIENT_CA, fault))?;
-            tls.trust(&client_ca).map_err(|error| error.to_string())
-        };
-        all.push(Watched::new(File::ClientCa, read, apply));
-    }
-    all
-}
-
-/// A certificate and a key that are written one after the other do not match for a moment; the next
-/// poll finds both.
-fn watched_pair(files: tls::Tls, tls: Tls, clock: Clock, metrics: Arc<Reloads>) -> Watched {
-    let told = |(name, fault): Fault| named(name, &fault);
-    let read = move || {
-        let pair = read_pair(&files).map_err(told)?;
-        let both = [digest(&pair.0), digest(&pair.1)].concat();
-        Ok((sha256(&both), pair))
-    };
-    let apply = move |pair: Pair| {
-        let certified = certify(&pair, clock.now()).map_err(told)?;
-        tls.certify(&certified).map_err(|error| error.to_string())?;
-        metrics.expires(certified.expires());
-        Ok(())
-    };
-    Watched::new(File::Certificate, read, apply)
-}
-
-/// The texts of the certificate's file and of the key's.
-type Pair = (SecretString, SecretString);
+/// What was read, with the digest of its text.
+type Read<T> = (Digest, T);
 
 /// The name of a setting, and what is wrong with its file.
 type Fault = (&'static str, String);
 
-fn read_pair(files: &tls::Tls) -> Result<Pair, Fault> {
-    Ok((
-        tls::read_pem(&files.cert).map_err(|fault| (tls::CERT, fault))?,
-        tls::read_pem(&files.key).map_err(|fault| (tls::KEY, fault))?,
-    ))
+/// Reads the files; what is wrong with them is added to the report.
+pub(super) fn read(files: &tls::Tls, now: Timestamp, report: &mut Report) -> Option<Material> {
+    let client_ca = files.client_ca.as_deref();
+    let client_ca = client_ca.map(|path| read_client_ca(path, now)).transpose();
+    let read = (read_certified(files, now), client_ca);
+    match read {
+        (Ok(certified), Ok(client_ca)) => Some(Material {
+            certified,
+            client_ca,
+        }),
+        (certified, client_ca) => {
+            for (name, fault) in [certified.err(), client_ca.err()].into_iter().flatten() {
+                report.mistake(name, fault);
+            }
+            None
+        }
+    }
 }
 
-fn certify((chain, key): &Pair, now: Timestamp) -> Result<Certified, Fault> {
-    Certified::read(chain.expose_secret(), key, now).map_err(|fault| match fault {
+/// TLS with what was read, and what is read again of it: a change of the certificate counts for
+/// connections that begin from then on, and callers with certificates are judged by new authorities
+/// from their next call on.
+pub(super) fn start(
+    files: tls::Tls,
+    material: Material,
+    clock: &Clock,
+    metrics: &Arc<Reloads>,
+) -> Result<(Tls, Vec<Watched>)> {
+    let (certificate_digest, certified) = material.certified;
+    let (client_ca_digest, client_ca) = material.client_ca.unzip();
+    let tls = Tls::new(&certified, client_ca, clock.clone()).map_err(Error::internal)?;
+    metrics.expires(certified.expires());
+    let client_ca = files.client_ca.clone().zip(client_ca_digest);
+    let client_ca = client_ca.map(|(path, digest)| watched_client_ca(path, digest, &tls, clock));
+    let certificate = watched_certificate(files, certificate_digest, &tls, clock, metrics);
+    let watched = [certificate].into_iter().chain(client_ca).collect();
+    Ok((tls, watched))
+}
+
+/// A certificate and a key that are written one after the other do not match for a moment; the next
+/// poll finds both.
+fn watched_certificate(
+    files: tls::Tls,
+    digest: Digest,
+    tls: &Tls,
+    clock: &Clock,
+    metrics: &Arc<Reloads>,
+) -> Watched {
+    let (tls, clock, metrics) = (tls.clone(), clock.clone(), Arc::clone(metrics));
+    let read = move || read_certified(&files, clock.now()).map_err(told);
+    let apply = move |certified: Certified| {
+        tls.certify(&certified);
+        metrics.expires(certified.expires());
+        Ok(())
+    };
+    Watched::new(File::Certificate, digest, read, apply)
+}
+
+fn watched_client_ca(path: PathBuf, digest: Digest, tls: &Tls, clock: &Clock) -> Watched {
+    let (tls, clock) = (tls.clone(), clock.clone());
+    let read = move || read_client_ca(&path, clock.now()).map_err(told);
+    let apply = move |client_ca| {
+        tls.trust(client_ca);
+        Ok(())
+    };
+    Watched::new(File::ClientCa, digest, read, apply)
+}
+
+fn read_certified(files: &tls::Tls, now: Timestamp) -> Result<Read<Certified>, Fault> {
+    let chain = tls::read_pem(&files.cert).map_err(|fault| (tls::CERT, fault))?;
+    let key = tls::read_pem(&files.key).map_err(|fault| (tls::KEY, fault))?;
+    let certified = Certified::read(chain.expose_secret(), &key, now);
+    let certified = certified.map_err(|fault| match fault {
         TlsFault::Certificate(fault) => (tls::CERT, fault.to_owned()),
         TlsFault::Key(fault) => (tls::KEY, fault.to_owned()),
-    })
+    })?;
+    let both = [digest(&chain), digest(&key)].concat();
+    Ok((sha256(&both), certified))
 }
 
-fn named(name: &str, fault: &str) -> String {
+fn read_client_ca(path: &Path, now: Timestamp) -> Result<Read<ClientCa>, Fault> {
+    let pem = tls::read_pem(path).map_err(|fault| (tls::CLIENT_CA, fault))?;
+    let client_ca = ClientCa::read(pem.expose_secret(), now);
+    let client_ca = client_ca.map_err(|fault| (tls::CLIENT_CA, fault.to_owned()))?;
+    Ok((digest(&pem), client_ca))
+}
+
+fn told((name, fault): Fault) -> String {
     format!("{name} {fault}")
 }
 

@@ -6,16 +6,13 @@ use super::file::{Callers, load};
 use super::gate::Gate;
 use crate::config::Report;
 use crate::metrics::File;
-use crate::reload::Watched;
-use crate::secret::sha256;
+use crate::reload::{Digest, Watched};
 
-/// The callers' file: a change of it changes who passes the gate, from the next call on.
+/// The callers' file, which had the text of this digest: a change of it changes who passes the gate,
+/// from the next call on.
 #[must_use]
-pub fn watched(path: PathBuf, has_client_ca: bool, gate: Gate) -> Watched {
-    let read = move || {
-        let text = load(&path)?;
-        Ok((sha256(text.as_bytes()), text))
-    };
+pub fn watched(path: PathBuf, digest: Digest, has_client_ca: bool, gate: Gate) -> Watched {
+    let read = move || load(&path);
     let apply = move |text: String| {
         let mut report = Report::default();
         let callers = Callers::parse(&text, has_client_ca, &mut report);
@@ -26,5 +23,5 @@ pub fn watched(path: PathBuf, has_client_ca: bool, gate: Gate) -> Watched {
         gate.replace(&callers);
         Ok(())
     };
-    Watched::new(File::Callers, read, apply)
+    Watched::new(File::Callers, digest, read, apply)
 }

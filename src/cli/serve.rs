@@ -69,7 +69,9 @@ async fn serve(
     let address = settings.config.server.listen;
     let open = matches!(settings.callers, Callers::Open);
     let tls = settings.tls.is_some();
-    let filter_file = settings.config.log.filter_file.clone();
+    let log = &settings.config.log;
+    let filter = log.filter_file.clone();
+    let filter = filter.map(|path| logging.watched(path, &log.filter));
     let database = match &settings.config.database {
         Database::Sqlite(path) => format!("SQLite in {}", path.display()),
         Database::Postgres(_) => "PostgreSQL".to_owned(),
@@ -90,8 +92,8 @@ async fn serve(
     if let Some(spans) = lost_spans {
         app.metrics().log.follow_spans(spans);
     }
-    if let Some(path) = filter_file {
-        app.reload().add(logging.watched(path));
+    if let Some(filter) = filter {
+        app.reload().add(filter).await;
     }
     reload_at(hangup, app.reload());
     let address = listener.local_addr()?;

@@ -50,16 +50,15 @@ pub struct Logging {
 type SetFilter = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 impl Logging {
-    /// The file with the filter: a change of it changes what is logged.
-    pub fn watched(&self, path: PathBuf) -> Watched {
+    /// The file that held the filter: a change of it changes what is logged.
+    pub fn watched(&self, path: PathBuf, filter: &str) -> Watched {
         let set_filter = Arc::clone(&self.set_filter);
         let read = move || {
             let filter = read_filter(&path)?;
             Ok((sha256(filter.as_bytes()), filter))
         };
-        Watched::new(File::LogFilter, read, move |filter: String| {
-            set_filter(&filter)
-        })
+        let apply = move |filter: String| set_filter(&filter);
+        Watched::new(File::LogFilter, sha256(filter.as_bytes()), read, apply)
     }
 
     /// How many lines were lost, which goes on to grow.

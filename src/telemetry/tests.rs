@@ -1,6 +1,8 @@
 use std::fs;
 use std::path::Path;
 
+use tokio::runtime::Builder;
+
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -61,8 +63,10 @@ fn the_filters_file_changes_what_is_logged() {
         let (subscriber, set_filter) = subscriber(&log("info", format), Arc::new(writer));
         let logging = Logging { queue, set_filter };
         let clock = Clock::system();
-        let reload = Reload::new(clock.clone(), Metrics::new(&clock).reload);
-        reload.add(logging.watched(filter.clone()));
+        let watched = vec![logging.watched(filter.clone(), "info")];
+        let reload = Reload::new(watched, clock.clone(), Metrics::new(&clock).reload);
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime");
         tracing::subscriber::with_default(subscriber, || {
             for (text, line) in [
                 ("info", "hidden at first"),
@@ -73,7 +77,7 @@ fn the_filters_file_changes_what_is_logged() {
                 ("warn", "hidden in the end"),
             ] {
                 fs::write(&filter, text).expect("written");
-                reload.check();
+                runtime.block_on(reload.check());
                 tracing::debug!(target: "countersign", "{line}");
             }
         });

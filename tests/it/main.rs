@@ -71,6 +71,7 @@ mod targets;
 mod targets_refused;
 mod tls;
 mod tls_callers;
+mod tls_ends;
 mod tls_files;
 mod trace_collectors;
 mod traces;

@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::support::authority::{Authority, Mounted, Pair, config, connect, newest, shake_hands};
+use crate::support::authority::{
+    Authority, DAY, Mounted, config, connect, newest, shake_hands, shows,
+};
 use crate::support::{Engine, World, logs};
 
 async fn start<'a>(engine: &'a Engine, files: &Mounted) -> World<'a> {
@@ -27,14 +29,6 @@ async fn ask(channel: &Channel) -> Result<(), Status> {
     let list = ListProvidersRequest {};
     let mut auth = AuthServiceClient::new(channel.clone());
     auth.list_providers(list).await.map(drop)
-}
-
-/// Whether the service shows this certificate to a new connection.
-async fn shows(world: &World<'_>, authority: &Authority, pair: &Pair) -> bool {
-    let stream = shake_hands(world.address(), newest(authority, None)).await;
-    let stream = stream.expect("shaken");
-    let (_, session) = stream.get_ref();
-    pair.is(&session.peer_certificates().expect("a certificate")[0])
 }
 
 #[tokio::test]
@@ -122,8 +116,8 @@ async fn a_certificate_is_swapped_under_load_without_one_failed_call() {
     for _ in 0..10 {
         let next = authority.server();
         files.swap(&next, &authority);
-        world.reload();
-        assert!(shows(&world, &authority, &next).await);
+        world.reload().await;
+        assert!(shows(world.address(), &authority, &next).await);
         let before = answered.load(Ordering::SeqCst);
         while answered.load(Ordering::SeqCst) < before + 20 {
             tokio::task::yield_now().await;
@@ -147,7 +141,7 @@ async fn what_is_wrong_at_a_reload_leaves_the_old_certificate_and_is_tried_again
     let expired = authority.issue(&["localhost"], now.minus(2 * day), now.minus(day));
     let ca = authority.pem();
     let fault = "COUNTERSIGN_TLS_KEY does not match the first certificate";
-    let logged = logs::count(&["cannot be read again", fault]);
+    let logged = logs::count(&["is wrong or cannot be read", fault]);
     for (certificate, key) in [
         (new.certificate(), old.key()),
         (new.certificate(), old.key()),
@@ -157,21 +151,65 @@ async fn what_is_wrong_at_a_reload_leaves_the_old_certificate_and_is_tried_again
         (expired.certificate(), expired.key()),
     ] {
         files.swap_texts(&certificate, &key, &ca);
-        world.reload();
-        assert!(shows(&world, &authority, &old).await);
+        world.reload().await;
+        assert!(shows(world.address(), &authority, &old).await);
     }
-    assert_eq!(logs::count(&["cannot be read again", fault]), logged + 1);
+    assert_eq!(
+        logs::count(&["is wrong or cannot be read", fault]),
+        logged + 1
+    );
     let expiry = "countersign_tls_certificate_expiry_timestamp_seconds";
     let before = world.count(expiry, "holder=\"server\"");
     let longer = authority.issue(&["localhost"], now.minus(day), now.plus(2 * day));
     for next in [&new, &longer] {
         files.swap(next, &authority);
-        world.reload();
-        assert!(shows(&world, &authority, next).await);
+        world.reload().await;
+        assert!(shows(world.address(), &authority, next).await);
     }
     let after = world.count(expiry, "holder=\"server\"");
     assert!(after > before + day.as_secs() - 60, "{before} {after}");
     let failed = "file=\"certificate\",outcome=\"failed\"";
     assert!(world.count("countersign_reload_reads_total", failed) >= 6);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_while_it_is_in_force_is_told() {
+    let (engine, authority) = (Engine::sqlite(), Authority::new());
+    let old = authority.server();
+    let files = Mounted::new(&old, &authority);
+    let world = start(&engine, &files).await;
+    let thread = std::thread::current();
+    let logged = || {
+        let fault = "COUNTERSIGN_TLS_CERT holds a certificate that has expired";
+        logs::count(&[thread.name().expect("a test"), fault])
+    };
+    let failed = || {
+        let labels = "file=\"certificate\",outcome=\"failed\"";
+        world.count("countersign_reload_reads_total", labels)
+    };
+    let expiry = || {
+        let name = "countersign_tls_certificate_expiry_timestamp_seconds";
+        world.count(name, "holder=\"server\"")
+    };
+    world.reload().await;
+    assert_eq!((failed(), logged()), (0, 0));
+    let end = expiry();
+    world.clock.advance(2 * DAY);
+    for _ in 0..3 {
+        world.reload().await;
+    }
+    assert!(failed() >= 3);
+    assert_eq!((logged(), expiry()), (1, end));
+    assert!(
+        shows(world.address(), &authority, &old).await,
+        "there is no other"
+    );
+    let now = world.clock.now();
+    let new = authority.issue(&["localhost"], now.minus(3 * DAY), now.plus(DAY));
+    files.swap(&new, &authority);
+    world.reload().await;
+    assert!(shows(world.address(), &authority, &new).await);
+    assert!(expiry() > end);
     world.end().await;
 }

@@ -1,79 +1,17 @@
 //! Callers that are known by their certificates.
 
-use std::time::Duration;
+use tonic::Code;
 
-use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::*;
-use tempfile::NamedTempFile;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
 
-use crate::support::authority::{Authority, DAY, Mounted, connect, newest};
+use crate::support::authority::{Authority, DAY, connect, newest};
 use crate::support::callers::{Backend, sent_with};
-use crate::support::{Engine, World, reason};
-
-/// A service that knows callers by certificates of `authority`.
-struct Setup {
-    authority: Authority,
-    files: Mounted,
-    callers: NamedTempFile,
-}
-
-const CHAT: &str = "spiffe://example.org/chat";
-
-impl Setup {
-    fn new(callers: &str) -> Self {
-        let authority = Authority::new();
-        let setup = Self {
-            files: Mounted::new(&authority.server(), &authority),
-            authority,
-            callers: NamedTempFile::new().expect("a file"),
-        };
-        setup.list(callers);
-        setup
-    }
-
-    /// The callers from now on.
-    fn list(&self, callers: &str) {
-        std::fs::write(self.callers.path(), format!("callers:\n{callers}")).expect("written");
-    }
-
-    async fn start<'a>(&self, engine: &'a Engine) -> World<'a> {
-        let ([cert, key], ca) = (self.files.settings(), self.files.client_ca());
-        let callers = self.callers.path().display().to_string();
-        let settings = [cert, key, ca, ("COUNTERSIGN_CALLERS", callers)];
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, path)| (*name, &**path))
-            .collect();
-        World::start(engine, &settings).await
-    }
-}
-
-fn by_names() -> String {
-    format!(
-        "  - {{ name: chat, spiffe_id: \"{CHAT}\", permissions: [auth.sign_in] }}\n  \
-         - {{ name: agents, dns_san: Agents.example.org, permissions: [auth.sign_in] }}\n"
-    )
-}
-
-async fn ask(channel: &Channel) -> Result<(), Status> {
-    send(channel, Request::new(ListProvidersRequest {})).await
-}
-
-async fn send(channel: &Channel, request: Request<ListProvidersRequest>) -> Result<(), Status> {
-    let mut auth = AuthServiceClient::new(channel.clone());
-    auth.list_providers(request).await.map(drop)
-}
-
-fn is_unknown(answer: &Result<(), Status>) -> bool {
-    let refusal = answer.as_ref().err().map(reason);
-    refusal == Some((Code::Unauthenticated, "CALLER_UNKNOWN".to_owned()))
-}
+use crate::support::mutual::{CHAT, Mutual, ask, by_names, is_unknown, send};
+use crate::support::{Engine, reason};
 
 #[tokio::test]
 async fn a_caller_is_known_by_its_spiffe_id_or_its_dns_name() {
-    let (engine, setup) = (Engine::sqlite(), Setup::new(&by_names()));
+    let (engine, setup) = (Engine::sqlite(), Mutual::new(&by_names()));
     let world = setup.start(&engine).await;
     for (names, is_known) in [
         (&[CHAT][..], true),
@@ -97,7 +35,7 @@ async fn a_caller_is_known_by_its_spiffe_id_or_its_dns_name() {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_ends_the_handshake() {
-    let (engine, setup) = (Engine::sqlite(), Setup::new(&by_names()));
+    let (engine, setup) = (Engine::sqlite(), Mutual::new(&by_names()));
     let world = setup.start(&engine).await;
     let own = Authority::new().caller(&[CHAT]);
     let channel = connect(world.address(), newest(&setup.authority, Some(&own))).await;
@@ -127,7 +65,7 @@ async fn a_token_counts_more_than_a_certificate_and_is_never_replaced_by_it() {
         Backend::new("other", &["auth.read"]),
         Backend::new("stranger", &[]),
     );
-    let setup = Setup::new(&(by_names() + &other.entry()));
+    let setup = Mutual::new(&(by_names() + &other.entry()));
     let world = setup.start(&engine).await;
     let own = setup.authority.caller(&[CHAT]);
     for own in [Some(&own), None] {
@@ -149,64 +87,18 @@ async fn a_token_counts_more_than_a_certificate_and_is_never_replaced_by_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_expires_on_an_open_connection_is_refused() {
-    let (engine, setup) = (Engine::sqlite(), Setup::new(&by_names()));
-    let world = setup.start(&engine).await;
-    let own = setup.authority.caller(&[CHAT]);
-    let client = newest(&setup.authority, Some(&own));
-    let channel = connect(world.address(), client).await.expect("connects");
-    world.clock.advance(Duration::from_mins(24 * 60 - 1));
-    ask(&channel).await.expect("an answer");
-    world.clock.advance(Duration::from_mins(2));
-    assert!(is_unknown(&ask(&channel).await));
-    world.end().await;
-}
-
-#[tokio::test]
 async fn a_caller_that_is_listed_or_no_longer_is_known_at_its_next_call() {
-    let (engine, setup) = (Engine::sqlite(), Setup::new(&by_names()));
+    let (engine, setup) = (Engine::sqlite(), Mutual::new(&by_names()));
     let world = setup.start(&engine).await;
     let own = setup.authority.caller(&["new.example.org"]);
     let client = newest(&setup.authority, Some(&own));
     let channel = connect(world.address(), client).await.expect("connects");
     assert!(is_unknown(&ask(&channel).await));
     setup.list("  - { name: new, dns_san: new.example.org, permissions: [auth.sign_in] }\n");
-    world.reload();
+    world.reload().await;
     ask(&channel).await.expect("an answer");
     setup.list(&by_names());
-    world.reload();
+    world.reload().await;
     assert!(is_unknown(&ask(&channel).await));
-    world.end().await;
-}
-
-#[tokio::test]
-async fn open_connections_are_judged_by_the_authorities_that_are_in_force() {
-    let (engine, setup) = (Engine::sqlite(), Setup::new(&by_names()));
-    let world = setup.start(&engine).await;
-    let next = Authority::new();
-    let connected = async |authority: &Authority| {
-        let own = authority.caller(&[CHAT]);
-        let client = newest(&setup.authority, Some(&own));
-        connect(world.address(), client).await.expect("connects")
-    };
-    let server = setup.authority.server();
-    let old = connected(&setup.authority).await;
-    let both = setup.authority.pem() + &next.pem();
-    for (authorities, old_is_known) in [(both, true), (next.pem(), false)] {
-        let files = (server.certificate(), server.key());
-        setup.files.swap_texts(&files.0, &files.1, &authorities);
-        world.reload();
-        assert_eq!(ask(&old).await.is_ok(), old_is_known);
-        assert_eq!(is_unknown(&ask(&old).await), !old_is_known);
-        let new = connected(&next).await;
-        ask(&new).await.expect("an answer");
-    }
-    setup
-        .files
-        .swap_texts(&server.certificate(), &server.key(), "wrong");
-    world.reload();
-    ask(&connected(&next).await)
-        .await
-        .expect("the old ones stay");
     world.end().await;
 }

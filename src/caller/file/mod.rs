@@ -10,6 +10,8 @@ use serde::Deserialize;
 use super::credential::TOKEN_PREFIX;
 use super::permission::{Permission, Permissions};
 use crate::config::{self, Report};
+use crate::reload::Digest;
+use crate::secret::sha256;
 
 const NAME: &str = "COUNTERSIGN_CALLERS";
 const SHAPE: &str = "callers: [{ name, token_sha256: [..], spiffe_id, dns_san, permissions: [..], audiences: [..] }]";
@@ -70,17 +72,21 @@ struct Entry {
 }
 
 impl Callers {
-    /// Reads the callers' file; without one, everyone on loopback may call. `has_client_ca` says
-    /// whether the service takes certificates from callers.
-    pub fn read(path: Option<&Path>, has_client_ca: bool, report: &mut Report) -> Self {
+    /// Reads the callers' file, and returns the digest of its text too; without a file, everyone on
+    /// loopback may call. `has_client_ca` says whether the service takes certificates from callers.
+    pub fn read(
+        path: Option<&Path>,
+        has_client_ca: bool,
+        report: &mut Report,
+    ) -> (Self, Option<Digest>) {
         let Some(path) = path else {
-            return Self::Open;
+            return (Self::Open, None);
         };
         match load(path) {
-            Ok(text) => Self::parse(&text, has_client_ca, report),
+            Ok((digest, text)) => (Self::parse(&text, has_client_ca, report), Some(digest)),
             Err(description) => {
                 report.mistake(NAME, description);
-                Self::Listed(Vec::new())
+                (Self::Listed(Vec::new()), None)
             }
         }
     }
@@ -97,9 +103,11 @@ impl Callers {
     }
 }
 
-/// The text of the callers' file.
-pub(super) fn load(path: &Path) -> Result<String, String> {
-    config::read_text(path).map_err(|error| format!("names a file that cannot be read: {error}"))
+/// The text of the callers' file, and its digest.
+pub(super) fn load(path: &Path) -> Result<(Digest, String), String> {
+    let text = config::read_text(path);
+    let text = text.map_err(|error| format!("names a file that cannot be read: {error}"))?;
+    Ok((sha256(text.as_bytes()), text))
 }
 
 /// Says only where the fault is, because the parser's own message may quote the file.

@@ -9,7 +9,7 @@ fn read_text(text: &str) -> Result<Vec<Caller>, String> {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), text).expect("written");
     let mut report = Report::default();
-    let callers = Callers::read(Some(file.path()), true, &mut report);
+    let (callers, _) = Callers::read(Some(file.path()), true, &mut report);
     report.finish().map_err(|mistakes| mistakes.to_string())?;
     match callers {
         Callers::Listed(callers) => Ok(callers),

@@ -154,7 +154,7 @@ impl Usage {
     /// Whether the peer presented a certificate that will not be good any more after `time`.
     pub(super) fn is_outdated(&self, time: Duration) -> bool {
         let peer = self.0.peer.get();
-        peer.is_some_and(|peer| !peer.is_good_for(time))
+        peer.is_some_and(|peer| !peer.is_trusted() || peer.ends_within(time))
     }
 
     pub(super) fn nudge(&self) -> &Nudge {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::{default_provider, sign};
@@ -85,39 +86,76 @@ impl Certified {
 
 /// The authorities that sign callers' certificates.
 #[derive(Debug)]
-pub struct ClientCa(Arc<dyn ClientCertVerifier>);
+pub struct ClientCa(Vec<Authority>);
+
+#[derive(Debug)]
+struct Authority {
+    der: CertificateDer<'static>,
+    from: Timestamp,
+    /// The first second in which it has expired.
+    until: Timestamp,
+}
 
 impl ClientCa {
-    /// Reads certificates of authorities from PEM. Those that are not good now are left out, because
-    /// the time of an authority is not checked later.
+    /// Reads certificates of authorities from PEM. One of them must be valid now; others may become
+    /// so later.
     ///
     /// # Errors
     /// What is wrong with them, as the rest of a sentence that begins with the setting's name.
     pub fn read(pem: &str, now: Timestamp) -> Result<Self, &'static str> {
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(pem)? {
-            let parsed = Parsed::read(&authority).ok_or("holds a malformed certificate")?;
-            if now >= parsed.not_before && !parsed.has_expired(now) {
-                let added = roots.add(authority);
+        Self::of(certificates(pem)?, now)
+    }
+
+    pub(super) fn of(
+        certificates: Vec<CertificateDer<'static>>,
+        now: Timestamp,
+    ) -> Result<Self, &'static str> {
+        let mut all = Vec::new();
+        for der in certificates {
+            let parsed = Parsed::read(&der).ok_or("holds a malformed certificate")?;
+            // One that has expired is never used, so it may be of any kind.
+            if !parsed.has_expired(now) {
+                let added = RootCertStore::empty().add(der.clone());
                 added.map_err(|_| "holds a certificate that cannot be an authority")?;
+                all.push(Authority::new(der, &parsed));
             }
         }
-        if roots.is_empty() {
-            return Err("holds only certificates that have expired or are not valid yet");
+        if all.iter().any(|authority| authority.is_valid(now)) {
+            Ok(Self(all))
+        } else {
+            Err("holds only certificates that have expired or are not valid yet")
         }
-        Self::of(roots)
     }
 
-    pub(super) fn of(roots: RootCertStore) -> Result<Self, &'static str> {
-        WebPkiClientVerifier::builder_with_provider(roots.into(), default_provider().into())
-            .allow_unauthenticated()
-            .build()
-            .map(Self)
-            .map_err(|_| "cannot be used to check certificates")
+    /// Checks certificates with the authorities that are valid now; `None` if none is.
+    pub(super) fn verifier(&self, now: Timestamp) -> Option<Arc<dyn ClientCertVerifier>> {
+        let valid = self.0.iter().filter(|authority| authority.is_valid(now));
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(valid.map(|authority| authority.der.clone()));
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), default_provider().into());
+        // It fails if there is no authority.
+        builder.allow_unauthenticated().build().ok()
     }
 
-    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.0)
+    /// When one of the authorities expires or becomes valid next.
+    pub(super) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let changes = self.0.iter().flat_map(|one| [one.from, one.until]);
+        changes.filter(|change| *change > now).min()
+    }
+}
+
+impl Authority {
+    fn new(der: CertificateDer<'static>, parsed: &Parsed) -> Self {
+        Self {
+            der,
+            from: parsed.not_before,
+            until: parsed.not_after.plus(Duration::from_secs(1)),
+        }
+    }
+
+    fn is_valid(&self, now: Timestamp) -> bool {
+        (self.from..self.until).contains(&now)
     }
 }
 

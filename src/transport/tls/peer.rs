@@ -1,6 +1,6 @@
 //! The peer of a connection that presented a certificate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use super::certificate::Parsed;
 use super::in_force::{Tls, unix_time};
 use crate::caller::Certificate;
+use crate::clock::Timestamp;
 
 /// Who has proven to hold the key of a certificate that a trusted authority signed.
 #[derive(Debug)]
@@ -15,8 +16,15 @@ pub(in crate::transport) struct Peer {
     tls: Tls,
     certificate: Parsed,
     chain: Vec<CertificateDer<'static>>,
-    /// The number of the authorities with which the chain was last found good.
-    trusted_by: AtomicU64,
+    judged: Mutex<Judgement>,
+}
+
+/// Whether authorities signed a peer's certificate.
+#[derive(Debug)]
+struct Judgement {
+    /// The number of the authorities.
+    authorities: u64,
+    is_trusted: bool,
 }
 
 impl Peer {
@@ -31,44 +39,48 @@ impl Peer {
             tls,
             certificate: Parsed::read(chain.first()?)?,
             chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
-            trusted_by: AtomicU64::new(authorities),
+            judged: Mutex::new(Judgement {
+                authorities,
+                is_trusted: true,
+            }),
         })
     }
 
     /// Its certificate, unless that has expired or is no longer trusted.
     pub(in crate::transport) fn certificate(&self) -> Option<&Certificate> {
-        self.is_good_for(Duration::ZERO)
-            .then_some(&self.certificate.names)
+        let is_good = self.is_trusted() && !self.ends_within(Duration::ZERO);
+        is_good.then_some(&self.certificate.names)
     }
 
-    /// Whether its certificate is trusted and does not expire before that time has passed.
-    pub(in crate::transport) fn is_good_for(&self, time: Duration) -> bool {
+    /// Whether its certificate will have expired once this time has passed.
+    pub(in crate::transport) fn ends_within(&self, time: Duration) -> bool {
         let then = self.tls.clock().now().plus(time);
-        !self.certificate.has_expired(then) && self.is_trusted()
+        self.certificate.has_expired(then)
     }
 
-    fn is_trusted(&self) -> bool {
-        let authorities = self.tls.authorities();
-        if self.trusted_by.load(Ordering::SeqCst) == authorities {
-            return true;
+    /// Whether an authority that is in force signed its certificate. Checking a signature takes long,
+    /// so it is done again only if other authorities have come into force.
+    pub(in crate::transport) fn is_trusted(&self) -> bool {
+        let now = self.tls.clock().now();
+        let authorities = self.tls.authorities(now);
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.authorities != authorities {
+            *judged = Judgement {
+                authorities,
+                is_trusted: self.is_signed(now),
+            };
         }
-        let is_trusted = self.is_signed();
-        if is_trusted {
-            self.trusted_by.store(authorities, Ordering::SeqCst);
-        }
-        is_trusted
+        judged.is_trusted
     }
 
-    /// Whether an authority that is in force now signed the certificate.
-    fn is_signed(&self) -> bool {
+    fn is_signed(&self, now: Timestamp) -> bool {
         let (Some(verifier), Some((certificate, others))) =
             (self.tls.verifier(), self.chain.split_first())
         else {
             return false;
         };
-        let now = unix_time(self.tls.clock());
         verifier
-            .verify_client_cert(certificate, others, now)
+            .verify_client_cert(certificate, others, unix_time(now))
             .is_ok()
     }
 }

@@ -34,8 +34,9 @@ impl Testing {
         let certified = Certified::of(sign::CertifiedKey::new(vec![certificate], key), end());
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).expect("an authority");
-        let client_ca = ClientCa::of(roots.clone()).expect("an authority");
-        let tls = Tls::new(&certified, Some(&client_ca), clock.clone()).expect("TLS");
+        let client_ca = ClientCa::of(vec![authority.der().clone()], clock.now());
+        let client_ca = client_ca.expect("an authority");
+        let tls = Tls::new(&certified, Some(client_ca), clock.clone()).expect("TLS");
         let (certificate, private) = issue(&authority);
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let mut client = ClientConfig::builder_with_provider(provider)

@@ -1,12 +1,9 @@
 //! Certificates: an authority that signs them, the files that a service reads, and clients that
 //! speak TLS.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,11 +14,12 @@ use rcgen::date_time_ymd;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
+
+use super::mount::Mount;
 
 pub const DAY: Duration = Duration::from_hours(24);
 
@@ -40,9 +38,14 @@ impl Authority {
     }
 
     pub fn until(end: Timestamp) -> Self {
+        Self::valid(end.minus(1000 * DAY), end)
+    }
+
+    pub fn valid(from: Timestamp, to: Timestamp) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(end);
+        params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(from);
+        params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(to);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
@@ -94,10 +97,6 @@ impl Pair {
     pub fn key(&self) -> String {
         pem("PRIVATE KEY", &self.key)
     }
-
-    pub fn is(&self, other: &CertificateDer<'_>) -> bool {
-        self.certificate == *other
-    }
 }
 
 /// What to add to 1970.
@@ -118,25 +117,14 @@ fn pem(label: &str, der: &[u8]) -> String {
     )
 }
 
-/// A directory with the files of TLS, mounted as Kubernetes mounts a Secret: the names are symbolic
-/// links into a directory that is itself one, and changes as a whole.
-pub struct Mounted {
-    directory: TempDir,
-    version: AtomicUsize,
-}
+/// The files of TLS.
+pub struct Mounted(Mount);
 
 impl Mounted {
     pub fn new(pair: &Pair, client_ca: &Authority) -> Self {
-        let mounted = Self {
-            directory: tempfile::tempdir().expect("a directory"),
-            version: AtomicUsize::new(0),
-        };
-        for name in ["cert", "key", "ca"] {
-            let target = format!("..data/{name}");
-            symlink(target, mounted.directory.path().join(name)).expect("a link");
-        }
-        mounted.swap(pair, client_ca);
-        mounted
+        let (certificate, key, ca) = (pair.certificate(), pair.key(), client_ca.pem());
+        let files = [("cert", &*certificate), ("key", &key), ("ca", &ca)];
+        Self(Mount::new(&files))
     }
 
     /// Replaces all files at once.
@@ -145,32 +133,21 @@ impl Mounted {
     }
 
     pub fn swap_texts(&self, certificate: &str, key: &str, client_ca: &str) {
-        let version = self.version.fetch_add(1, Ordering::SeqCst).to_string();
-        let root = self.directory.path();
-        let files = root.join(&version);
-        fs::create_dir(&files).expect("made");
-        for (name, text) in [("cert", certificate), ("key", key), ("ca", client_ca)] {
-            fs::write(files.join(name), text).expect("written");
-        }
-        symlink(&version, root.join("..new")).expect("a link");
-        fs::rename(root.join("..new"), root.join("..data")).expect("swapped");
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
+        let files = [("cert", certificate), ("key", key), ("ca", client_ca)];
+        self.0.swap(&files);
     }
 
     /// The settings that name the certificate and its key.
     pub fn settings(&self) -> [(&'static str, String); 2] {
         [
-            ("COUNTERSIGN_TLS_CERT", self.path("cert")),
-            ("COUNTERSIGN_TLS_KEY", self.path("key")),
+            ("COUNTERSIGN_TLS_CERT", self.0.path("cert")),
+            ("COUNTERSIGN_TLS_KEY", self.0.path("key")),
         ]
     }
 
     /// The setting that names the authorities of callers.
     pub fn client_ca(&self) -> (&'static str, String) {
-        ("COUNTERSIGN_TLS_CLIENT_CA", self.path("ca"))
+        ("COUNTERSIGN_TLS_CLIENT_CA", self.0.path("ca"))
     }
 }
 
@@ -213,6 +190,15 @@ pub async fn shake_hands(
     let name = ServerName::try_from("localhost").expect("a name");
     let connector = TlsConnector::from(Arc::new(config));
     connector.connect(name, stream).await
+}
+
+/// Whether the service shows this certificate to a new connection.
+pub async fn shows(address: SocketAddr, authority: &Authority, pair: &Pair) -> bool {
+    let stream = shake_hands(address, newest(authority, None)).await;
+    let stream = stream.expect("shaken");
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().expect("a certificate");
+    shown[0] == pair.certificate
 }
 
 /// A connection of a gRPC client.

@@ -10,6 +10,8 @@ pub mod engine;
 pub mod federated;
 pub mod hostile;
 pub mod logs;
+pub mod mount;
+pub mod mutual;
 pub mod probe;
 pub mod process;
 pub mod provider;

@@ -152,8 +152,8 @@ impl<'a> World<'a> {
     }
 
     /// Lets the service read its files again, as it does every ten seconds.
-    pub fn reload(&self) {
-        self.replica().reload.check();
+    pub async fn reload(&self) {
+        self.replica().reload.check().await;
     }
 
     pub fn auth(&self) -> AuthServiceClient<Channel> {
