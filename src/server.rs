@@ -1,5 +1,6 @@
 //! The gRPC listeners: limits, health, reflection, and an orderly stop.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use crate::transport::{
     CallService, HealthStatuses, Listener, Route, Routes, connections, health_connections,
+    serve_connections,
 };
 
 /// How long calls in flight may take to end once the service stops.
@@ -58,7 +60,7 @@ pub struct Serving<'a> {
 /// a known caller are closed after a second.
 ///
 /// # Errors
-/// [`Error::Internal`] if tonic fails to serve or reflection cannot read the descriptors.
+/// [`Error::Internal`] if reflection cannot read the descriptors.
 pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> Result<()> {
     let (tasks, health, metrics) = (serving.tasks, serving.health, serving.metrics);
     let clock = tasks.clock().clone();
@@ -70,12 +72,15 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
         let alone = tonic::service::Routes::new(statuses.service(MAX_PUBLIC_REQUEST));
         let routes = Routes::new([].into(), alone, tasks.clone());
         let service = CallService::for_health(clock, metrics, routes);
-        let incoming = health_connections(listener, metrics);
-        let served = limited().serve_with_incoming(service, incoming);
+        let connections = health_connections(listener, metrics);
+        let served = async move {
+            serve_connections(&limited(), &service, connections, pending()).await;
+        };
         AbortOnDropHandle::new(tokio::spawn(served))
     });
 
     let stopping = Arc::new(AtomicBool::new(false));
+    let server = limited();
     let incoming = connections(serving.listener, metrics, Arc::clone(&stopping));
     let stop = async {
         shutdown.await;
@@ -91,7 +96,7 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
         sleep(MAX_DRAIN).await;
     };
     tokio::select! {
-        served = limited().serve_with_incoming_shutdown(service, incoming, stop) => served.map_err(Error::internal),
+        () = serve_connections(&server, &service, incoming, stop) => Ok(()),
         never = statuses.follow() => match never {},
         () = overdue => {
             warn!("calls were still in flight after {} seconds", MAX_DRAIN.as_secs());

@@ -18,8 +18,12 @@ label! {
         Unused = "unused",
         /// Its peer did not take an answer.
         AnswerNotTaken = "answer_not_taken",
-        /// Its peer's certificate expires soon, so it has to connect anew.
+        /// Its TLS handshake failed.
+        Handshake = "handshake",
+        /// Its peer's certificate expires soon, so the peer has to connect again.
         CertificateEnds = "certificate_ends",
+        /// No authority that is in force signed its peer's certificate.
+        CertificateUntrusted = "certificate_untrusted",
     }
 }
 
@@ -54,7 +58,7 @@ impl Connections {
             closed: register(
                 registry,
                 "countersign_connections_closed",
-                "Connections that the service closed",
+                "Connections that the service closed, or whose peer it told to connect again",
             ),
         }
     }

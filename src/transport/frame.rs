@@ -269,7 +269,7 @@ mod tests {
         ))
         .next()
         .await;
-        let connection = connection.expect("a connection").expect("accepted");
+        let connection = connection.expect("a connection");
         (peer, connection)
     }
 

@@ -16,7 +16,7 @@ mod status;
 mod tls;
 
 pub use call::caller;
-pub use connection::{Listener, connections, health_connections};
+pub use connection::{Listener, connections, health_connections, serve_connections};
 pub use frame::CallService;
 pub use health::HealthStatuses;
 pub use health_client::ask_health;

@@ -68,6 +68,19 @@ async fn what_is_not_http_2_over_tls_is_closed() {
     let mut answer = Vec::new();
     let _closed_or_reset = stream.read_to_end(&mut answer).await;
     assert_eq!(answer, b"", "nothing is said");
+    let closed = |reason: &str| {
+        let labels = format!("reason=\"{reason}\"");
+        world.count("countersign_connections_closed_total", &labels)
+    };
+    assert_eq!(closed("handshake"), 4);
+    // One that leaves is not closed by the service.
+    drop(TcpStream::connect(world.address()).await.expect("connects"));
+    while world.count("countersign_connections_accepted_total", "") < 5
+        || world.count("countersign_connections_open", "") > 0
+    {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(closed("handshake"), 4);
     world.end().await;
 }
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::DropGuard;
 use tonic::transport::server::Connected;
 use tracing::debug;
 
@@ -37,6 +38,10 @@ pub struct Connection {
     /// Whether the service stops, and whether this connection is checked for that already.
     stopping: Arc<AtomicBool>,
     is_ending: bool,
+    /// Whether the peer was told that it has to connect again.
+    is_told: bool,
+    /// Whoever serves the connection waits for its end, too.
+    _ended: DropGuard,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -51,9 +56,12 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY could not be set");
         }
+        let usage = Usage::new(pending);
         Self {
             stream,
-            usage: Usage::new(pending),
+            is_told: false,
+            _ended: usage.ends_after_calls().drop_guard(),
+            usage,
             read: 0,
             seen: 0,
             limits,
@@ -65,8 +73,9 @@ impl Connection {
         }
     }
 
-    /// Fails if it is time to close the connection. Writes check too, because a peer that reads nothing
-    /// stops our reading. The server polls each connection when it stops, so that this sees it.
+    /// Fails if it is time to close the connection. It is checked once a period, and more often once
+    /// the service stops; the server polls each connection then, so that this sees it. Both reading and
+    /// writing come here, because a peer that takes no answers stops our reading.
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_ending && self.stopping.load(Ordering::Relaxed) {
             self.is_ending = true;
@@ -86,20 +95,31 @@ impl Connection {
         Ok(())
     }
 
-    /// Fails if the peer did not take an answer in time, or at times if nobody calls. A connection whose
-    /// peer's certificate ends before the next check but one is closed between two calls, because a
-    /// backend presents its new certificate only when it connects.
+    /// Fails if the peer did not take an answer in time, and now and then if nobody calls.
     fn check_period(&mut self) -> io::Result<()> {
         if !self.usage.next_period() {
             return self.close(Closed::AnswerNotTaken);
         }
-        if self.usage.is_outdated(2 * self.limits.period) && !self.usage.is_open() {
-            return self.close(Closed::CertificateEnds);
-        }
+        self.check_certificate()?;
         if self.periods.is_multiple_of(self.limits.idle) {
             self.check_calls()?;
         }
         self.periods = self.periods.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Tells a peer whose certificate ends soon to connect again, because it presents its new one only
+    /// then. It does so three periods before the end, so that the calls in flight end in time. Fails if
+    /// it was told a period ago, and no call is in flight.
+    fn check_certificate(&mut self) -> io::Result<()> {
+        let Some(reason) = self.usage.outdated(3 * self.limits.period) else {
+            return Ok(());
+        };
+        if self.is_told && !self.usage.is_open() {
+            return self.close(reason);
+        }
+        self.is_told = true;
+        self.usage.end_after_calls(reason);
         Ok(())
     }
 
@@ -123,6 +143,7 @@ impl Connection {
         let nudge = self.usage.nudge();
         nudge.register(cx.waker());
         if nudge.is_evicted() {
+            self.usage.close(Closed::MadeRoom);
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if self.read < MAX_UNKNOWN || self.usage.admitted() > 0 {

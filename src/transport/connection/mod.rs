@@ -8,6 +8,7 @@ mod limited;
 mod limits;
 mod pending;
 mod secured;
+mod serve;
 mod usage;
 
 use std::io;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use limited::Connection;
@@ -29,6 +30,7 @@ use secured::Secured;
 use super::tls::Tls;
 use crate::metrics::Metrics;
 
+pub use serve::serve_connections;
 pub use usage::Usage;
 pub(super) use usage::{OpenCall, PublicCall, Untaken};
 
@@ -37,6 +39,8 @@ const MAX_CONNECTIONS: usize = 1024;
 /// The pause after a failed accept. The usual cause is that no file descriptors are left, so trying
 /// again at once would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// How long to wait for a slot before one more connection has to make room.
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     period: Duration::from_secs(10),
     idle: 60,
@@ -66,20 +70,20 @@ pub fn connections(
     listener: Listener,
     metrics: &Metrics,
     stopping: Arc<AtomicBool>,
-) -> impl Stream<Item = io::Result<Secured>> + use<> {
+) -> impl Stream<Item = Secured> + use<> {
     let Listener { socket, tls } = listener;
     let counts = PendingConnections::new(Arc::clone(&metrics.connections));
-    limited(socket, counts, LIMITS, stopping)
-        .map(move |accepted| accepted.map(|connection| Secured::new(connection, tls.as_ref())))
+    let connections = limited(socket, counts, LIMITS, stopping);
+    connections.map(move |connection| Secured::new(connection, tls.as_ref()))
 }
 
 /// The connections of a listener for health alone, in plain text.
 pub fn health_connections(
     socket: TcpListener,
     metrics: &Metrics,
-) -> impl Stream<Item = io::Result<Connection>> + use<> {
+) -> impl Stream<Item = Secured> + use<> {
     let counts = PendingConnections::new(Arc::clone(&metrics.connections));
-    limited(socket, counts, HEALTH_LIMITS, Arc::default())
+    limited(socket, counts, HEALTH_LIMITS, Arc::default()).map(Secured::Plain)
 }
 
 fn limited(
@@ -87,7 +91,7 @@ fn limited(
     counts: PendingConnections,
     limits: Limits,
     stopping: Arc<AtomicBool>,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = Connection> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     stream::unfold(
         (listener, slots, counts, stopping),
@@ -96,23 +100,28 @@ fn limited(
             let slot = slot(&slots, &counts, &pending).await?;
             let ends = Arc::clone(&stopping);
             Some((
-                Ok(Connection::new(stream, pending, slot, limits, ends)),
+                Connection::new(stream, pending, slot, limits, ends),
                 (listener, slots, counts, stopping),
             ))
         },
     )
 }
 
-/// A slot for a connection. If none is free, another one that has not been used makes room.
+/// A slot for a connection. While none is free, others that have not been used make room, one after
+/// another: the first call of the one that was told to may just have begun, and then it stays.
 async fn slot(
     slots: &Arc<Semaphore>,
     counts: &PendingConnections,
     newcomer: &Pending,
 ) -> Option<OwnedSemaphorePermit> {
-    if slots.available_permits() == 0 {
-        counts.make_room(newcomer);
+    loop {
+        if slots.available_permits() == 0 {
+            counts.make_room(newcomer);
+        }
+        if let Ok(slot) = timeout(ROOM_WITHIN, Arc::clone(slots).acquire_owned()).await {
+            return slot.ok();
+        }
     }
-    Arc::clone(slots).acquire_owned().await.ok()
 }
 
 async fn accept(

@@ -89,10 +89,9 @@ impl PendingConnections {
             }
             let among = same.len();
             close_oldest(same, among);
-            self.metrics.closed.of(Closed::MadeRoom).inc();
         }
         if all.values().map(VecDeque::len).sum::<usize>() >= limits.pending_in_all {
-            self.evict(&mut all, None);
+            evict(&mut all, None);
         }
         let nudge = Arc::new(Nudge::default());
         all.entry(network)
@@ -109,13 +108,7 @@ impl PendingConnections {
 
     /// Tells one connection to make room for this one, if there is another.
     pub(super) fn make_room(&self, newcomer: &Pending) {
-        self.evict(&mut self.lock(), Some(&newcomer.nudge));
-    }
-
-    fn evict(&self, all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) {
-        if evict(all, newcomer) {
-            self.metrics.closed.of(Closed::MadeRoom).inc();
-        }
+        evict(&mut self.lock(), Some(&newcomer.nudge));
     }
 
     fn lock(&self) -> MutexGuard<'_, ByAddress> {
@@ -125,11 +118,10 @@ impl PendingConnections {
     }
 }
 
-/// Closes the oldest connection of the address that has the most: whoever opens many to keep others
-/// out loses them first, and a backend makes its first call long before its connection is the oldest.
-/// The newcomer, which is the youngest of its address, is not among them. Returns whether there was
-/// one to be closed.
-fn evict(all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) -> bool {
+/// Tells the oldest connection of the address that has the most to make room: whoever opens many to
+/// keep others out loses them first, and a backend makes its first call long before its connection is
+/// the oldest. The newcomer, which is the youngest of its address, is not among them.
+fn evict(all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) {
     let is_newcomer = |nudge: &Arc<Nudge>| newcomer.is_some_and(|new| Arc::ptr_eq(new, nudge));
     let others =
         |same: &VecDeque<_>| same.len() - usize::from(same.back().is_some_and(is_newcomer));
@@ -137,12 +129,10 @@ fn evict(all: &mut ByAddress, newcomer: Option<&Arc<Nudge>>) -> bool {
         .values_mut()
         .filter(|same| others(same) > 0)
         .max_by_key(|same| others(same));
-    let Some(same) = most else {
-        return false;
-    };
-    let among = others(same);
-    close_oldest(same, among);
-    true
+    if let Some(same) = most {
+        let among = others(same);
+        close_oldest(same, among);
+    }
 }
 
 /// Closes the oldest of the first `among` connections on which nothing was asked, or else the oldest.

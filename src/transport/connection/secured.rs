@@ -1,8 +1,8 @@
 //! A connection as the server gets it: plain, or with TLS over it.
 //!
 //! The handshake runs when the server first reads or writes, in the connection's own task. All its
-//! bytes pass through the connection below, with its limits: a peer that does not finish the handshake
-//! is closed as one without a call is.
+//! bytes pass through the [`Connection`] below, whose limits hold for them too: if a peer does not
+//! finish the handshake, its connection is closed like any other on which no call begins.
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::limited::Connection;
 use super::usage::Usage;
+use crate::metrics::Closed;
 use crate::transport::tls::{H2, Peer, Tls};
 
 /// How much of what was written may wait, encrypted, until the socket takes it. One record: what
@@ -67,7 +68,7 @@ impl TlsConnection {
         }
     }
 
-    /// The stream, once the handshake is done.
+    /// The encrypted stream. It is ready once the handshake is done.
     fn poll_open(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,6 +80,10 @@ impl TlsConnection {
                 Err(error) => {
                     let peer = self.usage.network();
                     debug!(%peer, %error, "a TLS handshake failed");
+                    // Any other error is that of the connection below, or the peer has left.
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.usage.close(Closed::Handshake);
+                    }
                     self.state = State::Failed;
                     return Poll::Ready(Err(error));
                 }
@@ -90,7 +95,7 @@ impl TlsConnection {
         })
     }
 
-    /// Notes who the peer is, and fails if it does not speak HTTP/2.
+    /// Checks that the peer chose HTTP/2, and notes which certificate it presented.
     fn check(&self, stream: TlsStream<Connection>) -> io::Result<TlsStream<Connection>> {
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(H2) {

@@ -27,7 +27,7 @@ async fn accepted(testing: &Testing, period: Duration, idle: u32) -> (TcpStream,
     let connection = Box::pin(limited(listener, counts, limits, Arc::default()))
         .next()
         .await;
-    let connection = connection.expect("one").expect("accepted");
+    let connection = connection.expect("one");
     (peer, Secured::new(connection, Some(&testing.tls)))
 }
 
@@ -118,6 +118,7 @@ async fn a_connection_is_closed_between_two_calls_before_its_peers_certificate_e
     let usage = connection.connect_info();
     let call = usage.begin();
     assert!(timeout(SHORT * 4, connection.read_u8()).await.is_err());
+    assert!(!usage.ends_after_calls().is_cancelled());
     let names = |usage: &Usage| usage.certificate().map(|names| names.dns_names.clone());
     assert_eq!(names(&usage), Some(vec!["localhost".to_owned()]));
     let last = end().plus(Duration::from_millis(999));
@@ -126,6 +127,10 @@ async fn a_connection_is_closed_between_two_calls_before_its_peers_certificate_e
     assert!(
         timeout(SHORT * 4, connection.read_u8()).await.is_err(),
         "a call is under way"
+    );
+    assert!(
+        usage.ends_after_calls().is_cancelled(),
+        "no other call is taken"
     );
     drop(call);
     assert_eq!(end_of(&mut connection).await, io::ErrorKind::TimedOut);

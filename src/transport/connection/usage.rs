@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::pending::{Nudge, Pending};
 use crate::caller::Certificate;
 use crate::metrics::{Closed, Connections, Counted};
@@ -38,8 +40,9 @@ struct Counts {
     bytes: Budget,
     answers: Answers,
     metrics: Arc<Connections>,
-    /// Why the service closed it.
+    /// Why the service closes it.
     closed: OnceLock<Closed>,
+    ends_after_calls: CancellationToken,
     _counted: Counted,
 }
 
@@ -76,6 +79,7 @@ impl Usage {
             nudge: Arc::clone(&pending.nudge),
             metrics: Arc::clone(pending.metrics()),
             closed: OnceLock::new(),
+            ends_after_calls: CancellationToken::new(),
             _counted: Counted::new(&pending.metrics().open),
             pending: Mutex::new(Some(pending)),
             bytes: Budget::new(MAX_BYTES),
@@ -131,6 +135,18 @@ impl Usage {
         }
     }
 
+    /// Ends the connection after the calls in flight; it takes no new ones, so its peer has to connect
+    /// again.
+    pub(super) fn end_after_calls(&self, reason: Closed) {
+        self.close(reason);
+        self.0.ends_after_calls.cancel();
+    }
+
+    /// Cancelled once the connection is to end after the calls in flight.
+    pub(super) fn ends_after_calls(&self) -> CancellationToken {
+        self.0.ends_after_calls.clone()
+    }
+
     /// The bytes of the connection's large messages.
     pub(in crate::transport) fn bytes(&self) -> &Budget {
         &self.0.bytes
@@ -151,10 +167,14 @@ impl Usage {
         self.0.peer.get()?.certificate()
     }
 
-    /// Whether the peer presented a certificate that will not be good any more after `time`.
-    pub(super) fn is_outdated(&self, time: Duration) -> bool {
-        let peer = self.0.peer.get();
-        peer.is_some_and(|peer| !peer.is_trusted() || peer.ends_within(time))
+    /// Why the peer has to connect again, if it presented a certificate that is no longer trusted or
+    /// ends within this time.
+    pub(super) fn outdated(&self, within: Duration) -> Option<Closed> {
+        let peer = self.0.peer.get()?;
+        if !peer.is_trusted() {
+            return Some(Closed::CertificateUntrusted);
+        }
+        peer.ends_within(within).then_some(Closed::CertificateEnds)
     }
 
     pub(super) fn nudge(&self) -> &Nudge {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use countersign::app::{App, Settings, StartError};
 use countersign::clock::Clock;
@@ -49,6 +50,14 @@ pub struct Replica {
     pub health: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<countersign::error::Result<()>>,
+}
+
+/// Lets all timers of this thread's runtime advance by this time at once. The service's clock does
+/// not move.
+pub async fn time_passes(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 impl<'a> World<'a> {
