@@ -49,7 +49,7 @@ def generate():
     modules = run("go", "env", "GOMODCACHE", cwd=ROOT).strip()
     environment = {"PATH": os.pathsep.join(map(str, programs)), "GOPATH": str(WORK / "go-path"), "GOMODCACHE": modules, "GOBIN": ""}
     found = [content for language, content in blocks(section("### Generated clients", "## Deployment")) if language == "sh"]
-    assert len(found) == 2, found
+    assert len(found) == 3, found
     for content in found:
         run("bash", "-euc", pinned(content), **environment)
     shutil.copytree(HERE / "go", WORK / "go")
