@@ -3,20 +3,22 @@
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
+use super::scrapes::Scrapes;
 use crate::health::Health;
-use crate::metrics::{Format, Metrics};
+use crate::metrics::Format;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a request, whose body is not read. hyper leaves out the body of the answer to HEAD.
-pub(super) fn answer<B>(
-    request: &Request<B>,
-    metrics: &Metrics,
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    scrapes: &Scrapes,
     health: &Health,
 ) -> Response<String> {
+    let (request, _) = request.into_parts();
     let state = health.state();
-    let path = request.uri().path();
-    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let path = request.uri.path();
+    let is_read = [Method::GET, Method::HEAD].contains(&request.method);
     let mut response = match path {
         "/metrics" | "/livez" | "/readyz" | "/startupz" if !is_read => {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD");
@@ -25,8 +27,9 @@ pub(super) fn answer<B>(
             refused
         }
         "/metrics" => {
-            let format = format(request.headers());
-            let mut shown = Response::new(metrics.text(format));
+            let format = format(&request.headers);
+            let text = scrapes.text(format).await;
+            let mut shown = Response::new(text.as_ref().to_owned());
             let of_type = HeaderValue::from_static(format.content_type());
             shown.headers_mut().insert(CONTENT_TYPE, of_type);
             shown

@@ -4,6 +4,7 @@
 //! places are taken, the oldest connection makes room: strangers cannot keep probes out.
 
 mod answer;
+mod scrapes;
 mod watch;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,9 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use answer::answer;
+use scrapes::Scrapes;
 
 pub use watch::StoreWatch;
 
@@ -48,9 +52,10 @@ impl Ops {
     /// If the address cannot be listened on.
     pub async fn start(address: SocketAddr, metrics: Metrics, health: Health) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        let scrapes = Scrapes::new(metrics, Clock::system());
         Ok(Self {
             address: listener.local_addr()?,
-            _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, metrics, health))),
+            _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, scrapes, health))),
         })
     }
 
@@ -61,7 +66,7 @@ impl Ops {
     }
 }
 
-async fn serve(listener: TcpListener, metrics: Metrics, health: Health) {
+async fn serve(listener: TcpListener, scrapes: Scrapes, health: Health) {
     let mut open = VecDeque::<AbortOnDropHandle<()>>::new();
     loop {
         let stream = match listener.accept().await {
@@ -76,15 +81,15 @@ async fn serve(listener: TcpListener, metrics: Metrics, health: Health) {
         if open.len() == MAX_CONNECTIONS {
             open.pop_front();
         }
-        let connection = connection(stream, metrics.clone(), health.clone());
+        let connection = connection(stream, scrapes.clone(), health.clone());
         open.push_back(AbortOnDropHandle::new(tokio::spawn(connection)));
     }
 }
 
-async fn connection(stream: TcpStream, metrics: Metrics, health: Health) {
+async fn connection(stream: TcpStream, scrapes: Scrapes, health: Health) {
     let service = service_fn(|request| {
-        let answered = answer(&request, &metrics, &health);
-        std::future::ready(Ok::<_, std::convert::Infallible>(answered))
+        let answered = answer(request, &scrapes, &health);
+        answered.map(Ok::<_, std::convert::Infallible>)
     });
     let connection = http1::Builder::new()
         .keep_alive(false)

@@ -86,10 +86,7 @@ impl StoreWatch {
         let mut ticks = ticks(PERIOD);
         loop {
             ticks.tick().await;
-            let answer = timeout(ANSWER_WITHIN, self.store.ask()).await;
-            if matches!(answer, Ok(Ok(()))) {
-                self.tasks.note_success(Self::NAME);
-            }
+            let _answers_are_counted = timeout(ANSWER_WITHIN, self.store.ask()).await;
         }
     }
 
@@ -98,7 +95,11 @@ impl StoreWatch {
         let mut silence = Silence::new(self.store.answers(), self.clock.elapsed());
         loop {
             ticks.tick().await;
-            let length = silence.look(self.store.answers(), self.clock.elapsed());
+            let count = self.store.answers();
+            if count != silence.answers {
+                self.tasks.note_success(Self::NAME);
+            }
+            let length = silence.look(count, self.clock.elapsed());
             let (answers, verifies) = verdict(length);
             self.health.note_store(answers, verifies);
         }
@@ -111,7 +112,8 @@ fn ticks(period: Duration) -> Interval {
     ticks
 }
 
-/// Whether the store counts as answering, and whether VerifyToken can be answered.
+/// Whether the store counts as answering, and whether VerifyToken can be answered. In this version the
+/// two are always the same, because what is in memory counts for less than [`LONGEST_SILENCE`].
 fn verdict(silence: Duration) -> (bool, bool) {
     let answers = silence < LONGEST_SILENCE;
     (answers, answers || token::verifies_without_store(silence))
@@ -119,7 +121,12 @@ fn verdict(silence: Duration) -> (bool, bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::metrics::{Format, Metrics};
+    use crate::store::testing::on_each_engine;
 
     #[test]
     fn after_five_seconds_of_silence_the_store_does_not_answer() {
@@ -154,5 +161,29 @@ mod tests {
         assert_eq!(silence.look(0, hour), 2 * LOOK);
         assert_eq!(silence.look(0, hour + LOOK), 3 * LOOK);
         assert_eq!(silence.look(1, 2 * hour), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_anybody_is_a_success_of_the_watch() {
+        on_each_engine(async |store| {
+            let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+            let metrics = Metrics::new(&clock);
+            let tasks = Tasks::new(clock, Arc::clone(&metrics.tasks));
+            let watch = StoreWatch::new(store.clone(), Health::new(), tasks);
+            let last = "countersign_background_task_last_success_timestamp_seconds{task=\"store_watch\"} 1800000000";
+            let seen = || metrics.text(Format::Prometheus).contains(last);
+            assert!(!seen());
+            let answered = async {
+                while !seen() {
+                    store.ask().await.expect("an answer");
+                }
+            };
+            tokio::select! {
+                // It does not ask.
+                () = watch.tell() => unreachable!("it never returns"),
+                () = answered => {}
+            }
+        })
+        .await;
     }
 }
