@@ -72,7 +72,7 @@ pub async fn serve(serving: Serving<'_>, shutdown: impl Future<Output = ()>) -> 
         let alone = tonic::service::Routes::new(statuses.service(MAX_PUBLIC_REQUEST));
         let routes = Routes::new([].into(), alone, tasks.clone());
         let service = CallService::for_health(clock, metrics, routes);
-        let connections = health_connections(listener, metrics);
+        let connections = health_connections(listener);
         let served = async move {
             serve_connections(&limited(), &service, connections, pending()).await;
         };

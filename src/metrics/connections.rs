@@ -1,4 +1,4 @@
-//! Connections of the gRPC listener.
+//! Connections of the main gRPC listener.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -28,7 +28,7 @@ label! {
 }
 
 /// What is counted of connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Connections {
     pub accepted: Counter,
     pub open: Gauge,

@@ -106,6 +106,14 @@ pub struct Cells<L, M> {
 }
 
 impl<L: Labels, M> Cells<L, M> {
+    /// The cells that `make` makes.
+    pub(super) fn from_fn(make: impl FnMut(L) -> M) -> Self {
+        Self {
+            cells: L::all().map(make).collect(),
+            labels: PhantomData,
+        }
+    }
+
     /// The cell of these labels.
     pub fn of(&self, labels: L) -> &M {
         &self.cells[labels.index()]
@@ -114,10 +122,7 @@ impl<L: Labels, M> Cells<L, M> {
 
 impl<L: Labels, M: Default> Default for Cells<L, M> {
     fn default() -> Self {
-        Self {
-            cells: L::all().map(|_| M::default()).collect(),
-            labels: PhantomData,
-        }
+        Self::from_fn(|_| M::default())
     }
 }
 

@@ -86,9 +86,9 @@ pub struct Providers {
 /// What is counted of one provider.
 #[derive(Debug)]
 pub struct Provider {
-    requests: Vec<Counter>,
+    requests: Cells<(Asked, Answered), Counter>,
     durations: Durations,
-    renewals: Vec<Counter>,
+    renewals: Cells<Renewed, Counter>,
 }
 
 impl Providers {
@@ -125,14 +125,14 @@ impl Providers {
             let all = provider.chain(pairs);
             all.map(|(name, value)| (name, value.to_owned())).collect()
         };
-        let requests = <(Asked, Answered)>::all()
-            .map(|labels| self.requests.get_or_create_owned(&series(labels.pairs())));
-        let renewals =
-            Renewed::all().map(|labels| self.renewals.get_or_create_owned(&series(labels.pairs())));
+        let of =
+            |family: &Family<Series, Counter>, pairs| family.get_or_create_owned(&series(pairs));
         Provider {
-            requests: requests.collect(),
+            requests: Cells::from_fn(|labels: (Asked, Answered)| {
+                of(&self.requests, labels.pairs())
+            }),
             durations: self.durations.get_or_create_owned(&series(Vec::new())),
-            renewals: renewals.collect(),
+            renewals: Cells::from_fn(|renewed: Renewed| of(&self.renewals, renewed.pairs())),
         }
     }
 }
@@ -140,12 +140,12 @@ impl Providers {
 impl Provider {
     /// Counts a request.
     pub fn request(&self, asked: Asked, answered: Answered, took: Duration) {
-        self.requests[Labels::index((asked, answered))].inc();
+        self.requests.of((asked, answered)).inc();
         self.durations.observe(took);
     }
 
     /// Counts a renewal.
     pub fn renewal(&self, renewed: Renewed) {
-        self.renewals[Labels::index(renewed)].inc();
+        self.renewals.of(renewed).inc();
     }
 }

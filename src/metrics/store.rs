@@ -85,7 +85,7 @@ pub struct Pooled {
     /// Calls that wait for one.
     pub waiting: Gauge,
     pub waits: Durations,
-    failures: Vec<Counter>,
+    failures: Cells<NoConnection, Counter>,
     statements: Statements,
 }
 
@@ -148,7 +148,7 @@ impl Store {
         let one = [(Pool::NAME, pool.value())];
         let two = |name, value| [one[0], (name, value)];
         self.most.get_or_create(&one).set(most.into());
-        let failure = |reason: &NoConnection| {
+        let failure = |reason: NoConnection| {
             let labels = two(NoConnection::NAME, reason.value());
             self.failures.get_or_create_owned(&labels)
         };
@@ -157,7 +157,7 @@ impl Store {
             idle: self.open.get_or_create_owned(&two("state", "idle")),
             waiting: self.waiting.get_or_create_owned(&one),
             waits: self.waits.get_or_create_owned(&one),
-            failures: NoConnection::ALL.iter().map(failure).collect(),
+            failures: Cells::from_fn(failure),
             statements: self.statements.clone(),
         }
     }
@@ -166,7 +166,7 @@ impl Store {
 impl Pooled {
     /// Counts a piece of work that got no connection.
     pub fn fail(&self, reason: NoConnection) {
-        self.failures[reason.index()].inc();
+        self.failures.of(reason).inc();
     }
 
     /// Counts a statement and its failure, if it failed.

@@ -162,3 +162,21 @@ fn a_call_that_is_dropped_was_cancelled_and_counts_once() {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
 }
+
+#[test]
+fn no_rule_selects_a_bucket_whose_bound_the_formats_write_differently() {
+    let rules = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/helm/rules/countersign.yaml"
+    ));
+    let dashboard = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/helm/dashboards/countersign.json"
+    ));
+    for text in [rules, dashboard] {
+        let selected = text
+            .split("le=")
+            .filter(|before| before.ends_with(['{', ',', ' ']));
+        assert!(text.contains("_bucket") && selected.count() == 0);
+    }
+}

@@ -199,6 +199,18 @@ async fn silent_connections_keep_no_probe_out_of_the_health_listener() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn connections_of_the_health_listener_are_not_counted_as_those_of_callers() {
+    let engine = Engine::sqlite();
+    let world = World::start(&engine, &[SIDE]).await;
+    for _ in 0..3 {
+        statuses(&channel(&world).await).await;
+    }
+    // The client of the main listener has one.
+    assert!(world.count("countersign_connections_accepted_total", "") <= 1);
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_subcommand_asks_the_server_of_its_settings() {
     on_each_engine(async |engine| {

@@ -77,12 +77,9 @@ pub fn connections(
     connections.map(move |connection| Secured::new(connection, tls.as_ref()))
 }
 
-/// The connections of a listener for health alone, in plain text.
-pub fn health_connections(
-    socket: TcpListener,
-    metrics: &Metrics,
-) -> impl Stream<Item = Secured> + use<> {
-    let counts = PendingConnections::new(Arc::clone(&metrics.connections));
+/// The connections of a listener for health alone, in plain text. They are in no metric.
+pub fn health_connections(socket: TcpListener) -> impl Stream<Item = Secured> + use<> {
+    let counts = PendingConnections::new(Arc::default());
     limited(socket, counts, HEALTH_LIMITS, Arc::default()).map(Secured::Plain)
 }
 
