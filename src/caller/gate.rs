@@ -13,6 +13,7 @@ use super::file::{Caller, Callers};
 use super::permission::permission_of;
 use crate::error::{Error, Result};
 use crate::secret::sha256;
+use crate::trace::CallTrace;
 
 const MAX_TOKEN: usize = 256;
 
@@ -48,7 +49,8 @@ impl Gate {
     }
 
     /// The caller, if it may make this call; `None` for health and reflection, which need no
-    /// caller. `certificate` is what the connection's peer has proven to be.
+    /// caller. `certificate` is what the connection's peer has proven to be, and `trace` is that of the
+    /// call, whose ids the line of a refusal carries.
     ///
     /// # Errors
     /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is
@@ -58,6 +60,7 @@ impl Gate {
         path: &str,
         headers: &HeaderMap,
         certificate: Option<&Certificate>,
+        trace: &CallTrace,
     ) -> Result<Option<Arc<CallerContext>>> {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) {
@@ -69,7 +72,9 @@ impl Gate {
         let Some(caller) = self.find(headers, certificate) else {
             return Err(Error::CallerUnknown);
         };
-        caller.require(permission)?;
+        if !caller.has(permission) {
+            trace.sync_scope(|| caller.require(permission))?;
+        }
         Ok(Some(caller))
     }
 
@@ -179,9 +184,17 @@ mod tests {
             .collect()
     }
 
+    fn trace() -> CallTrace {
+        CallTrace::new(HeaderValue::from_static("request-1"), &HeaderMap::new())
+    }
+
+    /// Without a certificate.
+    fn admit(gate: &Gate, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>> {
+        gate.admit(path, headers, None, &trace())
+    }
+
     fn refused(path: &str, values: &[&'static str]) -> Kind {
-        gate()
-            .admit(path, &headers(values), None)
+        admit(&gate(), path, &headers(values))
             .expect_err("refused")
             .reason()
             .kind()
@@ -190,8 +203,7 @@ mod tests {
     #[test]
     fn both_tokens_of_a_caller_are_good() {
         for value in ["Bearer csc_old", "bearer csc_new"] {
-            let caller = gate()
-                .admit(VERIFY, &headers(&[value]), None)
+            let caller = admit(&gate(), VERIFY, &headers(&[value]))
                 .expect("admitted")
                 .expect("a caller");
             assert_eq!(&**caller.name(), "chat");
@@ -246,19 +258,14 @@ mod tests {
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ] {
-            assert!(
-                gate()
-                    .admit(path, &headers(&[]), None)
-                    .expect("admitted")
-                    .is_none()
-            );
+            let admitted = admit(&gate(), path, &headers(&[]));
+            assert!(admitted.expect("admitted").is_none());
         }
     }
 
     #[test]
     fn the_open_caller_may_do_everything() {
-        let caller = Gate::new(&Callers::Open)
-            .admit(VERIFY, &headers(&[]), None)
+        let caller = admit(&Gate::new(&Callers::Open), VERIFY, &headers(&[]))
             .expect("admitted")
             .expect("a caller");
         assert!(
@@ -272,8 +279,7 @@ mod tests {
 
     #[test]
     fn only_listed_audiences_are_allowed() {
-        let caller = gate()
-            .admit(VERIFY, &headers(&["Bearer csc_old"]), None)
+        let caller = admit(&gate(), VERIFY, &headers(&["Bearer csc_old"]))
             .expect("admitted")
             .expect("a caller");
         assert!(caller.require_audience("chat").is_ok());
@@ -313,7 +319,7 @@ mod tests {
             caller("agents", None, Some("agents.example")),
         ]));
         let found = |headers: &[&'static str], certificate: &Certificate| {
-            let admitted = gate.admit(VERIFY, &self::headers(headers), Some(certificate));
+            let admitted = gate.admit(VERIFY, &self::headers(headers), Some(certificate), &trace());
             let caller = admitted.ok().flatten();
             caller.map(|caller| caller.name().to_string())
         };
@@ -348,7 +354,7 @@ mod tests {
     #[test]
     fn replaced_callers_count_from_the_next_call_on() {
         let gate = Gate::new(&Callers::Listed(vec![caller("chat", None, None)]));
-        let admits = |token| gate.admit(VERIFY, &headers(&[token]), None).is_ok();
+        let admits = |token| admit(&gate, VERIFY, &headers(&[token])).is_ok();
         assert!(admits("Bearer csc_chat") && !admits("Bearer csc_agents"));
         gate.clone()
             .replace(&Callers::Listed(vec![caller("agents", None, None)]));

@@ -73,7 +73,7 @@ impl<S> CallService<S> {
         let path = request.uri().path();
         let certificate = call.usage().and_then(Usage::certificate);
         let admitted = match &self.gate {
-            Some(gate) => gate.admit(path, request.headers(), certificate),
+            Some(gate) => gate.admit(path, request.headers(), certificate, call.trace()),
             None if path.starts_with(HEALTH) => Ok(None),
             None => Err(Error::MethodUnknown),
         };

@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::support::callers::{Backend, CallersFile};
 use crate::support::calls::{PASSWORD, login_request, register_request, settings_of};
 use crate::support::collector::{Collector, attribute};
 use crate::support::hostile::Hostile;
@@ -360,4 +361,21 @@ async fn the_end_of_an_abandoned_sign_in_carries_the_ids_of_its_call() {
         process.stop().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_line_of_a_caller_without_the_permission_carries_the_ids_of_its_call() {
+    let backend = Backend::new("chat", &["token.verify"]);
+    let file = CallersFile::new(&[&backend]);
+    let process = Process::start(&[("COUNTERSIGN_CALLERS", file.path())]).await;
+    let mut request = backend.sends(register_request(EMAIL));
+    let id = "refused-1".parse().expect("a value");
+    request.metadata_mut().insert("x-request-id", id);
+    auth(&process).register(request).await.expect_err("refused");
+    let log = process.stop().await;
+    let mut lines = log
+        .lines()
+        .filter(|line| line.contains("a caller was refused"));
+    let line = lines.next().expect("a line");
+    assert!(line.ends_with(r#"request_id="refused-1""#), "{line}");
 }
