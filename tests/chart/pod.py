@@ -73,6 +73,9 @@ class Host:
             return files
         if "secret" in volume:
             return self.source("Secret", volume["secret"]["secretName"], volume["secret"].get("items"))
+        if "configMap" in volume:
+            return self.source("ConfigMap", volume["configMap"]["name"], volume["configMap"].get("items"))
+        assert "emptyDir" in volume or "persistentVolumeClaim" in volume, f"the volume is not known here: {volume}"
         return None
 
     def mount(self, pod, container):
