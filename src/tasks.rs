@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::metrics::{self, Counted};
+use crate::metrics::{self, GaugeGuard};
 use crate::trace;
 
 /// The pause before a background task that ended is started again. It doubles each time, so that a
@@ -115,7 +115,7 @@ impl Tasks {
         let metrics = self.metrics.of(name);
         let mut pause = FIRST_PAUSE;
         loop {
-            let alive = Counted::new(&metrics.alive);
+            let alive = GaugeGuard::new(&metrics.alive);
             let started = self.clock.elapsed();
             // A panic's text may quote a user's, so only the place is logged, by the panic hook.
             let run = AssertUnwindSafe(async { task().await }).catch_unwind();

@@ -13,7 +13,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::policy::is_guessable;
 use crate::error::{Error, Result};
-use crate::metrics::{self, Counted, Full, Hashing};
+use crate::metrics::{self, Full, GaugeGuard, Hashing};
 use crate::model::account::User;
 use crate::model::email::Email;
 use crate::model::password::Password;
@@ -62,7 +62,7 @@ pub(super) struct Turn {
     /// Until it is dropped.
     place: Option<OwnedSemaphorePermit>,
     /// Until a core is free.
-    waiting: Option<Counted>,
+    waiting: Option<GaugeGuard>,
     passwords: Passwords,
 }
 
@@ -99,7 +99,7 @@ impl Passwords {
         let place = place.map_err(|_| self.refuse(Full::NoPlace))?;
         Ok(Turn {
             place: Some(place),
-            waiting: Some(Counted::new(self.metrics.calls.of(Hashing::Waiting))),
+            waiting: Some(GaugeGuard::new(self.metrics.calls.of(Hashing::Waiting))),
             passwords: self.clone(),
         })
     }
@@ -168,7 +168,7 @@ impl Passwords {
         let core = core.ok().and_then(Result::ok);
         let core = core.ok_or_else(|| self.refuse(Full::NoCore))?;
         turn.waiting = None;
-        let running = Counted::new(self.metrics.calls.of(Hashing::Running));
+        let running = GaugeGuard::new(self.metrics.calls.of(Hashing::Running));
         let passwords = self.clone();
         // The permits move into the task: hashing goes on if the call is cancelled, and still
         // occupies its core.

@@ -88,9 +88,9 @@ async fn serve(
             return Ok(());
         }
     };
-    app.metrics().log.follow(logging.lost_lines());
+    app.metrics().telemetry.follow(logging.lost_lines());
     if let Some(spans) = lost_spans {
-        app.metrics().log.follow_spans(spans);
+        app.metrics().telemetry.follow_spans(spans);
     }
     if let Some(filter) = filter {
         app.reload().add(filter).await;

@@ -5,10 +5,9 @@
 //! several. Each part of the service gets its own topic.
 
 mod connections;
-mod counted;
-mod durations;
+mod gauge;
+mod histogram;
 mod label;
-mod log;
 mod moderation;
 mod passwords;
 mod providers;
@@ -18,6 +17,7 @@ mod rpc;
 mod sessions;
 mod store;
 mod tasks;
+mod telemetry;
 
 use std::sync::Arc;
 
@@ -29,9 +29,8 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 
 pub use connections::{Closed, Connections};
-pub use counted::Counted;
+pub use gauge::GaugeGuard;
 pub use label::Label;
-pub use log::Log;
 pub use moderation::{Attempt, Banned, Cause, Decision, Moderation};
 pub use passwords::{Full, Hashing, Passwords};
 pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
@@ -40,6 +39,7 @@ pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
 pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};
 pub use tasks::{Task, Tasks};
+pub use telemetry::Telemetry;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct Metrics {
     pub providers: Arc<Providers>,
     pub store: Arc<Store>,
     pub tasks: Arc<Tasks>,
-    pub log: Arc<Log>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Metrics {
@@ -102,7 +102,7 @@ impl Metrics {
             providers: Arc::new(Providers::new(&mut registry)),
             store: Arc::new(Store::new(&mut registry)),
             tasks: Arc::new(Tasks::new(&mut registry)),
-            log: Arc::new(Log::new(&mut registry)),
+            telemetry: Arc::new(Telemetry::new(&mut registry)),
             registry: Arc::new(registry),
         }
     }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::durations::Durations;
+use super::histogram::Histogram;
 use super::label::{Cells, Labels, label};
 use super::register::register;
 
@@ -78,7 +78,7 @@ type Series = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub struct Providers {
     requests: Family<Series, Counter>,
-    durations: Family<Series, Durations>,
+    durations: Family<Series, Histogram>,
     renewals: Family<Series, Counter>,
     pub releases: Cells<(Destination, Token), Counter>,
 }
@@ -87,7 +87,7 @@ pub struct Providers {
 #[derive(Debug)]
 pub struct Provider {
     requests: Cells<(Asked, Answered), Counter>,
-    durations: Durations,
+    durations: Histogram,
     renewals: Cells<Renewed, Counter>,
 }
 

@@ -35,19 +35,12 @@ label! {
     }
 }
 
-label! {
-    /// Whose certificate it is.
-    Holder = "holder" {
-        Server = "server",
-    }
-}
-
 /// What is counted of files that are read again.
 #[derive(Debug)]
 pub struct Reloads {
     reads: Cells<(File, ReadOutcome), Counter>,
     last_success: Cells<File, Moment>,
-    expiry: Cells<Holder, Moment>,
+    expiry: Moment,
 }
 
 impl Reloads {
@@ -81,7 +74,7 @@ impl Reloads {
 
     /// Notes when the certificate of the service ends.
     pub fn expires(&self, end: Timestamp) {
-        self.expiry.of(Holder::Server).set(end);
+        self.expiry.set(end);
     }
 }
 

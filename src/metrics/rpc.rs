@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::durations::Durations;
+use super::histogram::Histogram;
 use super::label::{Cells, Label, label};
 use super::register::register;
 use crate::clock::Clock;
@@ -66,7 +66,7 @@ impl Label for Reason {
 #[derive(Debug)]
 pub struct Rpc {
     clock: Clock,
-    durations: Cells<(Method, StatusCode), Durations>,
+    durations: Cells<(Method, StatusCode), Histogram>,
     errors: Cells<Reason, Counter>,
     in_flight: Gauge,
 }

@@ -8,7 +8,7 @@ use super::register::register;
 
 label! {
     /// How a session was opened.
-    Opened = "by" {
+    Opened = "method" {
         Password = "password",
         /// By a login at a provider.
         Federated = "federated",

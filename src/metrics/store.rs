@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::durations::Durations;
+use super::histogram::Histogram;
 use super::label::{Cells, Label as _, label};
 use super::register::register;
 
@@ -62,7 +62,7 @@ pub struct Store {
     open: Family<Two, Gauge>,
     most: Family<One, Gauge>,
     waiting: Family<One, Gauge>,
-    waits: Family<One, Durations>,
+    waits: Family<One, Histogram>,
     failures: Family<Two, Counter>,
     statements: Statements,
     pub turns: Cells<(Lane, Turn), Gauge>,
@@ -73,7 +73,7 @@ pub struct Store {
 /// What is counted of statements, whose names are those in the source code.
 #[derive(Clone, Debug)]
 struct Statements {
-    durations: Family<One, Durations>,
+    durations: Family<One, Histogram>,
     failures: Family<One, Counter>,
 }
 
@@ -84,7 +84,7 @@ pub struct Pooled {
     pub idle: Gauge,
     /// Calls that wait for one.
     pub waiting: Gauge,
-    pub waits: Durations,
+    pub waits: Histogram,
     failures: Cells<NoConnection, Counter>,
     statements: Statements,
 }

@@ -136,8 +136,8 @@ fn counts_that_are_kept_elsewhere_are_shown() {
     };
     assert_eq!(lost("log_lines").as_deref(), Some("0"));
     assert_eq!(lost("trace_spans").as_deref(), Some("0"));
-    metrics.log.follow(Arc::new(7.into()));
-    metrics.log.follow_spans(Arc::new(8.into()));
+    metrics.telemetry.follow(Arc::new(7.into()));
+    metrics.telemetry.follow_spans(Arc::new(8.into()));
     assert_eq!(lost("log_lines").as_deref(), Some("7"));
     assert_eq!(lost("trace_spans").as_deref(), Some("8"));
 }

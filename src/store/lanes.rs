@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::Pools;
 use super::error::StoreError;
-use crate::metrics::{self, Counted, Lane};
+use crate::metrics::{self, GaugeGuard, Lane};
 
 /// How many of a queue are at work at once. On SQLite there is one writer: while one of them writes,
 /// another can prepare.
@@ -42,7 +42,7 @@ struct Queue {
 /// A turn; the next one begins when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _running: Counted,
+    _running: GaugeGuard,
     _permit: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
@@ -90,7 +90,7 @@ impl Queue {
     /// `None` if too many wait, or the wait is too long.
     async fn turn(&self) -> Option<Turn> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let counted = |state| Counted::new(self.metrics.turns.of((self.lane, state)));
+        let counted = |state| GaugeGuard::new(self.metrics.turns.of((self.lane, state)));
         let waiting = counted(metrics::Turn::Waiting);
         let turn = Arc::clone(&self.turns).acquire_owned();
         let turn = tokio::time::timeout(MAX_WAIT, turn).await.ok()?.ok()?;

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::error::StoreError;
 use super::statement::Statement;
 use crate::clock::Clock;
-use crate::metrics::{Counted, NoConnection, Pooled};
+use crate::metrics::{GaugeGuard, NoConnection, Pooled};
 use crate::trace::Span;
 
 /// How a statement ended whose call was cancelled.
@@ -18,7 +18,7 @@ pub(super) struct Wait<'a> {
     clock: &'a Clock,
     began: Duration,
     was_refused: bool,
-    _waiting: Counted,
+    _waiting: GaugeGuard,
 }
 
 impl<'a> Wait<'a> {
@@ -28,7 +28,7 @@ impl<'a> Wait<'a> {
             clock,
             began: clock.elapsed(),
             was_refused: false,
-            _waiting: Counted::new(&metrics.waiting),
+            _waiting: GaugeGuard::new(&metrics.waiting),
         }
     }
 

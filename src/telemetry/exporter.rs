@@ -25,12 +25,12 @@ const QUEUE_FULL: &str = "the queue is full";
 
 /// The spans that wait, or are being sent.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct QueuedSpans {
     count: AtomicUsize,
     most: usize,
 }
 
-impl Waiting {
+impl QueuedSpans {
     /// Room for so many.
     pub(super) const fn new(most: usize) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl Waiting {
 
 /// Gives ended spans to the SDK's queue while it has room.
 #[derive(Debug)]
-pub(super) struct Entrance<P> {
+pub(super) struct BoundedProcessor<P> {
     pub queue: P,
-    pub waiting: Arc<Waiting>,
+    pub waiting: Arc<QueuedSpans>,
     pub losses: Arc<Losses>,
 }
 
-impl<P: SpanProcessor> SpanProcessor for Entrance<P> {
+impl<P: SpanProcessor> SpanProcessor for BoundedProcessor<P> {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.queue.on_start(span, context);
     }
@@ -94,14 +94,14 @@ impl<P: SpanProcessor> SpanProcessor for Entrance<P> {
 
 /// Sends batches in tasks of the runtime, because the SDK's own thread has no timers.
 #[derive(Debug)]
-pub(super) struct Exit {
+pub(super) struct RuntimeExporter {
     pub collector: Arc<Collector>,
     pub runtime: Handle,
-    pub waiting: Arc<Waiting>,
+    pub waiting: Arc<QueuedSpans>,
     pub losses: Arc<Losses>,
 }
 
-impl SpanExporter for Exit {
+impl SpanExporter for RuntimeExporter {
     /// Always succeeds: the losses are counted here.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (count, collector) = (batch.len(), Arc::clone(&self.collector));

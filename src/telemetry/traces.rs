@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Handle;
 
-use super::exporter::{Entrance, Exit, Waiting};
+use super::exporter::{BoundedProcessor, QueuedSpans, RuntimeExporter};
 use super::losses::Losses;
 use crate::clock::Clock;
 use crate::config::{self, Traces};
@@ -33,7 +33,7 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 #[must_use]
 pub struct Tracing {
     provider: SdkTracerProvider,
-    waiting: Arc<Waiting>,
+    waiting: Arc<QueuedSpans>,
     losses: Arc<Losses>,
 }
 
@@ -57,8 +57,8 @@ impl Drop for Tracing {
 /// If the connection cannot be set up. The collector is not asked for anything yet.
 pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     let losses = Arc::new(Losses::new(Clock::system()));
-    let waiting = Arc::new(Waiting::new(traces.queue));
-    let exit = Exit {
+    let waiting = Arc::new(QueuedSpans::new(traces.queue));
+    let exporter = RuntimeExporter {
         collector: Arc::new(collector(traces, runtime)?),
         runtime: runtime.clone(),
         waiting: Arc::clone(&waiting),
@@ -68,8 +68,8 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
         .with_max_queue_size(traces.queue)
         .with_max_export_batch_size(traces.batch)
         .with_scheduled_delay(traces.delay);
-    let queue = BatchSpanProcessor::builder(exit).with_batch_config(limits.build());
-    let entrance = Entrance {
+    let queue = BatchSpanProcessor::builder(exporter).with_batch_config(limits.build());
+    let processor = BoundedProcessor {
         queue: queue.build(),
         waiting: Arc::clone(&waiting),
         losses: Arc::clone(&losses),
@@ -77,7 +77,7 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
         .with_sampler(sampler(traces.sampler))
-        .with_span_processor(entrance)
+        .with_span_processor(processor)
         .build();
     trace::start(BoxedTracer::new(Box::new(
         provider.tracer(env!("CARGO_PKG_NAME")),

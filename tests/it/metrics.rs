@@ -94,7 +94,10 @@ async fn sessions_are_counted_when_they_open_and_are_refreshed() {
                 .await
                 .expect("minted");
         }
-        let opened = |by| world.count("countersign_sessions_opened_total", &format!("by=\"{by}\""));
+        let opened = |method| {
+            let labels = format!("method=\"{method}\"");
+            world.count("countersign_sessions_opened_total", &labels)
+        };
         assert_eq!(
             (opened("password"), opened("mint"), opened("federated")),
             (1, 1, 0)

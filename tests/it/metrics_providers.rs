@@ -36,7 +36,7 @@ async fn requests_to_a_provider_and_renewals_are_counted_by_outcome() {
         for request in ["discovery", "code", "keys"] {
             assert_eq!(requests(&world, request, "ok"), 1, "{request}");
         }
-        let opened = world.count("countersign_sessions_opened_total", "by=\"federated\"");
+        let opened = world.count("countersign_sessions_opened_total", "method=\"federated\"");
         assert_eq!(opened, 1);
 
         world.clock.advance(AGE);

@@ -69,7 +69,7 @@ def everything_that_a_client_did_is_counted_and_nothing_else(w):
             'countersign_token_verifications_total{outcome="active"}': 5,
             'countersign_token_verifications_total{outcome="invalid"}': 2,
             'countersign_token_verifications_total{outcome="session_revoked"}': 1,
-            'countersign_sessions_opened_total{by="password"}': 2,
+            'countersign_sessions_opened_total{method="password"}': 2,
             'countersign_session_refreshes_total{outcome="rotated"}': 1,
             'countersign_session_refreshes_total{outcome="refused"}': 1,
             'countersign_sessions_ended_total{reason="logout"}': 1,

@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::metrics::{Counted, Pooled};
+use crate::metrics::{GaugeGuard, Pooled};
 use crate::store::breaker::{Breaker, Pass};
 use crate::store::connection::{Connection, Connector};
 use crate::store::error::StoreError;
@@ -67,7 +67,7 @@ pub(in crate::store) struct Lease {
     answers: u64,
     /// Whether a transaction has begun and not ended.
     in_transaction: bool,
-    held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
+    held: Option<(OwnedSemaphorePermit, Pass, GaugeGuard)>,
 }
 
 impl Pool {
@@ -124,7 +124,7 @@ impl Pool {
                 statement: None,
                 answers,
                 in_transaction: false,
-                held: Some((permit, pass, Counted::new(&self.0.metrics.in_use))),
+                held: Some((permit, pass, GaugeGuard::new(&self.0.metrics.in_use))),
             }),
             Ok(Err(error)) => {
                 wait.refuse();
@@ -346,7 +346,7 @@ async fn settle(
     pool: Pool,
     mut connection: Connection,
     in_transaction: bool,
-    held: Option<(OwnedSemaphorePermit, Pass, Counted)>,
+    held: Option<(OwnedSemaphorePermit, Pass, GaugeGuard)>,
 ) {
     let settled = timeout(SETTLE_TIMEOUT, async {
         if in_transaction {

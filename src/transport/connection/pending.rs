@@ -9,7 +9,7 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 
 use super::limits::Limits;
-use crate::metrics::{Closed, Connections, Counted};
+use crate::metrics::{Closed, Connections, GaugeGuard};
 use crate::model::ip_address::IpAddress;
 use crate::model::network::Network;
 
@@ -28,7 +28,7 @@ pub(super) struct Pending {
     all: PendingConnections,
     pub(super) network: Network,
     pub(super) nudge: Arc<Nudge>,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 impl Pending {
@@ -102,7 +102,7 @@ impl PendingConnections {
             all: self.clone(),
             network,
             nudge,
-            _counted: Counted::new(&self.metrics.pending),
+            _counted: GaugeGuard::new(&self.metrics.pending),
         })
     }
 

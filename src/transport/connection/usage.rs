@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pending::{Nudge, Pending};
 use crate::caller::Certificate;
-use crate::metrics::{Closed, Connections, Counted};
+use crate::metrics::{Closed, Connections, GaugeGuard};
 use crate::model::network::Network;
 use crate::transport::load::Budget;
 use crate::transport::tls::Peer;
@@ -43,7 +43,7 @@ struct Counts {
     /// Why the service closes it.
     closed: OnceLock<Closed>,
     ends_after_calls: CancellationToken,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// Answers that the caller has not taken yet, by the period in which they began.
@@ -80,7 +80,7 @@ impl Usage {
             metrics: Arc::clone(pending.metrics()),
             closed: OnceLock::new(),
             ends_after_calls: CancellationToken::new(),
-            _counted: Counted::new(&pending.metrics().open),
+            _counted: GaugeGuard::new(&pending.metrics().open),
             pending: Mutex::new(Some(pending)),
             bytes: Budget::new(MAX_BYTES),
             answers: Answers::default(),

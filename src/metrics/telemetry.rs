@@ -12,12 +12,12 @@ use super::register::register;
 
 /// What is counted of the log and of traces.
 #[derive(Debug)]
-pub struct Log {
-    lost: Followed,
-    lost_spans: Followed,
+pub struct Telemetry {
+    lost: ExternalCounter,
+    lost_spans: ExternalCounter,
 }
 
-impl Log {
+impl Telemetry {
     pub(super) fn new(registry: &mut Registry) -> Self {
         Self {
             lost: register(
@@ -46,9 +46,9 @@ impl Log {
 
 /// A counter that is kept elsewhere; zero until it is known where.
 #[derive(Clone, Debug, Default)]
-struct Followed(Arc<OnceLock<Arc<AtomicU64>>>);
+struct ExternalCounter(Arc<OnceLock<Arc<AtomicU64>>>);
 
-impl EncodeMetric for Followed {
+impl EncodeMetric for ExternalCounter {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         let count = self
             .0

@@ -4,9 +4,9 @@ use prometheus_client::metrics::gauge::Gauge;
 
 /// Counts as one in a gauge until it is dropped.
 #[derive(Debug)]
-pub struct Counted(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Counted {
+impl GaugeGuard {
     /// Begins to count.
     #[must_use]
     pub fn new(gauge: &Gauge) -> Self {
@@ -15,7 +15,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -20,7 +20,7 @@ const NANOS: f64 = 1_000_000_000.0;
 
 /// How many durations fell into each bucket, and their sum. Clones share everything.
 #[derive(Clone, Debug, Default)]
-pub struct Durations(Arc<Observed>);
+pub struct Histogram(Arc<Observed>);
 
 #[derive(Debug, Default)]
 struct Observed {
@@ -28,7 +28,7 @@ struct Observed {
     nanos: AtomicU64,
 }
 
-impl Durations {
+impl Histogram {
     /// Counts a duration.
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -43,11 +43,11 @@ impl Durations {
     }
 }
 
-impl TypedMetric for Durations {
+impl TypedMetric for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
 }
 
-impl EncodeMetric for Durations {
+impl EncodeMetric for Histogram {
     #[expect(
         clippy::cast_precision_loss,
         reason = "bounds are small, and the sum is exact for 104 days"
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_duration_counts_in_the_bucket_whose_bound_it_does_not_exceed() {
-        let (mut registry, durations) = (Registry::default(), Durations::default());
+        let (mut registry, durations) = (Registry::default(), Histogram::default());
         registry.register("d", "Durations", durations.clone());
         for micros in [0, 100, 101, 20_000_000] {
             durations.observe(Duration::from_micros(micros));
