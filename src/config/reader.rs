@@ -298,7 +298,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// OpenTelemetry reads its variables itself, and knows nothing of our files.
+    /// OpenTelemetry's library reads some of its variables itself, and knows nothing of our files.
     fn warn_of_libraries(&mut self) {
         for name in self.env.names().filter(|name| name.starts_with("OTEL_")) {
             let place = self.env.place(name);
