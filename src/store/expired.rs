@@ -35,19 +35,21 @@ pub enum Expired {
     LiftedBans,
 }
 
+// Without its order PostgreSQL would read the table from one end until it has a batch, which takes
+// long when little has expired.
 statements! {
     FEDERATED_LOGINS = concatcp!("DELETE FROM federated_logins WHERE state_hash IN
-        (SELECT state_hash FROM federated_logins WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+        (SELECT state_hash FROM federated_logins WHERE expire_time <= $1 ORDER BY expire_time LIMIT ", BATCH, ")");
     FEDERATED_TOKENS = concatcp!("DELETE FROM federated_tokens WHERE (session_id, identity_id) IN
-        (SELECT session_id, identity_id FROM federated_tokens WHERE session_expire_time <= $1 LIMIT ", BATCH, ")");
-    SESSIONS = concatcp!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expire_time <= $1 LIMIT ", BATCH, ")");
+        (SELECT session_id, identity_id FROM federated_tokens WHERE session_expire_time <= $1 ORDER BY session_expire_time LIMIT ", BATCH, ")");
+    SESSIONS = concatcp!("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expire_time <= $1 ORDER BY expire_time LIMIT ", BATCH, ")");
     LIMITS = concatcp!("DELETE FROM limits WHERE (name, target) IN
-        (SELECT name, target FROM limits WHERE reset_time <= $1 LIMIT ", BATCH, ")");
+        (SELECT name, target FROM limits WHERE reset_time <= $1 ORDER BY reset_time LIMIT ", BATCH, ")");
     SCORES = concatcp!("DELETE FROM scores WHERE (type, target_kind, target) IN
-        (SELECT type, target_kind, target FROM scores WHERE expire_time <= $1 LIMIT ", BATCH, ")");
-    VIOLATIONS = concatcp!("DELETE FROM violations WHERE id IN (SELECT id FROM violations WHERE create_time <= $1 LIMIT ", BATCH, ")");
-    BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE expire_time <= $1 LIMIT ", BATCH, ")");
-    LIFTED_BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE lift_time <= $1 LIMIT ", BATCH, ")");
+        (SELECT type, target_kind, target FROM scores WHERE expire_time <= $1 ORDER BY expire_time LIMIT ", BATCH, ")");
+    VIOLATIONS = concatcp!("DELETE FROM violations WHERE id IN (SELECT id FROM violations WHERE create_time <= $1 ORDER BY create_time LIMIT ", BATCH, ")");
+    BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE expire_time <= $1 ORDER BY expire_time LIMIT ", BATCH, ")");
+    LIFTED_BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE lift_time <= $1 ORDER BY lift_time LIMIT ", BATCH, ")");
 }
 
 impl Expired {

@@ -39,13 +39,14 @@ pub(super) async fn fill(store: &Store, rows: i64) -> Timestamp {
     let connection = store.pools.write.connector().connect().await;
     let mut connection = connection.expect("connects");
     // The service's limits and settings are not for filling. SQLite keeps no statistics unless it is
-    // told to; PostgreSQL's autovacuum collects them.
+    // told to; PostgreSQL's autovacuum collects them. What was filled is on the disk in the end, or the
+    // first statement that syncs would wait for it.
     let (begin, end) = match &connection {
         Connection::Sqlite(_) => (
             "PRAGMA cache_size = -500000; PRAGMA synchronous = OFF",
-            "PRAGMA wal_checkpoint(TRUNCATE)",
+            "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)",
         ),
-        Connection::Postgres(_) => ("SET statement_timeout = 0", "ANALYZE"),
+        Connection::Postgres(_) => ("SET statement_timeout = 0", "ANALYZE; CHECKPOINT"),
     };
     let statements = [begin.to_owned(), numbers(rows, now)]
         .into_iter()
