@@ -123,11 +123,13 @@ impl Clock {
         let wall = self.wall();
         let elapsed = micros(self.elapsed());
         let offset = wall.saturating_sub(elapsed);
-        let largest = self
-            .0
-            .offset
-            .fetch_max(offset, Ordering::SeqCst)
-            .max(offset);
+        let offsets = &self.0.offset;
+        let mut largest = offsets.load(Ordering::SeqCst);
+        // It is written only if it grows: all calls read it, and cores that write it in turn wait for
+        // each other.
+        if offset > largest {
+            largest = offsets.fetch_max(offset, Ordering::SeqCst).max(offset);
+        }
         Timestamp(elapsed.saturating_add(largest).div_euclid(1000))
     }
 

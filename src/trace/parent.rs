@@ -1,10 +1,10 @@
 //! W3C Trace Context: where a call stands in the trace of its caller, and what a server is told.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// `00-<32 digits>-<16 digits>-<2 digits>`
 const LENGTH: usize = 55;
 /// What is longer is not passed on. W3C asks for 512 characters at least.
@@ -13,7 +13,7 @@ const MAX_STATE: usize = 512;
 /// The caller's span, without the state of its vendors; `None` if `traceparent` is absent or
 /// malformed.
 pub(super) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
-    let mut values = headers.get_all(TRACEPARENT).iter();
+    let mut values = headers.get_all(&TRACEPARENT).iter();
     let text = values.next()?.to_str().ok()?;
     if values.next().is_some() {
         return None;
@@ -52,7 +52,7 @@ pub(super) fn caller_with_state(headers: &HeaderMap) -> Option<SpanContext> {
 
 fn state(headers: &HeaderMap) -> Option<TraceState> {
     let mut whole = String::new();
-    for part in headers.get_all(TRACESTATE) {
+    for part in headers.get_all(&TRACESTATE) {
         if !whole.is_empty() {
             whole.push(',');
         }
@@ -69,13 +69,13 @@ pub(super) fn inject(context: &SpanContext, headers: &mut HeaderMap) {
     let (trace, span) = (context.trace_id(), context.span_id());
     let flags = context.trace_flags() & TraceFlags::SAMPLED;
     if let Ok(value) = HeaderValue::try_from(format!("00-{trace}-{span}-{flags:02x}")) {
-        headers.insert(TRACEPARENT, value);
+        headers.insert(TRACEPARENT.clone(), value);
     }
     let state = context.trace_state().header();
     if let Ok(value) = HeaderValue::try_from(state)
         && !value.is_empty()
     {
-        headers.insert(TRACESTATE, value);
+        headers.insert(TRACESTATE.clone(), value);
     }
 }
 
@@ -92,16 +92,16 @@ mod tests {
 
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    fn headers(pairs: &[(&HeaderName, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(*name, value.parse().expect("a value"));
+            headers.append((*name).clone(), value.parse().expect("a value"));
         }
         headers
     }
 
     fn of(traceparent: &str) -> Option<SpanContext> {
-        caller(&headers(&[(TRACEPARENT, traceparent)]))
+        caller(&headers(&[(&TRACEPARENT, traceparent)]))
     }
 
     #[test]
@@ -136,30 +136,30 @@ mod tests {
         ] {
             let value = HeaderValue::from_bytes(text.as_bytes()).expect("a value");
             let mut headers = HeaderMap::new();
-            headers.insert(TRACEPARENT, value);
+            headers.insert(&TRACEPARENT, value);
             assert!(caller(&headers).is_none(), "{text}");
         }
-        let twice = headers(&[(TRACEPARENT, GOOD), (TRACEPARENT, GOOD)]);
+        let twice = headers(&[(&TRACEPARENT, GOOD), (&TRACEPARENT, GOOD)]);
         assert!(caller(&twice).is_none());
     }
 
     #[test]
     fn what_is_told_to_a_server_is_what_the_caller_told() {
         let given = headers(&[
-            (TRACEPARENT, GOOD),
-            (TRACESTATE, "vendor=1"),
-            (TRACESTATE, "other=2"),
+            (&TRACEPARENT, GOOD),
+            (&TRACESTATE, "vendor=1"),
+            (&TRACESTATE, "other=2"),
         ]);
         let mut told = HeaderMap::new();
         inject(&caller_with_state(&given).expect("good"), &mut told);
-        assert_eq!(told[TRACEPARENT], GOOD);
-        assert_eq!(told[TRACESTATE], "vendor=1,other=2");
+        assert_eq!(told[&TRACEPARENT], GOOD);
+        assert_eq!(told[&TRACESTATE], "vendor=1,other=2");
     }
 
     #[test]
     fn a_malformed_or_long_state_is_left_out() {
         for state in ["no equals sign", &format!("a={}", "x".repeat(MAX_STATE))] {
-            let given = headers(&[(TRACEPARENT, GOOD), (TRACESTATE, state)]);
+            let given = headers(&[(&TRACEPARENT, GOOD), (&TRACESTATE, state)]);
             let mut told = HeaderMap::new();
             inject(&caller_with_state(&given).expect("good"), &mut told);
             assert_eq!(told.len(), 1, "{state}");

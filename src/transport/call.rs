@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
@@ -27,7 +27,7 @@ use crate::secret::random;
 use crate::trace::CallTrace;
 
 /// The metadata that carries a request's id both ways.
-pub(super) const REQUEST_ID: &str = "x-request-id";
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a call (`x-request-id`): the caller's, or a generated one.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct CallId(HeaderValue);
 
 impl CallId {
     fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| {
+        let given = headers.get(&REQUEST_ID).filter(|id| {
             (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         });
         let mut id = given.cloned().unwrap_or_else(generated_id);
@@ -55,14 +55,17 @@ impl CallId {
 /// A unique id. It consists of 64 random bits for the process and a counter, because drawing
 /// randomness for each call is slower.
 fn generated_id() -> HeaderValue {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| u64::from_ne_bytes(random()));
+    static PROCESS: LazyLock<[u8; 8]> = LazyLock::new(random);
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let text = format!(
-        "{:016x}{:016x}",
-        *PROCESS,
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+    let count = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let mut digits = [b'0'; 32];
+    let (process, counted) = digits.split_at_mut(16);
+    let written =
+        hex::encode_to_slice(*PROCESS, process).and_then(|()| hex::encode_to_slice(count, counted));
+    let id = written
+        .ok()
+        .and_then(|()| HeaderValue::from_bytes(&digits).ok());
+    id.unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// The caller of a request that the gate admitted.
@@ -222,7 +225,7 @@ impl Call {
             let (method, caller) = (self.method(), self.caller_name());
             self.trace.sync_scope(|| debug!(method, caller, "answered"));
         }
-        trailers.insert(REQUEST_ID, self.id.0.clone());
+        trailers.insert(REQUEST_ID.clone(), self.id.0.clone());
         trailers
     }
 
@@ -250,7 +253,7 @@ impl Call {
         self.trace.end(code);
         self.trace.sync_scope(|| self.log(&status, failure));
         if let Ok(id) = self.id.as_str().parse() {
-            status.metadata_mut().insert(REQUEST_ID, id);
+            status.metadata_mut().insert(REQUEST_ID.as_str(), id);
         }
         status
     }

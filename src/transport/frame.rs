@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
@@ -31,17 +31,23 @@ use crate::tasks;
 /// The longest that a call may take until its answer begins; a stream may then go on.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
 const HEALTH: &str = "/grpc.health.v1.";
 const REFLECTION: &str = "/grpc.reflection.";
 
-/// The layer around all services.
+/// The layer around all services. It is cloned for each call, and clones share everything.
 #[derive(Clone, Debug)]
-pub struct CallService<S> {
+pub struct CallService<S>(Arc<Shared<S>>);
+
+#[derive(Debug)]
+struct Shared<S> {
     /// `None` if only health is served.
     gate: Option<Gate>,
     load: Load,
     refusals: Refusals,
     rpc: Arc<Rpc>,
+    /// Services that are always ready, as those of tonic are.
     inner: S,
 }
 
@@ -49,24 +55,27 @@ impl<S> CallService<S> {
     /// Wraps `inner`, which gets the calls that the gate admits.
     #[must_use]
     pub fn new(gate: Gate, clock: Clock, metrics: &Metrics, inner: S) -> Self {
-        Self {
-            gate: Some(gate),
-            ..Self::for_health(clock, metrics, inner)
-        }
+        Self::with_gate(Some(gate), clock, metrics, inner)
     }
 
     /// Wraps `inner`, which gets the calls to health and no others.
     #[must_use]
     pub fn for_health(clock: Clock, metrics: &Metrics, inner: S) -> Self {
-        Self {
-            gate: None,
+        Self::with_gate(None, clock, metrics, inner)
+    }
+
+    fn with_gate(gate: Option<Gate>, clock: Clock, metrics: &Metrics, inner: S) -> Self {
+        Self(Arc::new(Shared {
+            gate,
             load: Load::new(),
             refusals: Refusals::new(clock),
             rpc: Arc::clone(&metrics.rpc),
             inner,
-        }
+        }))
     }
+}
 
+impl<S> Shared<S> {
     /// Lets the call in, and returns its work; `None` for health and reflection, which are not
     /// counted among the calls at work.
     fn admit(&self, call: &mut Call, request: &mut Request<Body>) -> Result<Option<Arc<Work>>> {
@@ -99,40 +108,41 @@ where
             Response = Response<Body>,
             Error = Infallible,
             Future = BoxFuture<Response<Body>, Infallible>,
-        >,
+        > + Clone,
 {
     type Response = Response<CallBody>;
     type Error = Infallible;
     type Future = BoxFuture<Response<CallBody>, Infallible>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(refusal) = protocol::refusal(&request) {
             return Box::pin(ready(Ok(refusal)));
         }
-        let mut call = Call::new(&request, &self.load, &self.rpc);
-        let work = match self.admit(&mut call, &mut request) {
+        let shared = &self.0;
+        let mut call = Call::new(&request, &shared.load, &shared.rpc);
+        let work = match shared.admit(&mut call, &mut request) {
             Ok(work) => work,
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
         };
         // Started here and not inside the future: tonic then starts its own timer for the caller's
         // limit, and ours must expire first.
         let limit = time_limit(request.headers());
-        let handler = at_work(work, self.inner.call(request));
+        let handler = at_work(work, shared.inner.clone().call(request));
         let handler = call.trace().clone().scope(handler);
         let answer = timeout(limit, AssertUnwindSafe(handler).catch_unwind());
-        Box::pin(async move {
-            Ok(match answer.await {
+        Box::pin(answer.map(move |answered| {
+            Ok(match answered {
                 Ok(Ok(Ok(response))) => call.answer(response),
                 Ok(Err(_panic)) => call.fail(&status(Error::internal("the handler panicked"))),
                 Err(_elapsed) => call.fail(&Status::deadline_exceeded(
                     "the call took longer than allowed",
                 )),
             })
-        })
+        }))
     }
 }
 
@@ -147,7 +157,7 @@ async fn at_work<T>(work: Option<Arc<Work>>, handler: impl Future<Output = T>) -
 /// The shorter of our limit and the caller's; a malformed one counts as none, as in tonic.
 fn time_limit(headers: &HeaderMap) -> Duration {
     let given = headers
-        .get("grpc-timeout")
+        .get(&TIMEOUT)
         .and_then(|value| parse_timeout(value.to_str().ok()?));
     given.map_or(MAX_TIME, |given| given.min(MAX_TIME))
 }
@@ -254,7 +264,7 @@ mod tests {
             .cloned()
             .expect("trailers");
         assert_eq!(trailers[Status::GRPC_STATUS], "0");
-        assert_eq!(trailers[REQUEST_ID].len(), 32);
+        assert_eq!(trailers[&REQUEST_ID].len(), 32);
     }
 
     async fn accepted() -> (TcpStream, impl Connected<ConnectInfo = Usage>) {

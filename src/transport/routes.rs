@@ -119,10 +119,13 @@ impl fmt::Debug for Route {
 }
 
 /// All services of the listener: our own, and the standard ones, whose streams end when the service
-/// stops.
+/// stops. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Routes {
-    ours: Arc<[Route]>,
+pub struct Routes(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ours: Vec<Route>,
     standard: tonic::service::Routes,
     tasks: Tasks,
 }
@@ -130,12 +133,12 @@ pub struct Routes {
 impl Routes {
     /// The routes, with health and reflection as `standard`.
     #[must_use]
-    pub fn new(routes: Arc<[Route]>, standard: tonic::service::Routes, tasks: Tasks) -> Self {
-        Self {
-            ours: routes,
+    pub fn new(ours: Vec<Route>, standard: tonic::service::Routes, tasks: Tasks) -> Self {
+        Self(Arc::new(Shared {
+            ours,
             standard,
             tasks,
-        }
+        }))
     }
 }
 
@@ -150,11 +153,12 @@ impl Service<Request<Body>> for Routes {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         let (service, method) = split(request.uri().path());
-        if let Some(route) = self.ours.iter().find(|route| route.name == service) {
+        let shared = &self.0;
+        if let Some(route) = shared.ours.iter().find(|route| route.name == service) {
             return route.service_of(method).call(request);
         }
-        let answer = Service::call(&mut self.standard.clone(), request);
-        let stopping = self.tasks.stopping();
+        let answer = Service::call(&mut shared.standard.clone(), request);
+        let stopping = shared.tasks.stopping();
         Box::pin(async move {
             let response = answer.await?;
             Ok(response.map(|body| end_when(stopping, body)))
