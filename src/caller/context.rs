@@ -72,6 +72,7 @@ impl CallerContext {
         }
         tracing::info!(
             caller = &*self.name,
+            audience,
             "a caller was refused tokens of an audience"
         );
         Err(Error::AudienceNotAllowed(audience.to_owned()))

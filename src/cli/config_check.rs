@@ -21,7 +21,7 @@ pub(super) fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            eprintln!("{}", mistakes.with_warnings());
             ExitCode::FAILURE
         }
     }

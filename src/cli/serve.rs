@@ -38,7 +38,8 @@ fn fail(reason: &str) -> ExitCode {
 
 fn start() -> Result<(), Failure> {
     let clock = Clock::system();
-    let settings = Settings::load(&Env::capture(), clock.now())?;
+    let settings = Settings::load(&Env::capture(), clock.now())
+        .map_err(|mistakes| mistakes.with_warnings())?;
     let logging = telemetry::install(&settings.config.log)?;
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

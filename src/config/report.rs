@@ -64,20 +64,32 @@ impl fmt::Display for Mistake {
 
 /// Everything that is wrong with the configuration; displayed with one mistake per line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct Mistakes {
+    pub mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+}
 
 impl Mistakes {
+    /// All of them with the warnings, one of which may be the reason for a mistake: a misspelt name
+    /// leaves another one unset.
+    #[must_use]
+    pub fn with_warnings(&self) -> String {
+        let warnings = self.warnings.iter();
+        let warnings = warnings.map(|warning| format!("\nwarning: {warning}"));
+        format!("{self}{}", warnings.collect::<String>())
+    }
+
     /// All of them in one line, for the log.
     #[must_use]
     pub fn in_one_line(&self) -> String {
-        let mistakes: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        let mistakes: Vec<_> = self.mistakes.iter().map(ToString::to_string).collect();
         mistakes.join("; ")
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        let lines: Vec<_> = self.mistakes.iter().map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -133,7 +145,10 @@ impl Report {
         if self.mistakes.is_empty() {
             Ok(self.warnings)
         } else {
-            Err(Mistakes(self.mistakes))
+            Err(Mistakes {
+                mistakes: self.mistakes,
+                warnings: self.warnings,
+            })
         }
     }
 }

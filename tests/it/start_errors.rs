@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _, raw_sql};
 
 use crate::recovery::directory;
 use crate::support::World;
-use crate::support::binary::Binary;
+use crate::support::binary::{Binary, without_warnings};
 use crate::support::engine::{Engine, KEYS};
 
 /// A database password that must not appear.
@@ -28,7 +28,7 @@ fn failure(binary: &Binary, variables: &[(&str, &str)]) -> String {
     for part in [PASSWORD, "can%3Aary", "ary", " at line "] {
         assert!(!printed.error.contains(part), "{}", printed.error);
     }
-    reason.trim_end().to_owned()
+    without_warnings(reason).trim_end().to_owned()
 }
 
 fn of_postgres(url: &str) -> String {

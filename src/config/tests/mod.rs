@@ -43,7 +43,13 @@ fn good(pairs: &[(&str, &str)]) -> Loaded {
 /// The names of the settings that are refused.
 fn refused(pairs: &[(&str, &str)]) -> Vec<String> {
     load(pairs).map_or_else(
-        |mistakes| mistakes.0.into_iter().map(|mistake| mistake.name).collect(),
+        |found| {
+            found
+                .mistakes
+                .into_iter()
+                .map(|mistake| mistake.name)
+                .collect()
+        },
         |_| Vec::new(),
     )
 }
@@ -248,6 +254,14 @@ fn n08_an_unknown_name_of_ours_is_warned_about() {
         ("COUNTERSIGN_SERVICE_HOST", "x"),
     ];
     assert_eq!(good(&linked).warnings.len(), 1);
+}
+
+#[test]
+fn a_misspelt_name_is_told_beside_the_mistake_that_it_leads_to() {
+    let mistakes = load(&[("COUNTERSIGN_LOG", "="), ("COUNTERSIGN_LISTN", "x")]);
+    let text = mistakes.map_or_else(|mistakes| mistakes.with_warnings(), |_| String::new());
+    assert!(text.starts_with("COUNTERSIGN_LOG "), "{text}");
+    assert!(text.contains("\nwarning: COUNTERSIGN_LISTN "), "{text}");
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn a_providers_settings_are_checked() {
         ("OPENID_POST_LOGOUT_REDIRECT_URI", "javascript:alert(1)"),
     ] {
         assert!(
-            provider(&[(name, value)]).is_err_and(|mistakes| mistakes.0[0].name == name),
+            provider(&[(name, value)]).is_err_and(|found| found.mistakes[0].name == name),
             "{name}={value}"
         );
     }

@@ -97,11 +97,11 @@ impl Binary {
         printed.out
     }
 
-    /// What `config check` prints of bad settings.
+    /// What `config check` says is wrong with bad settings. It warns of some others after that.
     pub fn refused(&self, variables: &[(&str, &str)]) -> String {
         let printed = self.run(&["config", "check"], variables);
         assert!(!printed.succeeded, "{}", printed.out);
-        printed.error
+        without_warnings(&printed.error)
     }
 
     /// What `serve` logs until it serves; then it is killed.
@@ -158,4 +158,12 @@ fn ended(child: &mut Child) -> bool {
     }
     child.kill().expect("killed");
     panic!("the command did not end");
+}
+
+/// The lines before the first warning.
+pub fn without_warnings(error: &str) -> String {
+    let lines = error.split_inclusive('\n');
+    lines
+        .take_while(|line| !line.starts_with("warning: "))
+        .collect()
 }
