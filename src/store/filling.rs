@@ -14,9 +14,10 @@ const FACTOR: i64 = 7_368_787;
 
 /// `numbers` has a row for each: its number `n`, an `id` of 24 and a `long` one of 32 digits in no order,
 /// when it was made (`at`), and when it ends (`until`). A tenth has ended.
-const FILLING: [&str; 9] = [
+const FILLING: [&str; 10] = [
     "INSERT INTO users (id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time)
         SELECT id, 'user' || n || '@example.com', TRUE, 'Ann', 'ann', 'USER', 'local', '', at, at FROM numbers",
+    "INSERT INTO passwords (user_id, hash, update_time) SELECT id, '$argon2id$', at FROM numbers",
     "INSERT INTO identities (id, user_id, provider, issuer, subject, create_time)
         SELECT long, id, 'openid', 'https://idp.example', id, at FROM numbers",
     "INSERT INTO sessions (id, user_id, caller, provider, amr, salt, generation, ip_address, user_agent, device_name, request_id, auth_time, create_time, refresh_time, expire_time)

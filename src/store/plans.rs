@@ -8,10 +8,11 @@ use super::filling;
 use super::statements::all;
 use super::testing::on_each_engine;
 
-/// Tables with a handful of rows: the keys, and the lengths of banned prefixes (129 at most). And an
-/// index of the bans that a start still has to change.
-const SMALL: [&str; 5] = [
+/// Tables with a handful of rows: the keys, the markers, and the lengths of banned prefixes (129 at
+/// most). And an index of the bans that a start still has to change.
+const SMALL: [&str; 6] = [
     "canaries",
+    "markers",
     "signing_keys",
     "ban_prefix_lengths",
     "lengths",
