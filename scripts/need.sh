@@ -81,6 +81,12 @@ need_helm() {
   export HELM KUBECTL_VALIDATE CRDS
 }
 
+# grpcurl, of the version that README.md installs.
+need_grpcurl() {
+  GRPCURL=$(go_tool grpcurl v1.9.4 github.com/fullstorydev/grpcurl/cmd/grpcurl)
+  export GRPCURL
+}
+
 # Prometheus and promtool.
 need_prometheus() { command -v promtool >/dev/null || install_package prometheus; }
 

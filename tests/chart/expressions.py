@@ -121,7 +121,8 @@ def check_metrics(address):
 def evaluate(prometheus):
     faults = []
     for title, expression in dashboard_expressions():
-        if not prometheus.query(expression):
+        values = [point["value"][1] for point in prometheus.query(expression)]
+        if not set(values) - {"NaN"}:
             faults.append(f"{title}: no data for {expression}")
     names = set(prometheus.get("/api/v1/label/__name__/values"))
     for rule in alerts():

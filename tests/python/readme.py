@@ -2,7 +2,7 @@
 
 Runs the commands of the first session and of the tasks, word for word but for ports and the browser, and compares the names in the
 answers with those that README shows. Calls with a caller's token, and starts over. Loads every snippet that is configuration with
-`config check`. Needs grpcurl's way of installation: Go.
+`config check`. GRPCURL is the program that README installs, from a cache whose directory has its version.
 """
 
 import os
@@ -19,6 +19,8 @@ from provider import Provider
 from service import Service
 
 ASSIGNMENT = re.compile(r"^[A-Z][A-Z0-9_]*=", re.M)
+GRPCURL = Path(os.environ.get("GRPCURL", "grpcurl"))
+INSTALL = f"go install github.com/fullstorydev/grpcurl/cmd/{GRPCURL.parent.name.replace('-', '@', 1)}"
 SERVED_AT = "127.0.0.1:50051"
 ISSUER = "http://127.0.0.1:4000"
 SECRET_FILE = "/run/secrets/openid"
@@ -43,6 +45,8 @@ class Session:
         self.service, self.issuer = service, issuer
         self.commands, self.checks = [], []
         text = section("## A first session", "### Configure callers")
+        assert INSTALL in text, f"README installs another version: {INSTALL}"
+        text = text.replace(INSTALL, f'install -D "{GRPCURL}" .cache/bin/grpcurl')
         found = blocks(text) + [("", "")]
         for (language, content), (_, shown) in zip(found, found[1:]):
             if language == "sh":
@@ -105,6 +109,18 @@ def configuration(service):
     return len(snippets) + 1
 
 
+def certificates(service):
+    """The commands that make certificates: the service takes them."""
+    (commands,) = [content for _, content in blocks(section("### TLS", "### The image")) if content.startswith("issue() {")]
+    done = bash(f"set -eu\n{commands}", service.directory)
+    assert done.returncode == 0, done.stderr
+    files = {"CERT": "server.crt", "KEY": "server.key", "CLIENT_CA": "ca.crt"}
+    done = service.run("config", "check", **{f"COUNTERSIGN_TLS_{name}": file for name, file in files.items()})
+    assert done.returncode == 0, done.stderr
+    done = bash("openssl verify -purpose sslclient -CAfile ca.crt backend.crt", service.directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def consoles(service):
     """Blocks that show a command after `$` and what it prints: each line still begins with the same word."""
     shown = [content for _, content in blocks(README) if content.startswith("$ ")]
@@ -162,6 +178,8 @@ def main():
             service.start()
             print(f"{Session(service, provider.issuer).run()} blocks of commands do what README says", flush=True)
             print(f"{configuration(service)} snippets of configuration load", flush=True)
+            certificates(service)
+            print("README's certificates are good", flush=True)
             print(f"{consoles(service)} commands print what README shows", flush=True)
             start_over(service)
             call_as_caller(service)
