@@ -44,6 +44,16 @@ def every_setting_is_a_value():
         assert seen == expected, f"{what} and README.md's settings differ: {sorted(seen ^ expected)}"
 
 
+def every_permission_is_a_value():
+    """README.md's permissions, and their groups."""
+    (table,) = re.findall(r"^\| Permission \| Sensitive .*\n((?:\|.*\n)+)", (ROOT / "README.md").read_text(), re.M)
+    listed = set(re.findall(r"^\| `([a-z_.]+)` \|", table, re.M))
+    expected = listed | {permission.partition(".")[0] + ".*" for permission in listed}
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    seen = set(schema["definitions"]["permission"]["enum"])
+    assert seen == expected, f"permissions in values.schema.json and README.md differ: {sorted(seen ^ expected)}"
+
+
 def compare(name, text, write):
     snapshot = HERE / "snapshots" / name
     if write:
@@ -100,6 +110,7 @@ def readme_values():
 def main():
     write = sys.argv[1:] == ["write"]
     every_setting_is_a_value()
+    every_permission_is_a_value()
     if not write:
         assert values.README.read_text() == values.readme(), "helm/README.md is out of date: run python tests/chart/values.py"
     rendered = [(file, case(file, write)) for file in sorted((HERE / "values").glob("*.yaml"))]
