@@ -53,7 +53,7 @@ def names_of_releases(clone):
     clone.changelog("nothing")
     clone.expect(f"release {clone.version} has no line `Commit: `")
     clone.changelog(f"Commit: {UNKNOWN}")
-    clone.expect("git fetch --unshallow")
+    clone.expect("is not in this clone's history")
     clone.changelog(release="0.0.1")
     clone.expect("has neither this release nor", f"has version {clone.version} in Cargo.toml")
     clone.changelog(above="## Next\n\n")

@@ -43,14 +43,19 @@ def as_numbers(version):
     return [int(part) for part in version.split(".")]
 
 
+def is_known(root, commit):
+    """Whether a commit is part of this clone's history. A shallow clone, as some CI systems make, is completed for that."""
+    ask = ["git", "merge-base", "--is-ancestor", commit, "HEAD"]
+    if subprocess.run(ask, cwd=root, capture_output=True).returncode == 0:
+        return True
+    complete = subprocess.run(["git", "fetch", "--quiet", "--unshallow"], cwd=root, capture_output=True, timeout=300)
+    return complete.returncode == 0 and subprocess.run(ask, cwd=root, capture_output=True).returncode == 0
+
+
 def extract(root, log, directory):
     """Writes the files of the release that are compared."""
-    known = subprocess.run(["git", "merge-base", "--is-ancestor", log.commit, "HEAD"], cwd=root, capture_output=True)
-    if known.returncode != 0:
-        raise changelog.Wrong(
-            f"CHANGELOG.md: {log.commit}, the commit of release {log.release}, is not in this clone's history; "
-            "if the clone is shallow, run `git fetch --unshallow`"
-        )
+    if not is_known(root, log.commit):
+        raise changelog.Wrong(f"CHANGELOG.md: {log.commit}, the commit of release {log.release}, is not in this clone's history")
     archive = subprocess.run(["git", "archive", log.commit, *COMPARED], cwd=root, capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
     released = VERSION.search((directory / "Cargo.toml").read_text())[1]
