@@ -165,8 +165,7 @@ impl Call {
         }));
         let connection = self.usage.as_ref().map(Usage::bytes);
         let work = self.load.work(connection.cloned());
-        let body = std::mem::replace(request.body_mut(), Body::empty());
-        *request.body_mut() = Body::new(RequestBody::new(body, Arc::clone(&work)));
+        watch_body(request, Some(Arc::clone(&work)));
         Ok(work)
     }
 
@@ -174,7 +173,11 @@ impl Call {
     ///
     /// # Errors
     /// [`Error::Busy`] if too many are open on its connection, or too many streams of reflection.
-    pub(super) fn admit_public(&mut self, is_reflection: bool) -> Result<()> {
+    pub(super) fn admit_public(
+        &mut self,
+        is_reflection: bool,
+        request: &mut Request<Body>,
+    ) -> Result<()> {
         let public = self.usage.as_ref().map(Usage::begin_public);
         let public = public.map(|call| call.ok_or_else(Load::busy)).transpose()?;
         let place = is_reflection.then(|| self.load.reflect()).transpose()?;
@@ -183,6 +186,7 @@ impl Call {
             call: None,
             public,
         }));
+        watch_body(request, None);
         Ok(())
     }
 
@@ -283,6 +287,11 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.trace.end(StatusCode::Cancelled);
     }
+}
+
+fn watch_body(request: &mut Request<Body>, work: Option<Arc<Work>>) {
+    let body = std::mem::replace(request.body_mut(), Body::empty());
+    *request.body_mut() = Body::new(RequestBody::new(body, work));
 }
 
 fn failed_trailers(status: &Status) -> HeaderMap {

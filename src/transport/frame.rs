@@ -90,7 +90,8 @@ impl<S> Shared<S> {
         if let Some(caller) = caller {
             return call.admit(caller, request).map(Some);
         }
-        call.admit_public(path.starts_with(REFLECTION))?;
+        let is_reflection = path.starts_with(REFLECTION);
+        call.admit_public(is_reflection, request)?;
         Ok(None)
     }
 

@@ -1,4 +1,4 @@
-//! The body of a request, which counts what it brings into memory.
+//! The body of a request, which counts what it brings into memory, and tells if its sender left.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,16 +15,18 @@ use crate::error::Result;
 type Data = <Body as http_body::Body>::Data;
 
 /// A request's body. It fails with BUSY if there is no room for it, or no place for the work once it
-/// is complete. The time limit of the call is also that of its body.
+/// is complete. The time limit of the call is also that of its body. If it ends too early, because its
+/// sender left, that is the sender's fault: tonic would call it a failure of the service.
 pub(super) struct RequestBody {
     body: Body,
-    work: Arc<Work>,
+    /// `None` if the call needs no caller.
+    work: Option<Arc<Work>>,
     received: usize,
     failed: bool,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Body, work: Arc<Work>) -> Self {
+    pub(super) fn new(body: Body, work: Option<Arc<Work>>) -> Self {
         Self {
             body,
             work,
@@ -34,18 +36,21 @@ impl RequestBody {
     }
 
     fn note(&mut self, frame: Option<&Frame<Data>>) -> Result<()> {
+        let Some(work) = &self.work else {
+            return Ok(());
+        };
         if let Some(data) = frame.and_then(Frame::data_ref) {
             let before = self.received;
             self.received += data.len();
             if self.received > SMALL {
                 let counted = if before > SMALL { before } else { 0 };
-                self.work.receive(self.received - counted)?;
+                work.receive(self.received - counted)?;
             }
             if !http_body::Body::is_end_stream(&self.body) {
                 return Ok(());
             }
         }
-        self.work.begin()
+        work.begin()
     }
 }
 
@@ -60,7 +65,12 @@ impl http_body::Body for RequestBody {
         if self.failed {
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose();
+        let Ok(frame) = frame else {
+            self.failed = true;
+            let left = Status::invalid_argument("the request ended before it was complete");
+            return Poll::Ready(Some(Err(left)));
+        };
         if let Err(error) = self.note(frame.as_ref()) {
             self.failed = true;
             return Poll::Ready(Some(Err(status(error))));

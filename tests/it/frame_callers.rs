@@ -1,8 +1,13 @@
 //! The server around the services: which calls need a caller, and which do not.
 
+use std::time::Duration;
+
 use countersign::caller::{Caller, Callers, Permission};
 use countersign::secret::sha256;
+use http::Request;
+use tokio::net::TcpStream;
 use tonic::Code;
+use tonic::codegen::Bytes;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -14,6 +19,9 @@ use tonic_types::StatusExt;
 
 use crate::support::logs;
 use crate::support::probe::{ask, assert_failed, start};
+
+const SENT_WITHIN: Duration = Duration::from_millis(200);
+const LOGGED_WITHIN: Duration = Duration::from_secs(20);
 
 fn listed() -> Callers {
     let caller = |name: &str, token: &str, permission| Caller {
@@ -82,6 +90,51 @@ async fn refused_strangers_of_one_address_are_one_line_in_the_log() {
         "/countersign.v1.AuthService/ListProviders",
     ];
     assert_eq!(logs::count(&line), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_in_the_middle_of_its_request_is_no_failure_of_the_service() {
+    logs::keep();
+    let server = start(listed()).await;
+    for (path, token) in [
+        ("grpc.health.v1.Health/Check", "Bearer csc_none"),
+        (
+            "countersign.v1.AuthService/ListProviders",
+            "Bearer csc_chat",
+        ),
+    ] {
+        let stream = TcpStream::connect(server.address).await.expect("connects");
+        let (mut requests, connection) = h2::client::handshake(stream).await.expect("a connection");
+        let request = Request::post(format!("http://probe/{path}"))
+            .header("content-type", "application/grpc")
+            .header("authorization", token)
+            .header("te", "trailers");
+        let request = request.body(()).expect("a request");
+        let (_answer, mut body) = requests.send_request(request, false).expect("sent");
+        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]), false)
+            .expect("sent");
+        // It has to be on its way before the connection is dropped.
+        let sent = tokio::time::timeout(SENT_WITHIN, connection).await;
+        assert!(sent.is_err(), "{sent:?}");
+    }
+    ask(&server.channel, &[("authorization", "Bearer csc_chat")])
+        .await
+        .expect("an answer");
+    let test = "a_peer_that_leaves_in_the_middle";
+    until_logged(&[test, "the request ended before it was complete"], 2).await;
+    assert_eq!(logs::count(&[test, "ERROR"]), 0);
+}
+
+/// Waits until so many lines hold these parts.
+async fn until_logged(parts: &[&str], count: usize) {
+    let logged = async {
+        while logs::count(parts) < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(LOGGED_WITHIN, logged).await;
+    let log = String::from_utf8(logs::kept()).expect("text");
+    assert!(waited.is_ok(), "{log}");
 }
 
 #[tokio::test]
