@@ -142,7 +142,13 @@ fn is_wire_detail(metadata: &Metadata<'_>) -> bool {
         let rest = metadata.target().strip_prefix(name);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    *metadata.level() > Level::INFO && WIRE.into_iter().any(is_within)
+    // Of h2's warnings, each stranger's connection can cause one.
+    let most = if is_within("h2") {
+        Level::ERROR
+    } else {
+        Level::INFO
+    };
+    *metadata.level() > most && WIRE.into_iter().any(is_within)
 }
 
 /// Logs where a panic happened but not its text, which may quote a user's data.
