@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -41,6 +42,7 @@ fn start() -> Result<(), Failure> {
     let settings = Settings::load(&Env::capture(), clock.now())
         .map_err(|mistakes| mistakes.with_warnings())?;
     let logging = telemetry::install(&settings.config.log)?;
+    raise_open_files();
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,6 +58,19 @@ fn start() -> Result<(), Failure> {
     // A thread that is in a system call, such as a lookup of a name, cannot be cancelled.
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     served
+}
+
+/// Takes as many open files as the system allows. The usual limit of 1,024 is as many as there may be
+/// connections of callers, and nothing would be left for health, metrics and the database.
+fn raise_open_files() {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: allowed.maximum,
+        ..allowed
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 async fn serve(

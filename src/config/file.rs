@@ -1,7 +1,8 @@
 //! Reads the small files that settings name.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -12,16 +13,20 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// If the file is missing, is not regular, is too large or cannot be read.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
+    // Opening a pipe without a writer, which may stand here since a moment ago, would never end.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     // With room for all of it no part of a secret is copied, and left behind, as the text grows.
     let room = metadata.len().min(MAX_BYTES) + 1;
     let mut text = String::with_capacity(usize::try_from(room).unwrap_or(0));
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if u64::try_from(text.len()).is_ok_and(|length| length <= MAX_BYTES) {
         Ok(text)
     } else {
@@ -31,6 +36,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
 
     use super::*;
