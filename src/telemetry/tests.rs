@@ -34,6 +34,7 @@ fn no_filter_lets_the_wire_be_logged_in_detail() {
         let (subscriber, set_filter) = subscriber(&log, Arc::new(writer));
         tracing::subscriber::with_default(subscriber, || {
             for _reloaded in [false, true] {
+                tracing::warn!(target: "h2::proto::streams::recv", "canary");
                 tracing::trace!(target: "h2", "canary");
                 tracing::debug!(target: "h2::codec::framed_read", canary = 1);
                 tracing::trace!(target: "hyper_util::client", "canary");
