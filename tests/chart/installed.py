@@ -12,6 +12,7 @@ import secrets
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
@@ -167,7 +168,9 @@ def with_everything(binary):
             existing.secret("librechat", CREDS_KEY=secrets.token_hex(32), gateway="a-gateway-key"),
             existing.config_map("cluster", region="eu-north"),
         ]
-        extra, options = {"REGION", "GATEWAY_KEY", "POD_NAME", "CORES"}, ("--set-string", f"database.url={url}")
+        extra = {"REGION", "GATEWAY_KEY", "POD_NAME", "CORES"}
+        port = urlsplit(url).port
+        options = ("--set-string", f"database.url={url}", "--set", f"networkPolicy.databasePort={port}")
         walk("everything.yaml", binary, lambda host: generated(host, "identity.example.com"), given, extra, options=options)
 
 
