@@ -7,7 +7,6 @@ refusals.yaml is refused. HELM and KUBECTL_VALIDATE name the programs, CRDS the 
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import restricted
 import upgrade
-import values
+import values  # which finds document
 import yaml
 from chart import CHART, HERE, ROOT, Refused, documents, notes, pod_specs, render, render_values, run, without_files, without_random
+from document import README, blocks, names, rows, section
 
 VALIDATE = os.environ.get("KUBECTL_VALIDATE", "kubectl-validate")
 # Settings that the chart makes from other values, that Kubernetes sets, or that are of no use here.
@@ -46,8 +46,7 @@ def every_setting_is_a_value():
 
 def every_permission_is_a_value():
     """README.md's permissions, and their groups."""
-    (table,) = re.findall(r"^\| Permission \| Sensitive .*\n((?:\|.*\n)+)", (ROOT / "README.md").read_text(), re.M)
-    listed = set(re.findall(r"^\| `([a-z_.]+)` \|", table, re.M))
+    listed = {name for cells in rows(README, "| Permission | Sensitive |") for name in names(cells[0])}
     expected = listed | {permission.partition(".")[0] + ".*" for permission in listed}
     schema = json.loads((CHART / "values.schema.json").read_text())
     seen = set(schema["definitions"]["permission"]["enum"])
@@ -100,9 +99,7 @@ def refused(values, message):
 
 def readme_values():
     """The values that README.md shows, rendered."""
-    text = (ROOT / "README.md").read_text()
-    section = text[text.index("\n### On Kubernetes\n") : text.index("\n## Operations\n")]
-    shown = re.findall(r"^```yaml\n(.*?)^```$", section, re.M | re.S)
+    shown = [block for language, block in blocks(section("### On Kubernetes", "## Operations")) if language == "yaml"]
     assert shown, "README.md shows no values"
     return [(ROOT / "README.md", documents(render_values(yaml.safe_load(block)))) for block in shown]
 

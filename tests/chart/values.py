@@ -3,10 +3,14 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 import yaml
 
-from chart import CHART, ROOT
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+
+import document
+from chart import CHART
 
 VALUES, README = CHART / "values.yaml", CHART / "README.md"
 SECTION = "# == "
@@ -82,11 +86,8 @@ def readme():
 
 def settings():
     """The settings that README.md lists, and which of them are secrets."""
-    text = (ROOT / "README.md").read_text()
-    text = text[text.index("\n## Settings\n") : text.index("\n### Coming from LibreChat's .env\n")]
-    cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
-    found = [pair for cell in cells for pair in re.findall(r"`([A-Z][A-Z0-9_]+)`( \(secret\))?", cell)]
-    return {name for name, _ in found}, {name for name, secret in found if secret}
+    found = list(document.settings(document.README))
+    return {name for name, _, _ in found}, {name for name, _, is_secret in found if is_secret}
 
 
 def main():

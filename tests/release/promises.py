@@ -1,36 +1,24 @@
 """What users rely on by name: the tables of README.md and the values of the chart."""
 
-import re
+import sys
+from pathlib import Path
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+
+import document
+from document import names, rows
+
 CHART = "value of the chart"
-SECRET = re.compile(r"`([^`]+)`( \(secret\))?")
-
-
-def rows(readme, header):
-    """The cells of all rows below this header; many tables may have it."""
-    inside = False
-    for line in readme.splitlines():
-        if not line.startswith("|"):
-            inside = False
-        elif line.startswith(header):
-            inside = True
-        elif inside and not line.startswith("|--"):
-            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-
-
-def names(cell):
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def settings(readme):
     """Each setting with its default. A secret can also be given as the path of a file."""
-    for first, default, _ in rows(readme, "| Setting | Default | Meaning |"):
-        for name, secret in SECRET.findall(first):
-            yield name, default
-            if secret:
-                yield f"{name}_FILE", ""
+    for name, default, is_secret in document.settings(readme):
+        yield name, default
+        if is_secret:
+            yield f"{name}_FILE", ""
 
 
 def metrics(readme):
