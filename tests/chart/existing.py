@@ -35,6 +35,11 @@ def database():
         run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def encryption_key():
+    """A key for COUNTERSIGN_ENCRYPTION_KEYS."""
+    return "a:" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
 def run_sql(url, statement):
     subprocess.run(["psql", "--quiet", "--command", statement, url], check=True, capture_output=True)
 

@@ -5,7 +5,6 @@ container's command, environment, user and files are run with the release binary
 the Service leads to. A value that does not reach the process is found so.
 """
 
-import base64
 import hashlib
 import re
 import secrets
@@ -152,7 +151,7 @@ def on_postgresql(binary):
     with existing.database() as url:
         given = [
             existing.secret("countersign-database", url=url),
-            existing.secret("countersign-keys", keys="k1:" + base64.b64encode(secrets.token_bytes(32)).decode()),
+            existing.secret("countersign-keys", keys=existing.encryption_key()),
             existing.secret("openid", **{"client-secret": secrets.token_hex(16)}),
             existing.secret("database-ca", **{"ca.crt": authority.ca_crt}),
             existing.config_map("countersign-callers", **{"callers.yaml": callers}),

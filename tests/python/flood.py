@@ -4,10 +4,8 @@
 COUNTERSIGN_TEST_POSTGRES. The process that floods runs at the lowest priority: a real flood comes from other machines.
 """
 
-import base64
 import itertools
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -21,7 +19,7 @@ from world import expect
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "chart"))
 
-from existing import database
+from existing import database, encryption_key
 
 IN_FLIGHT, CHANNELS = 800, 8
 SECONDS = 8
@@ -136,8 +134,7 @@ def prove(engine, binary, **environment):
 def main(binary):
     prove("SQLite", binary)
     with database() as url:
-        key = "a:" + base64.b64encode(secrets.token_bytes(32)).decode()
-        prove("PostgreSQL", binary, DATABASE_URL=url, COUNTERSIGN_ENCRYPTION_KEYS=key)
+        prove("PostgreSQL", binary, DATABASE_URL=url, COUNTERSIGN_ENCRYPTION_KEYS=encryption_key())
 
 
 if __name__ == "__main__":

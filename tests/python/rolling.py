@@ -3,9 +3,7 @@
 The server is that of COUNTERSIGN_TEST_POSTGRES. The balancer is gRPC's own `round_robin` over both addresses, as behind a headless Service.
 """
 
-import base64
 import json
-import secrets
 import sys
 import threading
 import time
@@ -17,7 +15,7 @@ from service import Service, free_port, serving, until
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "chart"))
 
-from existing import database
+from existing import database, encryption_key
 
 WORKERS = 8
 ROUNDS = 2
@@ -98,7 +96,7 @@ class Replica:
 
 def main(binary):
     with database() as url:
-        key = "a:" + base64.b64encode(secrets.token_bytes(32)).decode()
+        key = encryption_key()
         replicas = [Replica(binary, DATABASE_URL=url, COUNTERSIGN_ENCRYPTION_KEYS=key) for _ in range(2)]
         try:
             roll(replicas)
