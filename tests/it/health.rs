@@ -73,6 +73,17 @@ fn asked(arguments: &[&str], variables: &[(&str, &str)]) -> Printed {
     tokio::task::block_in_place(|| Binary::new().run(&arguments, variables))
 }
 
+/// `countersign health` succeeds, and says SERVING alone.
+fn expect_serving(arguments: &[&str], variables: &[(&str, &str)]) {
+    let printed = asked(arguments, variables);
+    let told = (
+        printed.succeeded,
+        printed.out.as_str(),
+        printed.error.as_str(),
+    );
+    assert_eq!(told, (true, "SERVING\n", ""), "{arguments:?}");
+}
+
 /// The store falls silent, or refuses, and comes back.
 async fn told(world: &World<'_>, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
     let (main, ops) = (world.channel(), world.replica().ops.expect("listens"));
@@ -225,13 +236,7 @@ async fn the_subcommand_asks_the_server_of_its_settings() {
             (&["--service", "countersign.v1.TokenService"], &all),
             (&["--address", &main, "--timeout", "5"], &[]),
         ] {
-            let printed = asked(arguments, variables);
-            let told = (
-                printed.succeeded,
-                printed.out.as_str(),
-                printed.error.as_str(),
-            );
-            assert_eq!(told, (true, "SERVING\n", ""), "{arguments:?}");
+            expect_serving(arguments, variables);
         }
         let unknown = asked(&["--address", &main, "--service", "x"], &[]);
         assert!(!unknown.succeeded);
@@ -264,13 +269,7 @@ async fn the_subcommand_asks_a_server_that_speaks_tls_if_it_trusts_its_certifica
         (&["--address", &main, "--ca", own], &[]),
         (&["--address", &named, "--ca", signer], &[]),
     ] {
-        let printed = asked(arguments, variables);
-        let told = (
-            printed.succeeded,
-            printed.out.as_str(),
-            printed.error.as_str(),
-        );
-        assert_eq!(told, (true, "SERVING\n", ""), "{arguments:?}");
+        expect_serving(arguments, variables);
     }
     for (arguments, fault) in [
         (&["--ca", signer][..], "invalid peer certificate"),
