@@ -86,9 +86,8 @@ impl Settings {
         let (config, mut report) = Config::read(env);
         let files = config.tls.as_ref();
         let tls = files.and_then(|files| tls::read(files, now, &mut report));
-        let has_client_ca = files.is_some_and(|files| files.client_ca.is_some());
         let path = config.callers_file.as_deref();
-        let (callers, callers_digest) = Callers::read(path, has_client_ca, &mut report);
+        let (callers, callers_digest) = Callers::read(path, has_client_ca(&config), &mut report);
         Ok(Self {
             tls,
             callers_digest,
@@ -223,9 +222,14 @@ impl App {
 /// The callers' file, which had this digest.
 fn watched_callers(config: &Config, digest: Option<Digest>, gate: &Gate) -> Option<Watched> {
     let (path, digest) = config.callers_file.clone().zip(digest)?;
+    let watched = caller::watched(path, digest, has_client_ca(config), gate.clone());
+    Some(watched)
+}
+
+/// Whether the service takes certificates from callers.
+fn has_client_ca(config: &Config) -> bool {
     let files = config.tls.as_ref();
-    let has_client_ca = files.is_some_and(|files| files.client_ca.is_some());
-    Some(caller::watched(path, digest, has_client_ca, gate.clone()))
+    files.is_some_and(|files| files.client_ca.is_some())
 }
 
 impl App {

@@ -72,6 +72,7 @@ impl Gate {
         let Some(caller) = self.find(headers, certificate) else {
             return Err(Error::CallerUnknown);
         };
+        // Only a refusal is logged, so only that needs the call's ids, whose copy is not free.
         if !caller.has(permission) {
             trace.sync_scope(|| caller.require(permission))?;
         }
