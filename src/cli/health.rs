@@ -26,7 +26,8 @@ pub struct HealthCommand {
     /// those of who signed it.
     #[arg(long, value_name = "FILE", requires = "address")]
     ca: Option<PathBuf>,
-    /// The service to ask for, such as countersign.v1.TokenService; by default the whole server.
+    /// The service to ask for, such as countersign.v1.TokenService, or startup or liveness; by default
+    /// the whole server.
     #[arg(long, default_value = "")]
     service: String,
     /// How many seconds the answer may take.

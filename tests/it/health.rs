@@ -28,6 +28,8 @@ const SERVICES: [&str; 5] = [
     "countersign.v1.ModerationService",
     "countersign.v1.TokenService",
 ];
+/// The names that a startup and a liveness probe ask for.
+const PROBES: [&str; 2] = ["startup", "liveness"];
 /// How often a status is looked at until it must have changed.
 const LOOKS: usize = 200;
 
@@ -38,9 +40,13 @@ fn request(service: &str) -> HealthCheckRequest {
 
 /// The status of everything that has one.
 async fn statuses(channel: &Channel) -> Vec<ServingStatus> {
+    asked_for(channel, &SERVICES).await
+}
+
+async fn asked_for(channel: &Channel, services: &[&str]) -> Vec<ServingStatus> {
     let mut client = HealthClient::new(channel.clone());
     let mut statuses = Vec::new();
-    for service in SERVICES {
+    for service in services {
         let answer = client.check(request(service)).await.expect("known");
         statuses.push(answer.into_inner().status());
     }
@@ -107,6 +113,10 @@ async fn told(world: &World<'_>, away: impl AsyncFnOnce(), back: impl AsyncFnOnc
     // What is in memory counts for a second, so TokenService cannot go on either.
     for channel in [&main, &channel(world).await] {
         assert_eq!(statuses(channel).await, [ServingStatus::NotServing; 5]);
+        assert_eq!(
+            asked_for(channel, &PROBES).await,
+            [ServingStatus::Serving; 2]
+        );
     }
     let address = world.replica().address.to_string();
     let printed = asked(&["--address", &address], &[]);
@@ -234,6 +244,7 @@ async fn the_subcommand_asks_the_server_of_its_settings() {
             (&[][..], &[("COUNTERSIGN_LISTEN", main.as_str())][..]),
             (&[], &all),
             (&["--service", "countersign.v1.TokenService"], &all),
+            (&["--service", "liveness"], &all),
             (&["--address", &main, "--timeout", "5"], &[]),
         ] {
             expect_serving(arguments, variables);
