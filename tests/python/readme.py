@@ -1,8 +1,8 @@
 """Does what README.md says: `readme.py [path of the binary]`.
 
 Runs the commands of the first session and of the tasks, word for word but for ports and the browser, and compares the names in the
-answers with those that README shows. Calls with a caller's token, and starts over. Loads every snippet that is configuration with
-`config check`. GRPCURL is the program that README installs, from a cache whose directory has its version.
+answers with those that README shows. Calls with a caller's token and by TLS, and starts over. Loads every snippet that is configuration
+with `config check`. GRPCURL is the program that README installs, from a cache whose directory has its version.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from browser import sign_in
 from document import README, ROOT, blocks, section
 from provider import Provider
-from service import Service
+from service import Service, free_port, until
 
 ASSIGNMENT = re.compile(r"^[A-Z][A-Z0-9_]*=", re.M)
 GRPCURL = Path(os.environ.get("GRPCURL", "grpcurl"))
@@ -25,6 +25,7 @@ SERVED_AT = "127.0.0.1:50051"
 ISSUER = "http://127.0.0.1:4000"
 SECRET_FILE = "/run/secrets/openid"
 MARK = "@@ end of block"
+CERTIFICATES = {f"COUNTERSIGN_TLS_{name}": file for name, file in [("CERT", "server.crt"), ("KEY", "server.key"), ("CLIENT_CA", "ca.crt")]}
 # How the commands that a reader types are found.
 COMMANDS = 'countersign() { if [ $# = 0 ]; then set -- config check; fi; "$BINARY" "$@"; }\ncargo() { countersign; }\n'
 
@@ -109,13 +110,16 @@ def configuration(service):
     return len(snippets) + 1
 
 
+def tls():
+    return blocks(section("### TLS", "### The image"))
+
+
 def certificates(service):
     """The commands that make certificates: the service takes them."""
-    (commands,) = [content for _, content in blocks(section("### TLS", "### The image")) if content.startswith("issue() {")]
+    (commands,) = [content for _, content in tls() if content.startswith("issue() {")]
     done = bash(f"set -eu\n{commands}", service.directory)
     assert done.returncode == 0, done.stderr
-    files = {"CERT": "server.crt", "KEY": "server.key", "CLIENT_CA": "ca.crt"}
-    done = service.run("config", "check", **{f"COUNTERSIGN_TLS_{name}": file for name, file in files.items()})
+    done = service.run("config", "check", **CERTIFICATES)
     assert done.returncode == 0, done.stderr
     done = bash("openssl verify -purpose sslclient -CAfile ca.crt backend.crt", service.directory)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -143,9 +147,34 @@ def call_as_caller(service):
     service.stop()
     service.start(token)
     access_token = register_and_sign_in(service, "eve@example.com")["tokens"]["access_token"]
-    command = command.replace("csc_…", token).replace('"…"', f'"{access_token}"').replace(SERVED_AT, service.address)
-    done = bash(f'PATH="{ROOT}/.cache/bin:$PATH"\n{command}', ROOT)
+    verify(command.replace(SERVED_AT, service.address), ROOT, token, access_token)
+    return token, access_token
+
+
+def verify(command, directory, token, access_token):
+    """A call of VerifyToken, with what README leaves out."""
+    command = command.replace("csc_…", token).replace('"…"', f'"{access_token}"')
+    done = bash(f'PATH="{ROOT}/.cache/bin:$PATH"\n{command}', directory)
     assert '"active": true' in done.stdout, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def call_by_tls(service, token, access_token):
+    """The calls by TLS, with a token and with a certificate, where README's certificates are."""
+    calls = [content for _, content in tls() if content.startswith("grpcurl ")]
+    (entries,) = [content for language, content in tls() if language == "yaml"]
+    by_token = f"- {{name: backend, token_sha256: [{sha256(token.encode()).hexdigest()}], permissions: [token.verify]}}\n"
+    (service.directory / "callers.yaml").write_text(f"callers:\n{by_token}{entries}")
+    (service.directory / "proto").symlink_to(ROOT / "proto")
+    service.stop()
+    service.environment |= CERTIFICATES
+    address = f"127.0.0.1:{free_port()}"
+    service.spawn(address)
+    until("the service serves by TLS", lambda: service.run("health", COUNTERSIGN_LISTEN=address).returncode == 0)
+    host = "countersign.example.com"
+    for call in calls:
+        assert f" {host}:50051 " in call, call
+        verify(call.replace(f"{host}:50051", f"-servername {host} {address}"), service.directory, token, access_token)
+    return len(calls)
 
 
 def start_over(service):
@@ -182,8 +211,9 @@ def main():
             print("README's certificates are good", flush=True)
             print(f"{consoles(service)} commands print what README shows", flush=True)
             start_over(service)
-            call_as_caller(service)
+            tokens = call_as_caller(service)
             print("README's way to start over and its call with a caller's token work", flush=True)
+            print(f"{call_by_tls(service, *tokens)} calls by TLS do what README says", flush=True)
         finally:
             service.kill()
             provider.close()
