@@ -8,8 +8,8 @@ use crate::config::{Report, tls};
 use crate::error::{Error, Result};
 use crate::metrics::{File, Reloads};
 use crate::reload::{Digest, Watched};
-use crate::secret::{ExposeSecret as _, SecretString, sha256};
-use crate::transport::{Certified, ClientCa, Tls, TlsFault};
+use crate::secret::{ExposeSecret as _, PairFault, SecretString, sha256};
+use crate::transport::{Certified, ClientCa, Tls};
 
 /// What the files of TLS hold.
 #[derive(Debug)]
@@ -97,8 +97,8 @@ fn read_certified(files: &tls::Tls, now: Timestamp) -> Result<Read<Certified>, F
     let key = tls::read_pem(&files.key).map_err(|fault| (tls::KEY, fault))?;
     let certified = Certified::read(chain.expose_secret(), &key, now);
     let certified = certified.map_err(|fault| match fault {
-        TlsFault::Certificate(fault) => (tls::CERT, fault.to_owned()),
-        TlsFault::Key(fault) => (tls::KEY, fault.to_owned()),
+        PairFault::Certificate(fault) => (tls::CERT, fault.to_owned()),
+        PairFault::Key(fault) => (tls::KEY, fault.to_owned()),
     })?;
     let both = [digest(&chain), digest(&key)].concat();
     Ok((sha256(&both), certified))

@@ -22,4 +22,4 @@ pub use health::HealthStatuses;
 pub use health_client::ask_health;
 pub use routes::{MAX_REQUEST, Route, Routes};
 pub use status::status;
-pub use tls::{Certified, ClientCa, Tls, TlsFault};
+pub use tls::{Certified, ClientCa, Tls};

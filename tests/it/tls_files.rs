@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::authority::{Authority, DAY, Mounted};
+use crate::support::authority::{Authority, DAY, Mounted, VERSION_1};
 use crate::support::binary::Binary;
 
 const LISTED: &str = "COUNTERSIGN_CALLERS";
@@ -56,6 +56,12 @@ fn every_wrong_file_is_told_by_its_setting_and_nothing_of_what_it_holds() {
         (&key, &key, &ca, "CERT holds no certificate in PEM"),
         (&cert[..200], &key, &ca, "CERT holds damaged PEM"),
         (malformed, &key, &ca, "CERT holds a malformed certificate"),
+        (
+            VERSION_1,
+            &key,
+            &ca,
+            "CERT holds a certificate of an older X.509 version than 3, which TLS cannot use",
+        ),
         (
             &cert,
             "canary",

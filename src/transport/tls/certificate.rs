@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -13,6 +14,7 @@ use crate::clock::Timestamp;
 /// What matters in a certificate.
 #[derive(Debug)]
 pub(super) struct Parsed {
+    pub is_version_3: bool,
     pub not_before: Timestamp,
     /// The last second in which it is good.
     pub not_after: Timestamp,
@@ -29,6 +31,7 @@ impl Parsed {
         // Names that cannot be read name nobody.
         let names = certificate.get_extension::<SubjectAltName>().ok().flatten();
         Some(Self {
+            is_version_3: certificate.version() == Version::V3,
             not_before: timestamp(validity.not_before),
             not_after: timestamp(validity.not_after),
             names: names.map(|(_, names)| collect(names)).unwrap_or_default(),

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::in_force::H2;
-use super::material::certificates;
+use crate::secret::certificates;
 
 /// Trusts the certificates of a file.
 #[derive(Debug)]

@@ -5,27 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs::{default_provider, sign};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::{CertifiedKey, SigningKey};
-use zeroize::Zeroize as _;
+use rustls::sign::CertifiedKey;
 
 use super::certificate::Parsed;
 use crate::clock::Timestamp;
-use crate::secret::{ExposeSecret as _, SecretString};
-
-/// What is wrong with a certificate or a key, as the rest of a sentence that begins with the name
-/// of its setting.
-#[derive(Debug, PartialEq, Eq)]
-pub enum TlsFault {
-    /// The certificate is wrong.
-    Certificate(&'static str),
-    /// The private key is wrong.
-    Key(&'static str),
-}
+use crate::secret::{PairFault, SecretString, certificates, certified};
 
 /// The service's certificate, those that signed it, and its private key.
 pub struct Certified {
@@ -47,25 +35,26 @@ impl Certified {
     ///
     /// # Errors
     /// What is wrong with them, above all if they do not match or the time is not right.
-    pub fn read(chain: &str, key: &SecretString, now: Timestamp) -> Result<Self, TlsFault> {
-        let chain = certificates(chain).map_err(TlsFault::Certificate)?;
+    pub fn read(chain: &str, key: &SecretString, now: Timestamp) -> Result<Self, PairFault> {
+        let chain = certificates(chain).map_err(PairFault::Certificate)?;
         let parsed = chain.first().and_then(|leaf| Parsed::read(leaf));
-        let parsed = parsed.ok_or(TlsFault::Certificate("holds a malformed certificate"))?;
+        let parsed = parsed.ok_or(PairFault::Certificate("holds a malformed certificate"))?;
+        if !parsed.is_version_3 {
+            return Err(PairFault::Certificate(
+                "holds a certificate of an older X.509 version than 3, which TLS cannot use",
+            ));
+        }
         if parsed.has_expired(now) {
-            return Err(TlsFault::Certificate(
+            return Err(PairFault::Certificate(
                 "holds a certificate that has expired",
             ));
         }
         if now < parsed.not_before {
-            return Err(TlsFault::Certificate(
+            return Err(PairFault::Certificate(
                 "holds a certificate that is not valid yet",
             ));
         }
-        let key = CertifiedKey::new(chain, private_key(key).map_err(TlsFault::Key)?);
-        if key.keys_match().is_err() {
-            return Err(TlsFault::Key("does not match the first certificate"));
-        }
-        Ok(Self::of(key, parsed.not_after))
+        Ok(Self::of(certified(chain, key)?, parsed.not_after))
     }
 
     pub(super) fn of(key: CertifiedKey, expires: Timestamp) -> Self {
@@ -157,26 +146,4 @@ impl Authority {
     fn is_valid(&self, now: Timestamp) -> bool {
         (self.from..self.until).contains(&now)
     }
-}
-
-/// The certificates of a file.
-pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match all {
-        Ok(all) if all.is_empty() => Err("holds no certificate in PEM"),
-        Ok(all) => Ok(all),
-        Err(_) => Err("holds damaged PEM"),
-    }
-}
-
-fn private_key(pem: &SecretString) -> Result<Arc<dyn SigningKey>, &'static str> {
-    let pem = pem.expose_secret();
-    if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-        return Err("holds an encrypted private key; it must not need a password");
-    }
-    let mut der = PrivateKeyDer::from_pem_slice(pem.as_bytes())
-        .map_err(|_| "holds no private key in PEM, or damaged PEM")?;
-    let key = sign::any_supported_type(&der);
-    der.zeroize();
-    key.map_err(|_| "holds a private key that is neither RSA nor ECDSA nor Ed25519")
 }

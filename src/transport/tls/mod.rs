@@ -12,5 +12,5 @@ pub(super) mod testing;
 pub(super) use client::client;
 pub(super) use in_force::H2;
 pub use in_force::Tls;
-pub use material::{Certified, ClientCa, TlsFault};
+pub use material::{Certified, ClientCa};
 pub(super) use peer::Peer;

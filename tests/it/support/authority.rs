@@ -21,6 +21,17 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::mount::Mount;
 
+/// A certificate of X.509 version 1.
+pub const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBJDCBywIUWdTMR9k0Cz1IZmP1quk6CbvKvmkwCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyODIxMzkzN1oYDzIxMjYxMTA0MjEzOTM3\n\
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AAQjKUb4ceCxERfMIIXc5CA2UY105lBiAfVU4Y3fGSNV1Y2FmfQWc4801HXACZ1b\n\
++CcRP+TMpuPEl/JU+X7rdmppMAoGCCqGSM49BAMCA0gAMEUCIA5wdn6n0I8k50t4\n\
+1I3LjO6PlmqEIECe5MyCLsxYGvVJAiEAkxMw/PGdqk2A9pcvY9K1f1R/m2hB3S78\n\
+sAqJx/0HGmE=\n\
+-----END CERTIFICATE-----\n";
 pub const DAY: Duration = Duration::from_hours(24);
 
 /// Whom the service and its callers trust.
