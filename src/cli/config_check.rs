@@ -61,7 +61,7 @@ fn summary(settings: &Settings) -> String {
         format!("  providers  {providers}"),
     ];
     if let Some(traces) = &config.traces {
-        lines.push(format!("  traces     {}", traces.endpoint));
+        lines.push(format!("  traces     {}", traces.collector.endpoint));
     }
     lines.extend(settings.found.iter().map(|found| {
         let names = joined(found.names.iter().cloned());

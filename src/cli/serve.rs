@@ -16,6 +16,7 @@ use crate::config::Database;
 use crate::config::env::Env;
 use crate::reload::Reload;
 use crate::telemetry::{self, Logging, Tracing};
+use crate::trace;
 
 /// How long the end of the process waits for its threads once everything is drained.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
@@ -42,13 +43,16 @@ fn start() -> Result<(), Failure> {
     let settings = Settings::load(&Env::capture(), clock.now())
         .map_err(|mistakes| mistakes.with_warnings())?;
     let logging = telemetry::install(&settings.config.log)?;
+    if !settings.config.trace_context {
+        trace::switch_context_off();
+    }
     raise_open_files();
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let traces = settings.config.traces.as_ref();
+    let traces = settings.config.traces.as_deref();
     let tracing = traces.map(|traces| telemetry::trace(traces, runtime.handle()));
     let tracing = tracing.transpose()?;
     let spans = tracing.as_ref().map(Tracing::lost_spans);

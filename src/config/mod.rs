@@ -12,6 +12,7 @@ mod librechat;
 mod librechat_yaml;
 mod log;
 pub mod moderation;
+mod otel;
 pub mod providers;
 mod published;
 mod reader;
@@ -41,7 +42,7 @@ pub use log::{Log, LogFormat, read_filter};
 pub use report::{Found, Mistakes, Report};
 pub use server::Server;
 pub use templates::Templates;
-pub use traces::{Sampler, Traces};
+pub use traces::{Collector, Limits, Sampler, Traces};
 pub use urls::is_loopback;
 pub use yaml::read_yaml;
 
@@ -72,7 +73,9 @@ pub struct Config {
     /// Logging.
     pub log: log::Log,
     /// Traces; `None` if there are none.
-    pub traces: Option<traces::Traces>,
+    pub traces: Option<Box<traces::Traces>>,
+    /// OTEL_PROPAGATORS: whether callers say which trace a call is part of, and providers are told.
+    pub trace_context: bool,
 }
 
 impl Config {
@@ -112,7 +115,8 @@ impl Config {
             providers: providers::read(r, &domains, auth.allow_social_login),
             auth,
             log: log::read(r),
-            traces: traces::read(r),
+            traces: traces::read(r).map(Box::new),
+            trace_context: traces::propagators::read(r),
             templates: templates::read(r),
         }
     }

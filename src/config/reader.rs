@@ -10,6 +10,7 @@ use super::arithmetic;
 use super::env::Env;
 use super::file;
 use super::librechat;
+use super::otel;
 use super::published;
 use super::report::{Found, Mistake, Place, Report};
 
@@ -238,7 +239,7 @@ impl<'a> Reader<'a> {
                 "{name} is not a setting of this version; it has no effect"
             ));
         }
-        self.warn_of_libraries();
+        self.judge_opentelemetrys();
         let found = self.env.places().iter().map(|place| Found {
             place: *place,
             names: self.found_in(*place),
@@ -298,22 +299,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// OpenTelemetry's library reads some of its variables itself, and knows nothing of our files.
-    fn warn_of_libraries(&mut self) {
-        for name in self.env.names().filter(|name| name.starts_with("OTEL_")) {
-            let place = self.env.place(name);
-            if let Some(place) = place.filter(|place| *place != Place::Environment) {
-                self.report.warn(format!(
-                    "{name} has no effect in {}: set it in the environment of the process",
-                    place.name()
-                ));
+    /// OpenTelemetry's variables count only in the environment of the process, because its library
+    /// reads some itself and knows nothing of our files.
+    fn judge_opentelemetrys(&mut self) {
+        let env = self.env;
+        for name in env.names().filter(|name| name.starts_with("OTEL_")) {
+            match env.place(name) {
+                Some(Place::File(file)) => self.warn(format!(
+                    "{name} has no effect in {file}: set it in the environment of the process"
+                )),
+                _ if self.read.contains(name) || self.is_service_link(name) => {}
+                _ => {
+                    if let Some(why) = otel::why_idle(env, name) {
+                        self.warn(format!("{name} has no effect: {why}"));
+                    }
+                }
             }
         }
     }
 
     /// Names that are ours or a provider's, but are no settings.
     fn unknown(&self) -> Vec<String> {
-        let in_kubernetes = self.env.get("KUBERNETES_SERVICE_HOST").is_some();
         let is_unknown = |name: &&str| {
             let has_prefix = name.starts_with("COUNTERSIGN_") || name.starts_with("OPENID_");
             let is_known = self.read.contains(*name) || librechat::knows(name);
@@ -321,17 +327,16 @@ impl<'a> Reader<'a> {
         };
         let unknown = self.env.names().filter(is_unknown);
         unknown
-            .filter(|name| !(in_kubernetes && is_service_link(name)))
+            .filter(|name| !self.is_service_link(name))
             .map(str::to_owned)
             .collect()
     }
-}
 
-/// Whether Kubernetes made this variable. It adds such variables to every pod for each service, and
-/// one of the services is probably named `countersign`.
-fn is_service_link(name: &str) -> bool {
-    name.ends_with("_PORT")
-        || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"]
-            .iter()
-            .any(|part| name.contains(part))
+    /// Whether Kubernetes made this variable. It adds such variables to every pod for each service,
+    /// and one of the services is probably named `countersign`, another one `otel-collector`.
+    fn is_service_link(&self, name: &str) -> bool {
+        let parts = ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"];
+        let is_link = name.ends_with("_PORT") || parts.iter().any(|part| name.contains(part));
+        is_link && self.env.get("KUBERNETES_SERVICE_HOST").is_some()
+    }
 }

@@ -11,7 +11,7 @@ const ENV: &str = "COUNTERSIGN_TEMPLATE_ENV";
 const CLAIMS: &str = "COUNTERSIGN_CLAIMS";
 const HTTP_HOSTS: &str = "COUNTERSIGN_HTTP_HOSTS";
 const MAX_CLAIM_LENGTH: usize = 128;
-/// Secrets of LibreChat and OpenTelemetry that this service does not read itself.
+/// Secrets of LibreChat that this service does not read itself, and those of OpenTelemetry.
 const SECRETS: [&str; 11] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",

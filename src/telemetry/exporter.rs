@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use opentelemetry::Context;
+use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_otlp::SpanExporter as Collector;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -14,11 +14,6 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::losses::Losses;
-use crate::config::Traces;
-
-/// How long one batch may take. The SDK's own limit, which is never longer, counts from when the
-/// request is sent.
-const SENT_WITHIN: Duration = Traces::LONGEST_TIMEOUT;
 
 /// Why spans were lost if no batch was.
 const QUEUE_FULL: &str = "the queue is full";
@@ -61,6 +56,8 @@ impl QueuedSpans {
 #[derive(Debug)]
 pub(super) struct BoundedProcessor<P> {
     pub queue: P,
+    /// How many characters the text of an attribute may have.
+    pub value_length: Option<usize>,
     pub waiting: Arc<QueuedSpans>,
     pub losses: Arc<Losses>,
 }
@@ -70,8 +67,11 @@ impl<P: SpanProcessor> SpanProcessor for BoundedProcessor<P> {
         self.queue.on_start(span, context);
     }
 
-    fn on_end(&self, span: SpanData) {
+    fn on_end(&self, mut span: SpanData) {
         if self.waiting.enter() {
+            if let Some(length) = self.value_length {
+                shorten(&mut span.attributes, length);
+            }
             self.queue.on_end(span);
         } else {
             // Logged at the next batch, because a call ends here.
@@ -92,11 +92,24 @@ impl<P: SpanProcessor> SpanProcessor for BoundedProcessor<P> {
     }
 }
 
+/// Leaves so many characters of each text.
+fn shorten(attributes: &mut [KeyValue], length: usize) {
+    for attribute in attributes {
+        if let Value::String(text) = &attribute.value
+            && let Some((end, _)) = text.as_str().char_indices().nth(length)
+        {
+            attribute.value = text.as_str()[..end].to_owned().into();
+        }
+    }
+}
+
 /// Sends batches in tasks of the runtime, because the SDK's own thread has no timers.
 #[derive(Debug)]
 pub(super) struct RuntimeExporter {
     pub collector: Arc<Collector>,
     pub runtime: Handle,
+    /// How long one batch may take. The SDK's own limit counts from when the request is sent.
+    pub within: Duration,
     pub waiting: Arc<QueuedSpans>,
     pub losses: Arc<Losses>,
 }
@@ -105,7 +118,8 @@ impl SpanExporter for RuntimeExporter {
     /// Always succeeds: the losses are counted here.
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (count, collector) = (batch.len(), Arc::clone(&self.collector));
-        let sending = async move { timeout(SENT_WITHIN, collector.export(batch)).await };
+        let within = self.within;
+        let sending = async move { timeout(within, collector.export(batch)).await };
         let failure = match self.runtime.spawn(sending).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(error.to_string()),

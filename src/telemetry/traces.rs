@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
-use opentelemetry_otlp::{SpanExporter as Collector, WithExportConfig as _, WithTonicConfig as _};
+use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
+use opentelemetry_otlp::{
+    Compression, SpanExporter as Exporter, WithExportConfig as _, WithTonicConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
@@ -18,13 +21,11 @@ use tokio::runtime::Handle;
 use super::exporter::{BoundedProcessor, QueuedSpans, RuntimeExporter};
 use super::losses::Losses;
 use crate::clock::Clock;
-use crate::config::{self, Traces};
-use crate::secret::random;
+use crate::config::{self, Collector, Traces};
+use crate::secret::{ExposeSecret as _, random};
 use crate::trace;
 
 const SERVICE_NAME: &str = "service.name";
-/// What the SDK calls a service that nobody named.
-const UNNAMED: &str = "unknown_service";
 /// How long the end of the process waits for the collector.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -57,26 +58,30 @@ impl Drop for Tracing {
 /// If the connection cannot be set up. The collector is not asked for anything yet.
 pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
     let losses = Arc::new(Losses::new(Clock::system()));
-    let waiting = Arc::new(QueuedSpans::new(traces.queue));
+    let limits = &traces.limits;
+    let waiting = Arc::new(QueuedSpans::new(limits.queue));
     let exporter = RuntimeExporter {
-        collector: Arc::new(collector(traces, runtime)?),
+        collector: Arc::new(exporter(&traces.collector, runtime)?),
         runtime: runtime.clone(),
+        within: limits.export,
         waiting: Arc::clone(&waiting),
         losses: Arc::clone(&losses),
     };
-    let limits = BatchConfigBuilder::default()
-        .with_max_queue_size(traces.queue)
-        .with_max_export_batch_size(traces.batch)
-        .with_scheduled_delay(traces.delay);
-    let queue = BatchSpanProcessor::builder(exporter).with_batch_config(limits.build());
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(limits.queue)
+        .with_max_export_batch_size(limits.batch)
+        .with_scheduled_delay(limits.delay);
+    let queue = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build());
     let processor = BoundedProcessor {
         queue: queue.build(),
+        value_length: limits.value_length,
         waiting: Arc::clone(&waiting),
         losses: Arc::clone(&losses),
     };
     let provider = SdkTracerProvider::builder()
-        .with_resource(resource())
+        .with_resource(resource(traces))
         .with_sampler(sampler(traces.sampler))
+        .with_max_attributes_per_span(limits.attributes)
         .with_span_processor(processor)
         .build();
     trace::start(BoxedTracer::new(Box::new(
@@ -97,20 +102,35 @@ pub fn trace(traces: &Traces, runtime: &Handle) -> Result<Tracing, TraceError> {
 )]
 pub struct TraceError;
 
-fn collector(traces: &Traces, runtime: &Handle) -> Result<Collector, TraceError> {
+fn exporter(collector: &Collector, runtime: &Handle) -> Result<Exporter, TraceError> {
     let _the_connection_is_a_task = runtime.enter();
-    let mut builder = Collector::builder()
+    let mut builder = Exporter::builder()
         .with_tonic()
-        .with_endpoint(traces.endpoint.as_str())
-        .with_timeout(traces.timeout);
-    if traces.endpoint.scheme() == "https" {
-        let tls = ClientTlsConfig::new();
-        builder = builder.with_tls_config(match &traces.ca {
-            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-            None => tls.with_native_roots(),
-        });
+        .with_endpoint(collector.endpoint.as_str())
+        .with_timeout(collector.timeout)
+        .with_metadata(MetadataMap::from_headers(collector.headers.clone()));
+    if collector.has_gzip {
+        builder = builder.with_compression(Compression::Gzip);
+    }
+    if collector.endpoint.scheme() == "https" {
+        builder = builder.with_tls_config(tls(collector));
     }
     builder.build().map_err(|_| TraceError)
+}
+
+fn tls(collector: &Collector) -> ClientTlsConfig {
+    let tls = ClientTlsConfig::new();
+    let tls = match &collector.ca {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.with_native_roots(),
+    };
+    match &collector.identity {
+        Some(own) => {
+            let key = own.key.expose_secret();
+            tls.identity(Identity::from_pem(&own.certificate, key))
+        }
+        None => tls,
+    }
 }
 
 fn sampler(of: config::Sampler) -> Sampler {
@@ -122,21 +142,21 @@ fn sampler(of: config::Sampler) -> Sampler {
     }
 }
 
-/// What all spans say of this process. The variables of the SDK win.
-fn resource() -> Resource {
-    let given = Resource::builder().build();
-    let name = given.get(&Key::from_static_str(SERVICE_NAME));
-    let is_unnamed = name.is_none_or(|name| name.as_str().starts_with(UNNAMED));
-    let given = given.iter();
-    let mut whole = Resource::builder_empty()
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attribute(KeyValue::new(
-            "service.instance.id",
-            hex::encode(random::<16>()),
-        ))
-        .with_attributes(given.map(|(name, value)| KeyValue::new(name.clone(), value.clone())));
-    if is_unnamed {
-        whole = whole.with_service_name(env!("CARGO_PKG_NAME"));
-    }
-    whole.build()
+/// What all spans say of this process. The SDK adds what it knows of itself, and does not decode
+/// OTEL_RESOURCE_ATTRIBUTES.
+fn resource(traces: &Traces) -> Resource {
+    let attribute = |name: &str, value: &str| KeyValue::new(name.to_owned(), value.to_owned());
+    let given = traces.resource.iter();
+    let given = given.map(|(name, value)| attribute(name, value));
+    let name = traces.service_name.as_ref();
+    let name = name.map(|name| attribute(SERVICE_NAME, name));
+    Resource::builder()
+        .with_attributes([
+            attribute(SERVICE_NAME, env!("CARGO_PKG_NAME")),
+            attribute("service.version", env!("CARGO_PKG_VERSION")),
+            attribute("service.instance.id", &hex::encode(random::<16>())),
+        ])
+        .with_attributes(given)
+        .with_attributes(name)
+        .build()
 }

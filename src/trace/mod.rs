@@ -9,3 +9,4 @@ mod call;
 mod parent;
 
 pub use call::{CallTrace, Ids, Span, attribute, client, continued, ids, start};
+pub use parent::switch_context_off;

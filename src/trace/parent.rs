@@ -1,5 +1,7 @@
 //! W3C Trace Context: where a call stands in the trace of its caller, and what a server is told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
@@ -10,9 +12,23 @@ const LENGTH: usize = 55;
 /// What is longer is not passed on. W3C asks for 512 characters at least.
 const MAX_STATE: usize = 512;
 
+static IS_OFF: AtomicBool = AtomicBool::new(false);
+
+/// From now on callers do not say which trace a call is part of, and servers are told nothing.
+pub fn switch_context_off() {
+    IS_OFF.store(true, Ordering::Relaxed);
+}
+
+fn is_off() -> bool {
+    IS_OFF.load(Ordering::Relaxed)
+}
+
 /// The caller's span, without the state of its vendors; `None` if `traceparent` is absent or
 /// malformed.
 pub(super) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
+    if is_off() {
+        return None;
+    }
     let mut values = headers.get_all(&TRACEPARENT).iter();
     let text = values.next()?.to_str().ok()?;
     if values.next().is_some() {
@@ -63,7 +79,7 @@ fn state(headers: &HeaderMap) -> Option<TraceState> {
 
 /// Writes the headers that say which span a request is part of.
 pub(super) fn inject(context: &SpanContext, headers: &mut HeaderMap) {
-    if !context.is_valid() {
+    if is_off() || !context.is_valid() {
         return;
     }
     let (trace, span) = (context.trace_id(), context.span_id());

@@ -74,6 +74,7 @@ mod tls_callers;
 mod tls_ends;
 mod tls_files;
 mod trace_collectors;
+mod trace_context;
 mod traces;
 mod users;
 mod verify;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::librechat::{self, Effect, Restricts};
+use super::super::otel;
 use super::*;
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
@@ -70,6 +71,23 @@ fn the_readme_lists_every_setting_of_librechat_that_is_not_followed() {
     let table = README
         .lines()
         .skip_while(|line| !line.starts_with("| LibreChat's setting |"));
+    let listed: Vec<_> = table
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn the_readme_lists_every_variable_of_opentelemetry_without_effect() {
+    let shown = |(names, why): &(&[&str], &str)| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("| {} | {why} |", names.join(", "))
+    };
+    let expected: Vec<_> = otel::ROWS.iter().map(shown).collect();
+    let table = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| OpenTelemetry's variable |"));
     let listed: Vec<_> = table
         .skip(2)
         .take_while(|line| line.starts_with('|'))

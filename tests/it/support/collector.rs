@@ -14,16 +14,25 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
-use super::authority::Pair;
+use super::authority::{Authority, Pair};
 
 /// A collector; it ends with the test.
 #[derive(Clone)]
 pub struct Collector {
     pub endpoint: String,
-    requests: Arc<Mutex<Vec<(String, ExportTraceServiceRequest)>>>,
+    requests: Arc<Mutex<Vec<Received>>>,
+}
+
+/// A request, with the metadata that tests ask for.
+#[derive(Clone)]
+struct Received {
+    key: String,
+    encoding: String,
+    request: ExportTraceServiceRequest,
 }
 
 impl Collector {
@@ -39,6 +48,16 @@ impl Collector {
         Self::start_on(server, "https://localhost").await
     }
 
+    /// One that also asks for a certificate which this authority signed.
+    pub async fn for_clients_of(authority: &Authority, pair: &Pair) -> Self {
+        let identity = Identity::from_pem(pair.certificate(), pair.key());
+        let tls = ServerTlsConfig::new()
+            .identity(identity)
+            .client_ca_root(Certificate::from_pem(authority.pem()));
+        let server = Server::builder().tls_config(tls).expect("a pair");
+        Self::start_on(server, "https://localhost").await
+    }
+
     async fn start_on(mut server: Server, origin: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -48,13 +67,14 @@ impl Collector {
             requests: Arc::default(),
         };
         let service = TraceServiceServer::new(collector.clone());
+        let service = service.accept_compressed(CompressionEncoding::Gzip);
         let incoming = TcpListenerStream::new(listener);
         let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(incoming));
         collector
     }
 
-    fn requests(&self) -> Vec<(String, ExportTraceServiceRequest)> {
+    fn requests(&self) -> Vec<Received> {
         let requests = self.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -62,28 +82,33 @@ impl Collector {
     /// All spans, in the order of their ends.
     pub fn spans(&self) -> Vec<Span> {
         let resources = self.requests().into_iter();
-        let resources = resources.flat_map(|(_, request)| request.resource_spans);
+        let resources = resources.flat_map(|one| one.request.resource_spans);
         let scopes = resources.flat_map(|resource| resource.scope_spans);
         scopes.flat_map(|scope| scope.spans).collect()
     }
 
     /// An attribute of the process that sent the first spans.
     pub fn resource(&self, name: &str) -> String {
-        let (_, request) = self.requests().remove(0);
+        let request = self.requests().remove(0).request;
         let resource = request.resource_spans[0].resource.clone();
         value(&resource.expect("a resource").attributes, name)
     }
 
     /// The metadata `x-collector-key` of the first request.
     pub fn key(&self) -> String {
-        self.requests().remove(0).0
+        self.requests().remove(0).key
+    }
+
+    /// How the first request was compressed; empty if it was not.
+    pub fn encoding(&self) -> String {
+        self.requests().remove(0).encoding
     }
 
     /// Everything that was sent, as text.
     pub fn content(&self) -> String {
         let requests = self.requests().into_iter();
         let bytes: Vec<_> = requests
-            .flat_map(|(_, request)| request.encode_to_vec())
+            .flat_map(|one| one.request.encode_to_vec())
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -110,10 +135,19 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let key = request.metadata().get("x-collector-key");
-        let key = key.map(|key| key.to_str().expect("text").to_owned());
+        let metadata = request.metadata();
+        let values = |name: &str| {
+            let values = metadata.get_all(name).iter();
+            let values: Vec<_> = values.map(|one| one.to_str().expect("text")).collect();
+            values.join(", ")
+        };
+        let received = Received {
+            key: values("x-collector-key"),
+            encoding: values("grpc-encoding"),
+            request: request.get_ref().clone(),
+        };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.push((key.unwrap_or_default(), request.into_inner()));
+        requests.push(received);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
