@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::{App, Settings};
 use crate::caller::Callers;
 use crate::clock::Clock;
-use crate::config::Database;
 use crate::config::env::Env;
+use crate::config::{Database, LogFormat};
 use crate::reload::Reload;
 use crate::telemetry::{self, Logging, Tracing};
 use crate::trace;
@@ -26,22 +26,20 @@ type Failure = Box<dyn std::error::Error>;
 /// Serves until SIGTERM or SIGINT.
 #[must_use]
 pub fn run() -> ExitCode {
-    match start() {
+    let env = Env::capture();
+    match start(&env) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+        Err(error) => {
+            let format = LogFormat::of(&env);
+            telemetry::print_failure(format, "countersign cannot start", &error.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn fail(reason: &str) -> ExitCode {
-    let text = format!("countersign cannot start:\n{reason}\n");
-    telemetry::print(std::io::stderr(), text);
-    ExitCode::FAILURE
-}
-
-fn start() -> Result<(), Failure> {
+fn start(env: &Env) -> Result<(), Failure> {
     let clock = Clock::system();
-    let settings = Settings::load(&Env::capture(), clock.now())
-        .map_err(|mistakes| mistakes.with_warnings())?;
+    let settings = Settings::load(env, clock.now()).map_err(|mistakes| mistakes.with_warnings())?;
     let logging = telemetry::install(&settings.config.log)?;
     if !settings.config.trace_context {
         trace::switch_context_off();

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::env::Env;
 use super::file;
 use super::reader::Reader;
 
 const FILTER: &str = "COUNTERSIGN_LOG";
 const FILTER_FILE: &str = "COUNTERSIGN_LOG_FILTER_FILE";
+const FORMAT: &str = "COUNTERSIGN_LOG_FORMAT";
 /// The crates that log.
 const CRATES: [&str; 13] = [
     "countersign",
@@ -47,6 +49,23 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What COUNTERSIGN_LOG_FORMAT asks for, whatever is wrong with other settings.
+    #[must_use]
+    pub fn of(env: &Env) -> Self {
+        let format = Reader::new(env).parse(FORMAT, parse_format);
+        format.unwrap_or(Self::Text)
+    }
+}
+
+fn parse_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json"),
+    }
+}
+
 /// Reads COUNTERSIGN_LOG, COUNTERSIGN_LOG_FILTER_FILE and COUNTERSIGN_LOG_FORMAT.
 pub(super) fn read(r: &mut Reader<'_>) -> Log {
     let filter = r.parse(FILTER, parse_filter);
@@ -57,11 +76,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Log {
     }
     let of_file = filter_file.as_deref().map(read_filter);
     let of_file = of_file.and_then(|read| read.map_err(|fault| r.mistake(FILTER_FILE, fault)).ok());
-    let format = r.parse("COUNTERSIGN_LOG_FORMAT", |text| match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("must be text or json"),
-    });
+    let format = r.parse(FORMAT, parse_format);
     Log {
         filter: of_file.or(filter).unwrap_or_else(|| "info".to_owned()),
         filter_file,

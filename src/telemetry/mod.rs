@@ -98,6 +98,24 @@ pub fn print(mut out: impl io::Write + Send + 'static, text: String) {
     }
 }
 
+/// Writes why a command failed, as the log is written: lines for people, or one line of JSON. No
+/// filter hides it.
+pub fn print_failure(format: LogFormat, what: &str, reason: &str) {
+    match (format, Queue::start(io::stderr())) {
+        (LogFormat::Json, Ok(queue)) => {
+            let log = Log {
+                filter: "error".to_owned(),
+                filter_file: None,
+                format,
+            };
+            let (subscriber, _) = subscriber(&log, queue.clone());
+            tracing::subscriber::with_default(subscriber, || tracing::error!(reason, "{what}"));
+            let _too_late_to_tell = queue.flush();
+        }
+        _ => print(io::stderr(), format!("{what}:\n{reason}\n")),
+    }
+}
+
 fn subscriber(
     log: &Log,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,

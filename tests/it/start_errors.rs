@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, raw_sql};
 
@@ -273,4 +274,37 @@ async fn a_database_without_tables_is_as_good_as_lost() {
     let ann = world.register("ann@example.com").await;
     assert_eq!(ann.role, "ADMIN");
     world.end().await;
+}
+
+#[test]
+fn a_start_that_fails_says_so_in_one_line_of_json_if_the_log_is_json() {
+    let binary = Binary::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let json = ("COUNTERSIGN_LOG_FORMAT", "json");
+    // Neither the filter nor a mistake in other settings hides the line.
+    for (command, variable, reason) in [
+        ("serve", ("LOGIN_MAX", "canary"), "LOGIN_MAX must be"),
+        (
+            "serve",
+            ("COUNTERSIGN_LISTEN", &*address),
+            "cannot be listened on",
+        ),
+        ("migrate", ("DATABASE_URL", "sqlite:/"), "DATABASE_URL"),
+    ] {
+        let variables = [json, variable, ("COUNTERSIGN_LOG", "off")];
+        let printed = binary.run(&[command], &variables);
+        assert!(!printed.succeeded);
+        let line: Value = serde_json::from_str(&printed.error).expect("one line of JSON");
+        assert_eq!(line["level"], "ERROR");
+        let verb = if command == "serve" {
+            "start"
+        } else {
+            "migrate"
+        };
+        assert_eq!(line["message"], format!("countersign cannot {verb}"));
+        let told = line["reason"].as_str().expect("a reason");
+        assert!(told.contains(reason), "{told}");
+        assert!(line["timestamp"].is_string() && !told.contains("canary"));
+    }
 }
