@@ -2,14 +2,17 @@
 
 Every file of values/ is linted, rendered, compared with its snapshots (the objects, and the notes of an installation), held against Pod
 Security's "restricted" rules, and validated against the schemas of Kubernetes and of other vendors' kinds. Every set of values in
-refusals.yaml is refused. HELM and KUBECTL_VALIDATE name the programs, CRDS the directories with definitions of other vendors' kinds.
+refusals.yaml is refused, and what stands beside it is not. HELM and KUBECTL_VALIDATE name the programs, CRDS the directories with
+definitions of other vendors' kinds.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import restricted
@@ -51,6 +54,14 @@ def every_permission_is_a_value():
     schema = json.loads((CHART / "values.schema.json").read_text())
     seen = set(schema["definitions"]["permission"]["enum"])
     assert seen == expected, f"permissions in values.schema.json and README.md differ: {sorted(seen ^ expected)}"
+
+
+def every_crate_that_logs_is_known():
+    """Those of the service, in the pattern of the log's filter."""
+    listed = re.search(r"const CRATES.*?= \[(.*?)\];", (ROOT / "src/config/log.rs").read_text(), re.S)[1]
+    pattern = json.loads((CHART / "values.schema.json").read_text())["definitions"]["filter"]["pattern"]
+    seen = re.search(r"\((countersign\|[a-z0-9_|]+)\)", pattern)[1].split("|")
+    assert seen == re.findall(r'"(\w+)"', listed), "the crates in values.schema.json and in src/config/log.rs differ"
 
 
 def compare(name, text, write):
@@ -108,6 +119,7 @@ def main():
     write = sys.argv[1:] == ["write"]
     every_setting_is_a_value()
     every_permission_is_a_value()
+    every_crate_that_logs_is_known()
     if not write:
         assert values.README.read_text() == values.readme(), "helm/README.md is out of date: run python tests/chart/values.py"
     rendered = [(file, case(file, write)) for file in sorted((HERE / "values").glob("*.yaml"))]
@@ -117,9 +129,11 @@ def main():
     print(f"{upgrade.kept()} Secrets are kept at an upgrade", flush=True)
     print(f"{upgrade.migrated()} objects are made for the migration of an upgrade", flush=True)
     refusals = yaml.safe_load((HERE / "refusals.yaml").read_text())
-    for entry in refusals:
-        refused(entry["values"], entry["message"])
-    print(f"{len(refusals)} sets of values are refused", flush=True)
+    beside = [entry["instead"] for entry in refusals if "instead" in entry]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(lambda entry: refused(entry["values"], entry["message"]), refusals))
+        list(threads.map(render_values, beside))
+    print(f"{len(refusals)} sets of values are refused, and {len(beside)} beside them are not", flush=True)
 
 
 if __name__ == "__main__":

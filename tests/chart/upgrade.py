@@ -87,7 +87,7 @@ def on_postgresql(url, **values):
 
 def migrated():
     """The number of objects that an upgrade makes before the migration's job, which needs no others and finds the new values in them."""
-    values = on_postgresql("postgres://db.example.com/new", secretConfig={"OPENID_CLIENT_SECRET": {"value": "new"}})
+    values = on_postgresql("postgres://db.example.com/new", secretConfig={"COUNTERSIGN_BOOTSTRAP_TOKEN": {"value": "new"}})
     with Cluster([]) as empty:
         first = empty.render(on_postgresql("postgres://db.example.com/old", tls={"source": "mesh"}, serviceAccount={"create": False}))
     with Cluster([document for document in first if document["kind"] == "Secret"]) as cluster:
