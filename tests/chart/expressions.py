@@ -1,11 +1,14 @@
 """Evaluates the dashboard and the alerts: `expressions.py [path of the binary]`.
 
-A real Prometheus reads the metrics of the release binary while the Python client goes through the main job with it. Then every
-expression of the dashboard has to return data, and every alert has to be evaluated without an error, on metrics that exist.
+A real Prometheus reads the metrics of the release binary on SQLite, on PostgreSQL and with TLS, while backends use the first two all at
+once (load.py), PostgreSQL is locked and away for some seconds, and nobody takes traces and log lines. Then every expression of the
+dashboard has to return data and, at some moment of the load, more than zero; those about the database have to on PostgreSQL alone, too.
+Every alert has to be evaluated without an error, on metrics that exist.
 """
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,23 +19,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
-import accounts
 import existing
-import federated
-import moderation
-import provider_tokens
-import sessions
+import load
 import yaml
 from chart import CHART, ROOT
 from provider import Provider
 from service import Service, free_port, until
-from world import World
 
 RULES, DASHBOARD = CHART / "rules/countersign.yaml", CHART / "dashboards/countersign.json"
 # What Grafana puts in place of its variables.
-VARIABLES = {"$__rate_interval": "1m", "$__range": "1m", "$job": ".*", "$instance": ".*"}
-PARTS = (accounts, sessions, federated, provider_tokens, moderation)
-USERS = {"impostor": {"email": "ann@walk.example"}}
+VARIABLES = {"$__rate_interval": "1m", "$__range": "1m", "$job": ".*"}
+# Panels that may show zero throughout, and why.
+MAY_BE_ZERO = {"Restarts of tasks": "a task is restarted only if it panics"}
+ABOUT_THE_DATABASE = "Database"
 NAME = re.compile(r"\b(?:countersign|rpc_server|process)_[a-z_]+\b")
 # A label with the values that it has to have, other than patterns.
 MATCHER = re.compile(r'(\w+)=~?"([A-Za-z_|]+)"')
@@ -71,6 +70,10 @@ class Prometheus:
         except OSError:
             return False
 
+    def most(self, expression, seconds):
+        """The highest value that it had within so many seconds, in each series."""
+        return [float(point["value"][1]) for point in self.query(f"max_over_time(({expression})[{seconds}s:1s])")]
+
     def last_reading(self):
         """Since when it has read all targets, in Unix seconds."""
         return float(self.query("min(timestamp(up))")[0]["value"][1])
@@ -82,16 +85,16 @@ class Prometheus:
         self.directory.cleanup()
 
 
-def dashboard_expressions():
-    """Every expression with its panel's title; variables are replaced."""
-    dashboard = json.loads(DASHBOARD.read_text())
-    panels = [panel for row in dashboard["panels"] for panel in [row, *row.get("panels", [])]]
-    for panel in panels:
+def dashboard_expressions(instance=".*"):
+    """Every expression with the titles of its row and panel; variables are replaced."""
+    row = None
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        row = panel["title"] if panel["type"] == "row" else row
         for target in panel.get("targets", []):
             expression = target["expr"]
-            for variable, value in VARIABLES.items():
+            for variable, value in {**VARIABLES, "$instance": instance}.items():
                 expression = expression.replace(variable, value)
-            yield panel["title"], expression
+            yield row, panel["title"], expression
 
 
 def alerts():
@@ -99,15 +102,24 @@ def alerts():
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def use(service, provider):
-    """The main job, as a load with something of everything."""
-    world = World(service, provider)
-    for part in PARTS:
-        for step in part.STEPS:
-            step(world)
-    for other in world.others:
-        other.kill()
-        other.remove()
+def use(services, provider, url, silent):
+    """Backends use the services at once; meanwhile PostgreSQL is locked and away, and somebody connects to `silent` and says nothing."""
+    loads = [load.Load(service, provider) for service in services]
+    connections = [socket.create_connection(silent) for _ in range(3)]
+    ends = time.monotonic() + load.SECONDS
+    try:
+        time.sleep(5)
+        load.lock(url, loads[1].world, 4)
+        time.sleep(3)
+        load.cut_off(url, 3)
+        time.sleep(max(0, ends - time.monotonic()))
+    finally:
+        for each in loads:
+            each.end()
+        for connection in connections:
+            connection.close()
+    for each in loads:
+        each.check()
 
 
 def check_metrics(address):
@@ -118,12 +130,19 @@ def check_metrics(address):
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
-def evaluate(prometheus):
-    faults = []
-    for title, expression in dashboard_expressions():
-        values = [point["value"][1] for point in prometheus.query(expression)]
-        if not set(values) - {"NaN"}:
-            faults.append(f"{title}: no data for {expression}")
+def panels(prometheus, seconds, on_postgresql):
+    """The faults of the dashboard: expressions without data, or with nothing but zero."""
+    own = [(title, expression) for row, title, expression in dashboard_expressions(on_postgresql) if row == ABOUT_THE_DATABASE]
+    assert own, f"the dashboard has no row {ABOUT_THE_DATABASE}"
+    for title, expression in [panel[1:] for panel in dashboard_expressions()] + own:
+        if not {point["value"][1] for point in prometheus.query(expression)} - {"NaN"}:
+            yield f"{title}: no data for {expression}"
+        elif title not in MAY_BE_ZERO and not any(value > 0 for value in prometheus.most(expression, seconds)):
+            yield f"{title}: nothing but zero for {expression}"
+
+
+def evaluate(prometheus, seconds, on_postgresql):
+    faults = list(panels(prometheus, seconds, on_postgresql))
     names = set(prometheus.get("/api/v1/label/__name__/values"))
     for rule in alerts():
         missing = set(NAME.findall(rule["expr"])) - names
@@ -137,41 +156,61 @@ def evaluate(prometheus):
 
 
 def with_tls(binary, ops):
-    """A service with a certificate, which has metrics of its own. Nobody calls it."""
+    """A service with a certificate, whose log finds no room. Nobody calls it."""
     authority = existing.Authority()
-    service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops)
+    service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops, COUNTERSIGN_LOG="trace")
     for name in ("crt", "key"):
         (service.directory / f"tls.{name}").write_text(getattr(authority, f"server_{name}"))
     service.environment |= {"COUNTERSIGN_TLS_CERT": "tls.crt", "COUNTERSIGN_TLS_KEY": "tls.key"}
+    service.log_file = Path("/dev/full")
     service.spawn(f"127.0.0.1:{free_port()}")
     return service
+
+
+def on_sqlite(binary, ops, provider):
+    return Service(binary, **provider.environment(), COUNTERSIGN_OPS_LISTEN=ops)
+
+
+def on_postgresql(binary, ops, provider, url):
+    """A service on PostgreSQL, whose collector of traces is not there."""
+    traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTEL_BSP_SCHEDULE_DELAY": "500"}
+    database = {"DATABASE_URL": url, "COUNTERSIGN_ENCRYPTION_KEYS": existing.encryption_key()}
+    return Service(binary, **provider.environment(), **database, **traces, COUNTERSIGN_OPS_LISTEN=ops)
+
+
+def observe(binary, url, log):
+    """Starts everything, uses it, and evaluates what Prometheus saw."""
+    provider = Provider(log, access_token_ttl=load.ENDING)
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    used = [on_sqlite(binary, addresses[0], provider), on_postgresql(binary, addresses[1], provider, url)]
+    services = [*used, with_tls(binary, addresses[2])]
+    prometheus = Prometheus(*addresses)
+    try:
+        for service in used:
+            service.start()
+        until("Prometheus reads the metrics", lambda: prometheus.reads(3), seconds=30)
+        began = time.time()
+        host, port = used[0].address.split(":")
+        use(used, provider, url, (host, int(port)))
+        for address in addresses:
+            check_metrics(address)
+        ended = time.time()
+        until("a reading after the last call", lambda: prometheus.last_reading() > ended)
+        evaluate(prometheus, int(time.time() - began), addresses[1])
+    finally:
+        prometheus.close()
+        for service in services:
+            service.kill()
+            service.remove()
+        provider.close()
 
 
 def main():
     binary = sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/countersign"
     subprocess.run(["promtool", "check", "rules", RULES], check=True, stdout=subprocess.DEVNULL)
-    ops, ops_of_tls = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    with tempfile.NamedTemporaryFile("w", suffix=".log") as log:
-        provider = Provider(log, users=USERS)
-        templates = {"COUNTERSIGN_TEMPLATE_ENV": "WALK_REGION", "WALK_REGION": "eu-north"}
-        service = Service(binary, **provider.environment(), **templates, COUNTERSIGN_OPS_LISTEN=ops)
-        services = [service, with_tls(binary, ops_of_tls)]
-        prometheus = Prometheus(ops, ops_of_tls)
-        try:
-            service.start()
-            until("Prometheus reads the metrics", lambda: prometheus.reads(2), seconds=30)
-            use(service, provider)
-            check_metrics(ops)
-            used = time.time()
-            until("a reading after the last call", lambda: prometheus.last_reading() > used)
-            evaluate(prometheus)
-        finally:
-            prometheus.close()
-            for started in services:
-                started.kill()
-                started.remove()
-            provider.close()
-    print(f"{len(list(dashboard_expressions()))} expressions of the dashboard return data, {len(alerts())} alerts are evaluated")
+    with tempfile.NamedTemporaryFile("w", suffix=".log") as log, existing.database() as url:
+        observe(binary, url, log)
+    print(f"{len(list(dashboard_expressions()))} expressions of the dashboard show more than zero, {len(alerts())} alerts are evaluated")
 
 
 if __name__ == "__main__":
