@@ -125,6 +125,10 @@ where
         }
         let shared = &self.0;
         let mut call = Call::new(&request, &shared.load, &shared.rpc);
+        if call.usage().is_some_and(Usage::refuses_calls) {
+            let stopping = Status::unavailable("the service stops, and its GOAWAY said so");
+            return Box::pin(ready(Ok(call.fail(&stopping))));
+        }
         let work = match shared.admit(&mut call, &mut request) {
             Ok(work) => work,
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
@@ -216,16 +220,23 @@ mod tests {
         request.body(Body::empty()).expect("a request")
     }
 
+    fn verify_token(usage: &Usage) -> Request<Body> {
+        let request = post()
+            .uri("/countersign.v1.TokenService/VerifyToken")
+            .extension(usage.clone());
+        request.body(Body::empty()).expect("a request")
+    }
+
+    fn calls<S>(callers: &Callers, handler: S) -> CallService<S> {
+        let (gate, routes) = (Gate::new(callers), handler);
+        CallService::new(gate, clock(), &Metrics::new(&clock()), routes)
+    }
+
     async fn answer(
         timeout: &'static str,
         answer: fn() -> BoxFuture<Response<Body>, Infallible>,
     ) -> Response<CallBody> {
-        let calls = CallService::new(
-            Gate::new(&Callers::Open),
-            clock(),
-            &Metrics::new(&clock()),
-            service_fn(move |_| answer()),
-        );
+        let calls = calls(&Callers::Open, service_fn(move |_| answer()));
         calls.oneshot(request(timeout)).await.expect("infallible")
     }
 
@@ -292,18 +303,9 @@ mod tests {
             let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x"));
             Box::pin(ready(Ok(Response::new(Body::new(body)))))
         };
-        let calls = CallService::new(
-            Gate::new(&Callers::Open),
-            clock(),
-            &Metrics::new(&clock()),
-            service_fn(answer),
-        );
-        let request = post()
-            .uri("/countersign.v1.TokenService/VerifyToken")
-            .extension(usage.clone())
-            .body(Body::empty())
-            .expect("a request");
-        let response = calls.oneshot(request).await.expect("infallible");
+        let calls = calls(&Callers::Open, service_fn(answer));
+        let response = calls.oneshot(verify_token(&usage)).await;
+        let response = response.expect("infallible");
         let part = response.into_body().frame().await;
         assert!(part.is_some_and(|part| {
             let _kept = part.expect("a part");
@@ -334,12 +336,8 @@ mod tests {
                     futures_util::stream::pending::<FrameResult>(),
                 ))))
             };
-            let calls = CallService::new(
-                Gate::new(&callers),
-                clock(),
-                &Metrics::new(&clock()),
-                service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) }),
-            );
+            let handler = service_fn(move |_| -> BoxFuture<_, _> { Box::pin(ready(body())) });
+            let calls = calls(&callers, handler);
             let request = post()
                 .uri(path)
                 .extension(usage.clone())
@@ -350,6 +348,22 @@ mod tests {
             drop(response);
             assert!(!usage.is_open());
         }
+    }
+
+    #[tokio::test]
+    async fn calls_after_the_end_of_a_connection_are_refused() {
+        let (_peer, connection) = accepted().await;
+        let usage = connection.connect_info();
+        usage.refuse_calls();
+        let handler = service_fn(|_| -> BoxFuture<_, _> { unreachable!("refused before") });
+        let response = calls(&Callers::Open, handler).oneshot(verify_token(&usage));
+        let response = response.await.expect("infallible");
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        let reason = status.get_details_error_info().expect("ErrorInfo").reason;
+        assert_eq!(
+            (status.code(), &*reason),
+            (Code::Unavailable, "SHUTTING_DOWN")
+        );
     }
 
     #[test]

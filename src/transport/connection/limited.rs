@@ -84,7 +84,7 @@ impl Connection {
         }
         while self.period.as_mut().poll(cx).is_ready() {
             let next = if self.is_ending {
-                self.check_calls()?;
+                self.check_end()?;
                 self.limits.ending
             } else {
                 self.check_period()?;
@@ -108,6 +108,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Fails if the peer did not take an answer, or if nobody calls. A peer that does not take part in
+    /// the end (hyper waits for its answer to a PING) could go on calling otherwise, so further calls
+    /// are refused.
+    fn check_end(&mut self) -> io::Result<()> {
+        self.usage.refuse_calls();
+        if !self.usage.next_period() {
+            return self.close(Closed::AnswerNotTaken);
+        }
+        self.check_calls()
+    }
+
     /// Tells a peer whose certificate ends soon to connect again, because it presents its new one only
     /// then. It does so three periods before the end, so that the calls in flight end in time. Fails if
     /// it was told a period ago, and no call is in flight.
@@ -123,9 +134,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Fails if no call of a known caller is in flight and none was admitted since the last such check.
+    /// Fails if no call that counts is in flight and none was admitted since the last such check.
     fn check_calls(&mut self) -> io::Result<()> {
-        let (open, admitted) = (self.usage.is_open(), self.usage.admitted());
+        let public = self.limits.public_counts && self.usage.is_asked();
+        let (open, admitted) = (public || self.usage.is_open(), self.usage.admitted());
         if !open && admitted == self.seen {
             return self.close(Closed::Unused);
         }

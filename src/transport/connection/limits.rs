@@ -22,7 +22,10 @@ pub(super) struct Limits {
     /// Whether a further connection of an address that has as many as it may have takes the place of
     /// the oldest one, before those on which something was asked.
     pub makes_room: bool,
-    /// How often a connection is checked for calls of known callers once the service stops. Until the
-    /// first check its peer can take the GOAWAY.
+    /// Whether a call that needs no caller keeps its connection open, too.
+    pub public_counts: bool,
+    /// How often a connection is checked for calls of known callers, and for answers that its peer does
+    /// not take, once the service stops. Until the first check its peer can take the GOAWAY; calls that
+    /// it begins later are refused.
     pub ending: Duration,
 }

@@ -47,12 +47,15 @@ const LIMITS: Limits = Limits {
     pending: 128,
     pending_in_all: 256,
     makes_room: false,
+    public_counts: false,
     ending: Duration::from_secs(1),
 };
 /// A listener for health alone never gets a call of a known caller, so whoever keeps its places taken
-/// would keep every probe of the same address out. Its connections cost little: they have no TLS.
+/// would keep every probe of the same address out. Its connections cost little: they have no TLS. One
+/// that watches may stay, because others make room before it.
 const HEALTH_LIMITS: Limits = Limits {
     makes_room: true,
+    public_counts: true,
     ..LIMITS
 };
 

@@ -259,6 +259,63 @@ async fn when_the_service_stops_a_connection_ends_once_nobody_calls() {
 }
 
 #[tokio::test]
+async fn when_the_service_stops_a_peer_that_goes_on_calling_is_refused_and_its_connection_ends() {
+    let limits = Limits {
+        period: LONG,
+        ending: SHORT,
+        ..LIMITS
+    };
+    let stopping = Arc::new(AtomicBool::new(true));
+    let (_peer, mut connection) = accepted_until(stopping, counts(), limits).await;
+    let usage = connection.connect_info();
+    let call = usage.begin();
+    assert!(!usage.refuses_calls(), "it may not know yet");
+    let calling = async {
+        let _call = call;
+        while !usage.refuses_calls() {
+            drop(usage.begin());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = calling => {}
+        read = connection.read_u8() => panic!("{read:?}"),
+    }
+    ends(&mut connection).await;
+}
+
+#[tokio::test]
+async fn when_the_service_stops_an_answer_that_is_not_taken_ends_the_connection() {
+    let limits = Limits {
+        period: LONG,
+        ending: SHORT,
+        ..LIMITS
+    };
+    let stopping = Arc::new(AtomicBool::new(true));
+    let (_peer, mut connection) = accepted_until(stopping, counts(), limits).await;
+    let usage = connection.connect_info();
+    let (_call, _untaken) = (usage.begin(), usage.answer());
+    ends(&mut connection).await;
+}
+
+#[tokio::test]
+async fn a_call_without_a_caller_keeps_a_connection_of_the_health_listener() {
+    for (limits, stays) in [(LIMITS, false), (HEALTH_LIMITS, true)] {
+        let limits = Limits {
+            period: SHORT,
+            idle: 1,
+            ..limits
+        };
+        let (_peer, mut connection) = accepted(limits).await;
+        let watch = connection.connect_info().begin_public();
+        let read = timeout(SHORT * 5, connection.read_u8()).await;
+        assert_eq!(read.is_err(), stays);
+        drop(watch);
+        ends(&mut connection).await;
+    }
+}
+
+#[tokio::test]
 async fn a_newcomer_never_makes_room_for_itself() {
     let (slots, pending) = (Arc::new(Semaphore::new(1)), counts());
     let enter = |host: u8| {

@@ -1,6 +1,6 @@
 //! What the calls of one connection occupy.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ struct Counts {
     /// Why the service closes it.
     closed: OnceLock<Closed>,
     ends_after_calls: CancellationToken,
+    refuses_calls: AtomicBool,
     _counted: GaugeGuard,
 }
 
@@ -80,6 +81,7 @@ impl Usage {
             metrics: Arc::clone(pending.metrics()),
             closed: OnceLock::new(),
             ends_after_calls: CancellationToken::new(),
+            refuses_calls: AtomicBool::new(false),
             _counted: GaugeGuard::new(&pending.metrics().open),
             pending: Mutex::new(Some(pending)),
             bytes: Budget::new(MAX_BYTES),
@@ -147,6 +149,16 @@ impl Usage {
         self.0.ends_after_calls.clone()
     }
 
+    /// Lets no further calls in.
+    pub(in crate::transport) fn refuse_calls(&self) {
+        self.0.refuses_calls.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether further calls are refused.
+    pub(in crate::transport) fn refuses_calls(&self) -> bool {
+        self.0.refuses_calls.load(Ordering::Relaxed)
+    }
+
     /// The bytes of the connection's large messages.
     pub(in crate::transport) fn bytes(&self) -> &Budget {
         &self.0.bytes
@@ -184,6 +196,11 @@ impl Usage {
     /// Whether an admitted call is in flight.
     pub(in crate::transport) fn is_open(&self) -> bool {
         self.0.open.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a call that needs no caller is in flight.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.public.load(Ordering::SeqCst) > 0
     }
 
     /// How many calls were admitted so far.
