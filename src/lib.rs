@@ -28,6 +28,8 @@ mod http;
 mod id;
 /// Strict parsing, checking and signing of JSON Web Tokens.
 pub mod jose;
+/// The processors and the memory that the process may use.
+pub mod machine;
 /// What the service counts and measures.
 pub mod metrics;
 /// The nouns: plain data without I/O.

@@ -1,11 +1,13 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
+mod budget;
 mod listeners;
 mod start_error;
 mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::error::Result;
 use crate::federation::{self, Federation};
 use crate::grpc::{self, Api, Parts};
 use crate::health::{Health, Part};
+use crate::machine::Memory;
 use crate::metrics::Metrics;
 use crate::moderation::Moderation;
 use crate::ops::{Ops, StoreWatch};
@@ -30,6 +33,7 @@ use crate::store::{Expired, Migrated, Opened, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
 use crate::transport::{Listener, Tls};
+use budget::Budget;
 
 pub use start_error::StartError;
 
@@ -54,6 +58,8 @@ pub struct Settings {
     pub callers_digest: Option<Digest>,
     /// What the files of TLS hold, if the service speaks TLS.
     pub tls: Option<tls::Material>,
+    /// How much memory the process may use, if that is known.
+    pub memory: Option<Memory>,
     /// Which settings were found where.
     pub found: Vec<Found>,
     /// Warnings for the administrator, by the name of the setting; logged at start.
@@ -91,6 +97,7 @@ impl Settings {
         Ok(Self {
             tls,
             callers_digest,
+            memory: Memory::read(Path::new("/")),
             found: report.take_found(),
             warnings: report.finish()?,
             config,
@@ -123,7 +130,8 @@ impl App {
         let keyring = config.keyring.take();
         let opened = Store::open(&config.database, keyring, &metrics, &health).await?;
         let reflection = config.server.reflection;
-        let api = join(config, &opened, &clock, &tasks, &metrics).await?;
+        let budget = Budget::announced(settings.memory);
+        let api = join(config, budget, &opened, &clock, &tasks, &metrics).await?;
         Ok(Self {
             api,
             store: opened.store,
@@ -252,6 +260,7 @@ impl App {
 /// Joins the parts of the service around the open store.
 async fn join(
     config: Config,
+    budget: Budget,
     Opened { store, keyring, .. }: &Opened,
     clock: &Clock,
     tasks: &Tasks,
@@ -262,6 +271,7 @@ async fn join(
         keyring,
         clock.clone(),
         config.token,
+        budget.tokens,
         Arc::clone(&metrics.sessions),
     )
     .await?;
@@ -275,11 +285,16 @@ async fn join(
         keyring.clone(),
         clock.clone(),
         tasks.clone(),
-        config.providers,
-        config.templates,
+        federation::Settings {
+            providers: config.providers,
+            templates: config.templates,
+            memory: budget.provider_tokens,
+        },
         Arc::clone(&metrics.providers),
     )
     .await?;
+    tokens.show(&metrics.caches);
+    federation.show(&metrics.caches);
     let auth = Auth::new(
         config.auth,
         store.clone(),

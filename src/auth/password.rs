@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, available_parallelism};
+use std::thread;
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
@@ -13,13 +13,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::policy::is_guessable;
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::metrics::{self, Full, GaugeGuard, Hashing};
 use crate::model::account::User;
 use crate::model::email::Email;
 use crate::model::password::Password;
 
-/// How many hashes are computed at once at most. Each takes 19 MiB, and a process does not know how
-/// much memory its container may use.
+/// How many hashes are computed at once at most. Each takes 19 MiB, and the budget of the memory
+/// (`app/budget.rs`) sets this many aside.
 const MAX_AT_ONCE: usize = 4;
 /// How many calls may wait for a core; further ones are refused at once.
 const QUEUE: usize = 64;
@@ -78,8 +79,7 @@ impl Drop for Turn {
 
 impl Passwords {
     pub(super) fn new(metrics: Arc<metrics::Passwords>) -> Self {
-        let cores = available_parallelism().map_or(1, usize::from);
-        let cores = cores.min(MAX_AT_ONCE);
+        let cores = machine::cores().min(MAX_AT_ONCE);
         Self {
             queue: Arc::new(Semaphore::new(QUEUE + cores)),
             places: QUEUE + cores,

@@ -43,13 +43,28 @@ pub use resolve::MIN_LIFE;
 pub use status::{TokenKind, TokenStatus};
 pub use vault::Vault;
 
-/// The tokens of at most this many sessions are decrypted in memory.
-const SESSIONS: u64 = 10_000;
+/// What a session in the cache occupies besides its tokens, in bytes.
+const OVERHEAD: usize = 1024;
 /// Decrypted tokens that are not used leave the memory after this time.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// The tokens of one session.
 type SessionTokens = Vec<Arc<ProviderTokens>>;
+
+/// A session's entry in the cache, and the bytes that it occupied when it was read last.
+#[derive(Clone, Debug)]
+struct InUse {
+    entry: Arc<Entry<SessionTokens>>,
+    weight: u32,
+}
+
+/// What is configured, and how much memory decrypted tokens may occupy, in bytes.
+#[derive(Debug)]
+pub struct Settings {
+    pub providers: Vec<ProviderSettings>,
+    pub templates: Templates,
+    pub memory: u64,
+}
 
 /// Keeps, renews and hands out provider tokens. Clones share everything.
 #[derive(Clone, Debug)]
@@ -64,7 +79,7 @@ struct Inner {
     templates: Templates,
     cache: Cache<SessionTokens>,
     /// Owns the cache's entries of the sessions in use.
-    in_use: Bounded<SessionId, Arc<Entry<SessionTokens>>>,
+    in_use: Bounded<SessionId, InUse>,
     renewals: InFlight<Start, Renewal>,
     attempts: Attempts,
     tasks: Tasks,
@@ -82,16 +97,17 @@ impl Federation {
         keyring: Keyring,
         clock: Clock,
         tasks: Tasks,
-        providers: Vec<ProviderSettings>,
-        templates: Templates,
+        settings: Settings,
         metrics: Arc<metrics::Providers>,
     ) -> Result<Self> {
-        let providers = providers
+        let providers = settings
+            .providers
             .into_iter()
             .map(|provider| Provider::new(provider, &clock, &metrics))
             .collect::<Result<_>>()?;
         let in_use = Bounded::builder()
-            .max_capacity(SESSIONS)
+            .max_capacity(settings.memory)
+            .weigher(|_, used: &InUse| used.weight)
             .time_to_idle(IDLE)
             .build();
         let federation = Self(Arc::new(Inner {
@@ -102,13 +118,29 @@ impl Federation {
             clock,
             vault: Vault::new(keyring),
             providers,
-            templates,
+            templates: settings.templates,
             renewals: InFlight::new(tasks.clone()),
             tasks,
             metrics,
         }));
         federation.seal_anew().await?;
         Ok(federation)
+    }
+
+    /// Shows the cache of decrypted tokens in the metrics.
+    pub fn show(&self, caches: &metrics::Caches) {
+        let (entries, bytes) = (self.0.in_use.clone(), self.0.in_use.clone());
+        let most = self.0.in_use.policy().max_capacity();
+        caches.follow(
+            metrics::Cache::ProviderTokens,
+            move || {
+                // Removes what was not used, too, which otherwise waits for the next calls.
+                entries.run_pending_tasks();
+                entries.entry_count()
+            },
+            move || bytes.weighted_size(),
+            most.unwrap_or_default(),
+        );
     }
 
     /// The providers, in the order of configuration.
@@ -155,10 +187,10 @@ impl Federation {
 
     /// The tokens of a session whose providers are configured, from memory if they are fresh there.
     async fn tokens(&self, session: &SessionId) -> Result<Arc<SessionTokens>> {
-        let entry = self
+        let used = self
             .0
             .in_use
-            .get_with_by_ref(session, || self.0.cache.entry(session));
+            .get_with_by_ref(session, || InUse::new(self.0.cache.entry(session), &[]));
         let read = |session: SessionId| {
             let inner = Arc::clone(&self.0);
             async move {
@@ -169,7 +201,23 @@ impl Federation {
                 Ok(Some(usable.map(Arc::new).collect()))
             }
         };
-        Ok(self.0.cache.get(&entry, read).await?.unwrap_or_default())
+        let tokens = self.0.cache.get(&used.entry, read).await?;
+        let tokens = tokens.unwrap_or_default();
+        let read = InUse::new(Arc::clone(&used.entry), &tokens);
+        if read.weight != used.weight {
+            self.0.in_use.insert(session.clone(), read);
+        }
+        Ok(tokens)
+    }
+}
+
+impl InUse {
+    fn new(entry: Arc<Entry<SessionTokens>>, tokens: &[Arc<ProviderTokens>]) -> Self {
+        let weight = OVERHEAD + tokens.iter().map(|tokens| tokens.weight).sum::<usize>();
+        Self {
+            entry,
+            weight: u32::try_from(weight).unwrap_or(u32::MAX),
+        }
     }
 }
 

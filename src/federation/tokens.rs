@@ -32,6 +32,8 @@ pub(super) struct ProviderTokens {
     pub state_seal: Vec<u8>,
     pub version: i64,
     pub update_time: Timestamp,
+    /// The bytes that they occupy.
+    pub weight: usize,
     /// Which tokens were released to which callers since they were read from the store.
     pub released: Mutex<BTreeSet<(Arc<str>, OpenIdField)>>,
 }

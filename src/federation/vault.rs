@@ -16,6 +16,9 @@ use crate::model::provider_tokens::{
 use crate::provider::{Grant, VerifiedClaims};
 use crate::secret::{ExposeSecret as _, Keyring, Purpose, SecretString};
 
+/// What the tokens of one row occupy besides the tokens and claims, in bytes.
+const OVERHEAD: usize = 1024;
+
 /// Seals and opens provider tokens; each value opens only in its own row and column, and together
 /// with the times, scopes, version and state that it was sealed with.
 #[derive(Clone, Debug)]
@@ -200,6 +203,7 @@ impl Vault {
                 .map(|sealed| text("refresh_token", sealed))
                 .transpose()?,
             claims: read_claims(&text("claims", &content.claims)?)?,
+            weight: weight(content),
             state_seal: state_seal.to_vec(),
             scopes: stored.content.scopes,
             key: stored.key,
@@ -230,6 +234,14 @@ impl Vault {
         let text = std::str::from_utf8(&opened).map_err(Error::internal)?;
         Ok(SecretString::from(text))
     }
+}
+
+/// The bytes that a row occupies once it is open. Claims take several times their text, because each
+/// of their names and values is a block of its own.
+fn weight(content: &SealedTokens) -> usize {
+    let optional = [&content.id_token, &content.refresh_token];
+    let optional = optional.into_iter().flatten().map(Vec::len).sum::<usize>();
+    OVERHEAD + content.access_token.len() + optional + 6 * content.claims.len()
 }
 
 fn texts(context: &[String]) -> Vec<&str> {

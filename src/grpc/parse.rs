@@ -46,6 +46,8 @@ pub(super) fn optional_client(
 fn bounded(text: &str, max: usize) -> String {
     let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
     kept.truncate(kept.floor_char_boundary(max));
+    // What is kept stays in memory with the session, so it must not hold the room of the whole text.
+    kept.shrink_to_fit();
     kept
 }
 

@@ -37,6 +37,20 @@ pub struct AccessClaims {
 }
 
 impl AccessClaims {
+    /// The bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let texts = [
+            &self.iss,
+            &self.sub,
+            &self.aud,
+            &self.sid,
+            &self.jti,
+            &self.client_id,
+        ];
+        let texts = texts.into_iter().chain(&self.amr);
+        texts.map(String::len).sum()
+    }
+
     #[expect(clippy::expect_used, reason = "text and numbers always become JSON")]
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("claims become JSON")

@@ -4,6 +4,7 @@
 //! There is a registry for each service and none for the process, because one process may run
 //! several. Each part of the service gets its own topic.
 
+mod caches;
 mod connections;
 mod gauge;
 mod histogram;
@@ -28,6 +29,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 
+pub use caches::{Cache, Caches};
 pub use connections::{Closed, Connections};
 pub use gauge::GaugeGuard;
 pub use label::Label;
@@ -67,6 +69,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     pub reload: Arc<Reloads>,
     pub rpc: Arc<Rpc>,
+    pub caches: Arc<Caches>,
     pub connections: Arc<Connections>,
     pub sessions: Arc<Sessions>,
     pub moderation: Arc<Moderation>,
@@ -95,6 +98,7 @@ impl Metrics {
         Self {
             reload: Arc::new(Reloads::new(&mut registry)),
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
+            caches: Arc::new(Caches::new(&mut registry)),
             connections: Arc::new(Connections::new(&mut registry)),
             sessions: Arc::new(Sessions::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),

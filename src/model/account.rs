@@ -44,6 +44,20 @@ pub struct Profile {
 }
 
 impl User {
+    /// The bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let email = self.email.as_ref().map_or("", Email::as_str);
+        let texts = [
+            email,
+            &self.name,
+            &self.username,
+            &self.role,
+            &self.provider,
+            &self.avatar_url,
+        ];
+        texts.map(str::len).iter().sum()
+    }
+
     /// An account to be made, with the role of every new account.
     pub fn new(id: UserId, provider: String, profile: Profile, now: Timestamp) -> Self {
         Self {

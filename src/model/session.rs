@@ -133,6 +133,22 @@ pub enum NotLive {
 }
 
 impl SessionState {
+    /// The bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let session = &self.session;
+        let texts = [
+            &session.caller,
+            &session.provider,
+            &session.amr,
+            &session.acr,
+            &session.ip_address,
+            &session.user_agent,
+            &session.device_name,
+        ];
+        let request_id = session.request_id.as_ref().map_or(0, String::len);
+        texts.map(String::len).iter().sum::<usize>() + request_id + self.user.text_bytes()
+    }
+
     /// Checks that the user is not banned and that the session has not ended. The ban comes first,
     /// because it ends the user's sessions too and is the better answer.
     ///

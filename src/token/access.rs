@@ -176,8 +176,9 @@ impl Tokens {
             session_id: session.id.clone(),
         };
         let hash = secret::sha256(pair.access_token.as_bytes());
-        let entry = self.0.sessions.keep(state, began);
-        self.0.sessions.insert(hash, claims, entry);
+        let state = Arc::new(state);
+        let entry = self.0.sessions.keep(Arc::clone(&state), began);
+        self.0.sessions.insert(hash, claims, entry, &state);
         pair
     }
 }
@@ -236,7 +237,7 @@ impl Inner {
             (Checked::Bad(inactive), _) => Verdict::Inactive(inactive),
             (Checked::Known(token), state) => judge(token, state, audience, now),
             (Checked::Signed(hash, claims, session), Some(state)) => {
-                let token = self.sessions.insert(hash, *claims, session);
+                let token = self.sessions.insert(hash, *claims, session, &state);
                 judge(token, Some(state), audience, now)
             }
             // A token of an unknown session is not cached. The store was set back to an earlier

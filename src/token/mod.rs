@@ -56,7 +56,8 @@ pub struct TokenPair {
 }
 
 impl Tokens {
-    /// Reads the signing keys, and creates the first one in a new store.
+    /// Reads the signing keys, and creates the first one in a new store. The cache of verified tokens
+    /// may occupy `memory` bytes.
     ///
     /// # Errors
     /// If the store does not answer, or a signing key cannot be opened with these root keys.
@@ -65,12 +66,13 @@ impl Tokens {
         keyring: &Keyring,
         clock: Clock,
         settings: Settings,
+        memory: u64,
         metrics: Arc<metrics::Sessions>,
     ) -> Result<Self> {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
         let doubts = Doubts::new(clock.clone());
-        let sessions = SessionCache::new(store.clone(), clock.clone(), settings.access_ttl);
+        let sessions = SessionCache::new(store.clone(), clock.clone(), settings.access_ttl, memory);
         Ok(Self(Arc::new(Inner {
             store,
             clock,
@@ -81,6 +83,11 @@ impl Tokens {
             sessions,
             metrics,
         })))
+    }
+
+    /// Shows the cache of verified tokens in the metrics.
+    pub fn show(&self, caches: &metrics::Caches) {
+        self.0.sessions.show(caches);
     }
 
     /// The audience of the tokens that are issued here; a request with an empty `audience` means

@@ -5,7 +5,7 @@ use futures_util::poll;
 
 use super::*;
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use crate::secret::{Keyring, RootKey};
 use crate::store::Store;
 use crate::store::testing::{on_each_engine, signed_in};
@@ -14,9 +14,15 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const AUDIENCE: &str = "https://chat.example.com";
 const TTL: Duration = Duration::from_mins(15);
 const COUNT: usize = 20;
+const MEMORY: u64 = 1024 * 1024;
 
 /// A replica, whose memory is empty.
 async fn replica(store: &Store) -> Tokens {
+    measured(store, MEMORY).await.0
+}
+
+/// A replica whose cache may occupy so many bytes, and its metrics.
+async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
     let key = RootKey::new("test", [1; 32]).expect("a good id");
     let settings = Settings {
         issuer: AUDIENCE.to_owned(),
@@ -26,9 +32,12 @@ async fn replica(store: &Store) -> Tokens {
     };
     let keyring = Keyring::new(key, Vec::new());
     let clock = Clock::manual(NOW);
-    let metrics = Metrics::new(&clock).sessions;
-    let started = Tokens::start(store.clone(), &keyring, clock, settings, metrics);
-    started.await.expect("starts")
+    let metrics = Metrics::new(&clock);
+    let sessions = Arc::clone(&metrics.sessions);
+    let started = Tokens::start(store.clone(), &keyring, clock, settings, memory, sessions);
+    let tokens = started.await.expect("starts");
+    tokens.show(&metrics.caches);
+    (tokens, metrics)
 }
 
 /// Access tokens of as many sessions, which another replica issued.
@@ -62,6 +71,29 @@ async fn a_batch_lets_other_calls_go_on_after_each_signature() {
             let verdict = verdict.expect("a verdict");
             assert!(matches!(verdict, Verdict::Inactive(Inactive::Expired)));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn verified_tokens_occupy_no_more_memory_than_they_may() {
+    on_each_engine(async |store| {
+        let (tokens, memory) = (issued(&store).await, 10 * 4096);
+        let (ours, metrics) = measured(&store, memory).await;
+        for token in &tokens {
+            let verdict = ours.verify(token, AUDIENCE, NOW).await;
+            assert!(matches!(verdict, Ok(Verdict::Active(_))));
+        }
+        let text = metrics.text(Format::Prometheus);
+        let shown = |what| {
+            let sample = format!("countersign_cache_{what}{{cache=\"tokens\"}} ");
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(&sample));
+            let value: u64 = values.next().expect("shown").parse().expect("a number");
+            value
+        };
+        assert_eq!(shown("bytes_max"), memory);
+        assert!(shown("bytes") <= memory && shown("bytes") > memory / 2);
+        assert!((5..COUNT as u64).contains(&shown("entries")));
     })
     .await;
 }

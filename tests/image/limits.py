@@ -10,7 +10,7 @@ PERIOD = 100_000
 
 
 class Limits:
-    def __init__(self, pid, limits):
+    def __init__(self, limits):
         memory, quota = int(quantity(limits["memory"])), int(quantity(limits["cpu"]) * PERIOD)
         if (CGROUPS / "cgroup.controllers").exists():
             self.groups = [CGROUPS / NAME]
@@ -25,7 +25,11 @@ class Limits:
             for name, value in files.items():
                 if (group / name).exists():
                     (group / name).write_text(str(value))
-            (group / "cgroup.procs").write_text(str(pid))
+
+    def command(self, command):
+        """The command, which enters the group before it begins: a program reads its limits when it starts."""
+        enter = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in self.groups)
+        return ["sh", "-euc", enter + 'exec "$@"', "sh", *command]
 
     def report(self):
         kills = [line for line in self.kills.read_text().splitlines() if line.startswith("oom_kill ")]

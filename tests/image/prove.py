@@ -119,8 +119,8 @@ class Image:
         sh(*self.buildah, "commit", container, "localhost/runtime")
         return "localhost/runtime"
 
-    def popen(self, arguments, mounts, environment, **streams):
-        """Starts the image's program in the image, with these directories mounted."""
+    def popen(self, arguments, mounts, environment, limits=None, **streams):
+        """Starts the image's program in the image, with these directories mounted, and within these limits."""
         root, commands = shlex.quote(self.root), ["mount --make-rprivate /"]
         commands += [f"mkdir -p {root}{shlex.quote(inside)}" for _, inside in mounts]
         commands += [f"mount --bind {root} {root}", f"mount -o remount,bind,ro {root}", f"mount -t proc proc {root}/proc"]
@@ -130,7 +130,8 @@ class Image:
         command = shlex.join(["setpriv", "--no-new-privs", "env", "-i", *(f"{name}={value}" for name, value in environment.items())])
         program = shlex.join([*enter, *self.settings["Entrypoint"], *arguments])
         script = "\n".join([*commands, f"exec {command} {program}"])
-        return subprocess.Popen(["unshare", "--mount", "sh", "-euc", script], stdin=subprocess.DEVNULL, **streams)
+        command = ["unshare", "--mount", "sh", "-euc", script]
+        return subprocess.Popen(limits.command(command) if limits else command, stdin=subprocess.DEVNULL, **streams)
 
     def remove(self):
         sh(*self.buildah, "umount", "--all")
@@ -190,9 +191,9 @@ def prove_limits(image, wanted, users):
     shutil.copytree(image.root + DATA, volume)
     shutil.chown(volume, 65532, 65532)
     environment = {"COUNTERSIGN_LISTEN": address, "COUNTERSIGN_OPS_LISTEN": ops}
+    limits = Limits(wanted)
     with open(log_file, "ab") as log:
-        process = image.popen([], [(volume, DATA)], environment, stdout=log, stderr=log)
-    limits = Limits(process.pid, wanted)
+        process = image.popen([], [(volume, DATA)], environment, limits, stdout=log, stderr=log)
     try:
         until("it serves", lambda: serving(address) or process.poll() is not None)
         owners = {path.name: path.stat().st_uid for path in volume.iterdir()}

@@ -25,7 +25,7 @@ const RANKS: [&[&str]; 15] = [
     &["main", "lib"],
 ];
 const GROUND: &[&str] = &[
-    "health", "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
+    "health", "machine", "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
 ];
 
 /// Modules that, besides the rule of ranks, only these modules may use.

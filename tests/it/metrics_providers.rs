@@ -72,6 +72,28 @@ async fn requests_to_a_provider_and_renewals_are_counted_by_outcome() {
 }
 
 #[tokio::test]
+async fn the_memory_of_provider_tokens_is_measured_once_they_were_read() {
+    let provider = provider().await;
+    on_each_engine(async |engine| {
+        provider.reset().await;
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (_, session) = world.arrive("ann").await;
+        let cached = |what| {
+            let name = format!("countersign_cache_{what}");
+            world.count(&name, "cache=\"provider_tokens\"")
+        };
+        assert_eq!((cached("entries"), cached("bytes")), (0, 0));
+        let token = world.bearer(&session.access_token).await.expect("resolved");
+        assert_eq!(cached("entries"), 1);
+        // What the entry itself and its row take, and the token.
+        assert!(cached("bytes") > 2 * 1024 + token.len() as u64);
+        assert!(cached("bytes") < cached("bytes_max"));
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_provider_that_cannot_be_reached_is_counted() {
     on_each_engine(async |engine| {
         let world = World::trusting(engine, "http://127.0.0.1:1", &[]).await;

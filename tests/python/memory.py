@@ -1,22 +1,41 @@
-"""What callers can make a service occupy: `memory.py BINARY`. Prints the figures; fails beyond the limits.
+"""What callers can make a service occupy: `memory.py BINARY`. Prints the figures; fails beyond the limits. Needs root.
 
-Twenty users sign in at once. Then peers that keep what they should give back: answers that they do not read, requests that they do not
+Sessions are opened and verified until the cache of tokens is full, and then twenty users sign in at once, in a control group with the
+chart's default limits, and in one with half of its memory: the kernel kills a process that exceeds them. Then without limits: twenty users
+sign in at once, and peers that keep what they should give back: answers that they do not read, requests that they do not
 end, and strangers who ask for reflection. Meanwhile an honest backend verifies a token again and again.
 """
 
+import re
 import sys
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 
+import yaml
 from client import Failure
 from google.protobuf import json_format
 from http2 import Connection, message
-from service import Service, until
+from service import Service, free_port, until
 from world import at_once, expect
 
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "image"), str(TESTS / "chart")]
+
+from limits import Limits
+from pod import quantity
+
 MIB = 1024
+VALUES = TESTS.parent / "helm/values.yaml"
+# As a browser sends it.
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+# How much the connections to SQLite keep of its pages, in MiB.
+DATABASE = 10
+# How much of its limit a process may take that has filled its caches, so that there is room for what else it may be asked for.
+FULL_SHARE = 0.8
 # For how long, and for how many calls of the honest backend, the peers hold what they have.
 HELD_SECONDS = 4
 HONEST_CALLS = 50
@@ -102,6 +121,60 @@ def serialized(service, method, body):
     return json_format.ParseDict(body, request(), descriptor_pool=service.client.pool).SerializeToString()
 
 
+def cached(ops):
+    """Tokens in the cache, the bytes that they occupy by its own account, and how many they may."""
+    with urllib.request.urlopen(f"http://{ops}/metrics") as answer:
+        shown = dict(re.findall(r'^countersign_cache_(\w+)\{cache="tokens"\} (\d+)$', answer.read().decode(), re.M))
+    return [int(shown[name]) for name in ("entries", "bytes", "bytes_max")]
+
+
+def open_sessions(service, users, count):
+    """Opens so many sessions, and verifies their tokens."""
+    mint, request = service.client.stub("TokenService.MintSession")
+    verify, batch = service.client.stub(BATCH)
+    client = {"ip_address": "198.18.0.1", "user_agent": USER_AGENT, "device_name": "a laptop"}
+    for _ in range(0, count, 100):
+        bodies = [{"user_id": user, "client": client} for user in users] * (100 // len(users))
+        minting = [mint.future(json_format.ParseDict(body, request(), descriptor_pool=service.client.pool), timeout=60) for body in bodies]
+        tokens = [one.result().tokens.access_token for one in minting]
+        results = verify(batch(access_tokens=tokens), timeout=60).results
+        expect(len(results) == 100, results)
+
+
+def sessions(binary, resources):
+    """Fills the cache of tokens within these limits, and goes on for half as long; then twenty users sign in at once."""
+    limits, ops = Limits(resources), f"127.0.0.1:{free_port()}"
+    service = Service(binary, COUNTERSIGN_LOG="warn", COUNTERSIGN_OPS_LISTEN=ops)
+    try:
+        service.command = limits.command(service.command)
+        service.start()
+        users = [service.client.call("AuthService.Register", {**user(number), "name": "A User"})["user"]["id"] for number in range(20)]
+        memory, opened = Memory(service.process), 0
+        before = memory.now()
+        while (full := cached(ops))[1] < 0.97 * full[2]:
+            open_sessions(service, users, 2_000)
+            opened += 2_000
+            expect(opened < 200_000, full)
+        filled = memory.now()
+        open_sessions(service, users, opened // 2)
+        answers = at_once(lambda number: service.client.call("AuthService.Login", user(number)))
+        expect(all(answer["signed_in"]["tokens"]["access_token"] for answer in answers))
+        peak, (entries, estimate, most) = memory.peak(), cached(ops)
+        each = (filled - before) * MIB * MIB / entries
+        expect(peak * MIB * MIB < FULL_SHARE * quantity(resources["memory"]), peak)
+        expect(estimate <= most, estimate, most)
+        # Beside the tokens there is what the database's connections keep.
+        expect((filled - before - DATABASE) * MIB * MIB < 1.1 * most, filled, before, most)
+        return (
+            f"{before:.0f} MiB before, {filled:.0f} MiB with {entries} tokens cached ({each:.0f} bytes each, estimated {estimate // entries}), "
+            f"{peak:.0f} MiB at most with {opened // 2} more and the sign-ins; the group {limits.report()}"
+        )
+    finally:
+        service.kill()
+        service.remove()
+        limits.remove()
+
+
 def path(method):
     return "/countersign.v1." + method.replace(".", "/")
 
@@ -183,6 +256,10 @@ def reflection(service, memory):
 
 
 def main():
+    resources = yaml.safe_load(VALUES.read_text())["resources"]["limits"]
+    half = resources | {"memory": quantity(resources["memory"]) / 2}
+    for limits in (resources, half):
+        print(f"ok   sessions within {quantity(limits['memory']) / MIB / MIB:.0f} MiB: {sessions(sys.argv[1], limits)}", flush=True)
     for name, work in {"20 logins": logins, "400 answers": answers, "800 requests": bodies, "reflection": reflection}.items():
         service = Service(sys.argv[1], COUNTERSIGN_LOG="warn")
         try:

@@ -42,6 +42,7 @@ class Service:
 
     def __init__(self, binary, **environment):
         self.binary = str(Path(binary).resolve())
+        self.command = [self.binary]
         self.directory = Path(tempfile.mkdtemp(prefix="countersign-walk-"))
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "COUNTERSIGN_OPS_LISTEN": "off", **environment}
         self.log_file = self.directory / "log"
@@ -67,7 +68,7 @@ class Service:
         with open(self.log_file, "ab") as log:
             environment = {"COUNTERSIGN_OPS_LISTEN": "off", **self.environment, "COUNTERSIGN_LISTEN": address}
             self.process = subprocess.Popen(
-                [self.binary], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def refuses_to_start(self, address=None):
