@@ -42,6 +42,8 @@ mod ops;
 mod provider;
 /// Files that are read again while the service runs.
 pub mod reload;
+/// Lines of the log that may come only so often.
+mod repeats;
 /// Randomness, secrets that cannot be printed, and sealing.
 pub mod secret;
 /// The gRPC listener.

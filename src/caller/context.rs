@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use super::file::{Caller, OPEN};
 use super::permission::{Permission, Permissions};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::repeats::Repeats;
+
+/// What a caller lacks if it is refused tokens of an audience.
+const AUDIENCE: &str = "audience";
 
 /// The calling backend, as handlers see it.
 #[derive(Debug)]
@@ -12,22 +17,26 @@ pub struct CallerContext {
     name: Arc<str>,
     permissions: Permissions,
     audiences: Vec<String>,
+    /// By what it lacked.
+    refusals: Repeats<&'static str>,
 }
 
 impl CallerContext {
-    pub(super) fn open() -> Self {
+    pub(super) fn open(clock: Clock) -> Self {
         Self {
             name: OPEN.into(),
             permissions: Permission::ALL.iter().copied().collect(),
             audiences: Vec::new(),
+            refusals: Repeats::new(clock),
         }
     }
 
-    pub(super) fn listed(caller: &Caller) -> Self {
+    pub(super) fn listed(caller: &Caller, clock: Clock) -> Self {
         Self {
             name: caller.name.as_str().into(),
             permissions: caller.permissions,
             audiences: caller.audiences.clone(),
+            refusals: Repeats::new(clock),
         }
     }
 
@@ -52,11 +61,14 @@ impl CallerContext {
         if self.has(permission) {
             return Ok(());
         }
-        tracing::info!(
-            caller = &*self.name,
-            permission = permission.name(),
-            "a caller was refused"
-        );
+        if let Some((_, unlogged)) = self.refusals.due(Some(permission.name())) {
+            tracing::info!(
+                caller = &*self.name,
+                permission = permission.name(),
+                unlogged,
+                "a caller was refused"
+            );
+        }
         Err(Error::CallerNotAllowed(permission.name()))
     }
 
@@ -70,11 +82,14 @@ impl CallerContext {
         if allowed {
             return Ok(());
         }
-        tracing::info!(
-            caller = &*self.name,
-            audience,
-            "a caller was refused tokens of an audience"
-        );
+        if let Some((_, unlogged)) = self.refusals.due(Some(AUDIENCE)) {
+            tracing::info!(
+                caller = &*self.name,
+                audience,
+                unlogged,
+                "a caller was refused tokens of an audience"
+            );
+        }
         Err(Error::AudienceNotAllowed(audience.to_owned()))
     }
 }

@@ -10,16 +10,19 @@ use super::certificate::Certificate;
 use super::context::CallerContext;
 use super::credential::TOKEN_PREFIX;
 use super::file::{Caller, Callers};
-use super::permission::permission_of;
+use super::permission::{Permission, permission_of};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::sha256;
-use crate::trace::CallTrace;
 
 const MAX_TOKEN: usize = 256;
 
 /// Decides which callers may make which calls. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<RwLock<Known>>);
+pub struct Gate {
+    known: Arc<RwLock<Known>>,
+    clock: Clock,
+}
 
 #[derive(Debug)]
 enum Known {
@@ -38,30 +41,32 @@ struct Listed {
 impl Gate {
     /// A gate for the configured callers.
     #[must_use]
-    pub fn new(callers: &Callers) -> Self {
-        Self(Arc::new(RwLock::new(Known::new(callers))))
+    pub fn new(callers: &Callers, clock: Clock) -> Self {
+        let known = Known::new(callers, &clock);
+        Self {
+            known: Arc::new(RwLock::new(known)),
+            clock,
+        }
     }
 
     /// Replaces the callers, from the next call on.
     pub fn replace(&self, callers: &Callers) {
-        let known = Known::new(callers);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        let known = Known::new(callers, &self.clock);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// The caller, if it may make this call; `None` for health and reflection, which need no
-    /// caller. `certificate` is what the connection's peer has proven to be, and `trace` is that of the
-    /// call, whose ids the line of a refusal carries.
+    /// The caller, and the permission that it needs for this call; `None` for health and reflection,
+    /// which need no caller. `certificate` is what the connection's peer has proven to be.
     ///
     /// # Errors
     /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is
-    /// looked at; then [`Error::CallerUnknown`] and [`Error::CallerNotAllowed`].
-    pub fn admit(
+    /// looked at; then [`Error::CallerUnknown`].
+    pub fn identify(
         &self,
         path: &str,
         headers: &HeaderMap,
         certificate: Option<&Certificate>,
-        trace: &CallTrace,
-    ) -> Result<Option<Arc<CallerContext>>> {
+    ) -> Result<Option<(Arc<CallerContext>, Permission)>> {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) {
                 Ok(None)
@@ -69,14 +74,9 @@ impl Gate {
                 Err(Error::MethodUnknown)
             };
         };
-        let Some(caller) = self.find(headers, certificate) else {
-            return Err(Error::CallerUnknown);
-        };
-        // Only a refusal is logged, so only that needs the call's ids, whose copy is not free.
-        if !caller.has(permission) {
-            trace.sync_scope(|| caller.require(permission))?;
-        }
-        Ok(Some(caller))
+        let caller = self.find(headers, certificate);
+        let caller = caller.ok_or(Error::CallerUnknown)?;
+        Ok(Some((caller, permission)))
     }
 
     fn find(
@@ -84,7 +84,7 @@ impl Gate {
         headers: &HeaderMap,
         certificate: Option<&Certificate>,
     ) -> Option<Arc<CallerContext>> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let caller = match &*known {
             Known::Open(caller) => Some(caller),
             // If a call names a credential, only that one counts: with a wrong token it would go on
@@ -99,21 +99,21 @@ impl Gate {
 }
 
 impl Known {
-    fn new(callers: &Callers) -> Self {
+    fn new(callers: &Callers, clock: &Clock) -> Self {
         let Callers::Listed(callers) = callers else {
-            return Self::Open(Arc::new(CallerContext::open()));
+            return Self::Open(Arc::new(CallerContext::open(clock.clone())));
         };
         let mut known = Listed::default();
         for caller in callers {
-            known.add(caller);
+            known.add(caller, clock.clone());
         }
         Self::Listed(known)
     }
 }
 
 impl Listed {
-    fn add(&mut self, caller: &Caller) {
-        let context = Arc::new(CallerContext::listed(caller));
+    fn add(&mut self, caller: &Caller, clock: Clock) {
+        let context = Arc::new(CallerContext::listed(caller, clock));
         let hashes = caller.token_sha256.iter();
         self.tokens
             .extend(hashes.map(|hash| (*hash, Arc::clone(&context))));
@@ -163,19 +163,21 @@ mod tests {
 
     use super::*;
     use crate::caller::file::OPEN;
-    use crate::caller::permission::Permission;
     use crate::error::Kind;
 
     const VERIFY: &str = "/countersign.v1.TokenService/VerifyToken";
 
     fn gate() -> Gate {
-        Gate::new(&Callers::Listed(vec![Caller {
-            name: "chat".into(),
-            token_sha256: vec![sha256(b"csc_old"), sha256(b"csc_new")],
-            permissions: [Permission::TokenVerify].into_iter().collect(),
-            audiences: vec!["chat".into()],
-            ..Caller::default()
-        }]))
+        Gate::new(
+            &Callers::Listed(vec![Caller {
+                name: "chat".into(),
+                token_sha256: vec![sha256(b"csc_old"), sha256(b"csc_new")],
+                permissions: [Permission::TokenVerify].into_iter().collect(),
+                audiences: vec!["chat".into()],
+                ..Caller::default()
+            }]),
+            clock(),
+        )
     }
 
     fn headers(values: &[&'static str]) -> HeaderMap {
@@ -185,13 +187,17 @@ mod tests {
             .collect()
     }
 
-    fn trace() -> CallTrace {
-        CallTrace::new(HeaderValue::from_static("request-1"), &HeaderMap::new())
+    fn clock() -> Clock {
+        Clock::manual(crate::clock::Timestamp::from_secs(1_800_000_000))
     }
 
-    /// Without a certificate.
+    /// The caller without a certificate, if it may make this call.
     fn admit(gate: &Gate, path: &str, headers: &HeaderMap) -> Result<Option<Arc<CallerContext>>> {
-        gate.admit(path, headers, None, &trace())
+        let Some((caller, permission)) = gate.identify(path, headers, None)? else {
+            return Ok(None);
+        };
+        caller.require(permission)?;
+        Ok(Some(caller))
     }
 
     fn refused(path: &str, values: &[&'static str]) -> Kind {
@@ -266,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_open_caller_may_do_everything() {
-        let caller = admit(&Gate::new(&Callers::Open), VERIFY, &headers(&[]))
+        let caller = admit(&Gate::new(&Callers::Open, clock()), VERIFY, &headers(&[]))
             .expect("admitted")
             .expect("a caller");
         assert!(
@@ -315,14 +321,15 @@ mod tests {
 
     #[test]
     fn a_certificate_is_the_one_caller_that_it_names() {
-        let gate = Gate::new(&Callers::Listed(vec![
+        let callers = vec![
             caller("chat", Some("spiffe://a/chat"), Some("chat.example")),
             caller("agents", None, Some("agents.example")),
-        ]));
+        ];
+        let gate = Gate::new(&Callers::Listed(callers), clock());
         let found = |headers: &[&'static str], certificate: &Certificate| {
-            let admitted = gate.admit(VERIFY, &self::headers(headers), Some(certificate), &trace());
-            let caller = admitted.ok().flatten();
-            caller.map(|caller| caller.name().to_string())
+            let identified = gate.identify(VERIFY, &self::headers(headers), Some(certificate));
+            let caller = identified.ok().flatten();
+            caller.map(|(caller, _)| caller.name().to_string())
         };
         for (uris, dns_names, expected) in [
             (&["spiffe://a/chat"][..], &[][..], Some("chat")),
@@ -354,7 +361,7 @@ mod tests {
 
     #[test]
     fn replaced_callers_count_from_the_next_call_on() {
-        let gate = Gate::new(&Callers::Listed(vec![caller("chat", None, None)]));
+        let gate = Gate::new(&Callers::Listed(vec![caller("chat", None, None)]), clock());
         let admits = |token| admit(&gate, VERIFY, &headers(&[token])).is_ok();
         assert!(admits("Bearer csc_chat") && !admits("Bearer csc_agents"));
         gate.clone()

@@ -14,13 +14,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::{Code, Status};
-use tracing::{Level, debug, enabled, error, warn};
+use tracing::{Level, debug, enabled, error};
 
 use super::connection::{OpenCall, PublicCall, Untaken, Usage};
 use super::load::{Charge, Load, SMALL, Work};
+use super::refusals::Refusals;
 use super::request::RequestBody;
 use super::status::{complete, status};
-use crate::caller::CallerContext;
+use crate::caller::{CallerContext, Permission};
 use crate::error::{Error, Result};
 use crate::metrics::{Rpc, StatusCode, TimedCall};
 use crate::secret::random;
@@ -90,6 +91,7 @@ pub(super) struct Call {
     caller: Option<Arc<CallerContext>>,
     usage: Option<Usage>,
     load: Load,
+    refusals: Refusals,
     /// Since the gate let it in.
     open: Option<Arc<Open>>,
 }
@@ -119,7 +121,12 @@ impl AsRef<[u8]> for Part {
 
 impl Call {
     /// The call of a request whose caller is not known yet.
-    pub(super) fn new(request: &Request<Body>, load: &Load, rpc: &Arc<Rpc>) -> Self {
+    pub(super) fn new(
+        request: &Request<Body>,
+        load: &Load,
+        refusals: &Refusals,
+        rpc: &Arc<Rpc>,
+    ) -> Self {
         let id = CallId::of(request.headers());
         Self {
             timed: rpc.begin(request.uri().path()),
@@ -129,6 +136,7 @@ impl Call {
             caller: None,
             usage: request.extensions().get::<Usage>().cloned(),
             load: load.clone(),
+            refusals: refusals.clone(),
             open: None,
         }
     }
@@ -147,15 +155,21 @@ impl Call {
     /// request, and returns the call's work.
     ///
     /// # Errors
-    /// [`Error::Busy`] if too many calls are open.
+    /// [`Error::CallerNotAllowed`] without the permission, and [`Error::Busy`] if too many calls are
+    /// open.
     pub(super) fn admit(
         &mut self,
         caller: Arc<CallerContext>,
+        permission: Permission,
         request: &mut Request<Body>,
     ) -> Result<Arc<Work>> {
-        request.extensions_mut().insert(Arc::clone(&caller));
-        self.caller = Some(caller);
+        self.caller = Some(Arc::clone(&caller));
         self.trace.begin(self.timed.method(), request.headers());
+        // Only a refusal is logged, so only that needs the call's ids, whose copy is not free.
+        if !caller.has(permission) {
+            self.trace.sync_scope(|| caller.require(permission))?;
+        }
+        request.extensions_mut().insert(caller);
         // Its connection is in use, even if there is no place for the call.
         let call = self.usage.as_ref().map(Usage::begin);
         self.open = Some(Arc::new(Open {
@@ -267,7 +281,8 @@ impl Call {
         match status.code() {
             Code::Internal => error!(method, caller, cause = causes(failure), "a call failed"),
             Code::Unavailable if failure.source().is_some() => {
-                warn!(method, caller, cause = causes(failure), "unavailable");
+                self.refusals
+                    .note_unavailable(method, caller, &causes(failure));
             }
             code => debug!(method, caller, ?code, cause = causes(failure), "refused"),
         }

@@ -81,14 +81,14 @@ impl<S> Shared<S> {
     fn admit(&self, call: &mut Call, request: &mut Request<Body>) -> Result<Option<Arc<Work>>> {
         let path = request.uri().path();
         let certificate = call.usage().and_then(Usage::certificate);
-        let admitted = match &self.gate {
-            Some(gate) => gate.admit(path, request.headers(), certificate, call.trace()),
+        let identified = match &self.gate {
+            Some(gate) => gate.identify(path, request.headers(), certificate),
             None if path.starts_with(HEALTH) => Ok(None),
             None => Err(Error::MethodUnknown),
         };
-        let caller = admitted.inspect_err(|error| self.note_stranger(error, call, path))?;
-        if let Some(caller) = caller {
-            return call.admit(caller, request).map(Some);
+        let caller = identified.inspect_err(|error| self.note_stranger(error, call, path))?;
+        if let Some((caller, permission)) = caller {
+            return call.admit(caller, permission, request).map(Some);
         }
         let is_reflection = path.starts_with(REFLECTION);
         call.admit_public(is_reflection, request)?;
@@ -124,7 +124,7 @@ where
             return Box::pin(ready(Ok(refusal)));
         }
         let shared = &self.0;
-        let mut call = Call::new(&request, &shared.load, &shared.rpc);
+        let mut call = Call::new(&request, &shared.load, &shared.refusals, &shared.rpc);
         if call.usage().is_some_and(Usage::refuses_calls) {
             let stopping = Status::unavailable("the service stops, and its GOAWAY said so");
             return Box::pin(ready(Ok(call.fail(&stopping))));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn calls<S>(callers: &Callers, handler: S) -> CallService<S> {
-        let (gate, routes) = (Gate::new(callers), handler);
+        let (gate, routes) = (Gate::new(callers, clock()), handler);
         CallService::new(gate, clock(), &Metrics::new(&clock()), routes)
     }
 

@@ -25,7 +25,8 @@ const RANKS: [&[&str]; 15] = [
     &["main", "lib"],
 ];
 const GROUND: &[&str] = &[
-    "health", "machine", "metrics", "trace", "reload", "tasks", "clock", "error", "id", "secret",
+    "health", "machine", "metrics", "trace", "reload", "tasks", "repeats", "clock", "error", "id",
+    "secret",
 ];
 
 /// Modules that, besides the rule of ranks, only these modules may use.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use countersign::clock::Clock;
+use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 
 use crate::support::calls::by_user;
+use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::{Engine, World, on_each_engine, reason};
 use crate::verify::ACTIVE;
@@ -20,14 +22,13 @@ const TURNS: i64 = 6;
 /// Counts the reports that wait for the lock of `Engine::hold_violations`.
 const WAITING: &str =
     "SELECT COUNT(*) FROM pg_locks WHERE relation = 'violations'::regclass AND NOT granted";
+/// How many causes a call may fail for if connections are silent and new ones are refused.
+const CAUSES: usize = 4;
 /// How long a call may take if the database refuses connections.
 const REFUSED: Duration = Duration::from_millis(250);
 
-/// A service that reaches PostgreSQL through a proxy.
-pub async fn behind_proxy<'a>(
-    engine: &'a Engine,
-    settings: &[(&str, &str)],
-) -> Option<(World<'a>, Proxy)> {
+/// A proxy of PostgreSQL, and the URL that leads through it.
+async fn proxied(engine: &Engine) -> Option<(String, Proxy)> {
     let Engine::Postgres { .. } = engine else {
         return None;
     };
@@ -36,6 +37,15 @@ pub async fn behind_proxy<'a>(
     let proxy = Proxy::start(host, url.port().unwrap_or(5432)).await;
     url.set_host(Some("127.0.0.1")).expect("a host");
     url.set_port(Some(proxy.port)).expect("a port");
+    Some((url.into(), proxy))
+}
+
+/// A service that reaches PostgreSQL through a proxy.
+pub async fn behind_proxy<'a>(
+    engine: &'a Engine,
+    settings: &[(&str, &str)],
+) -> Option<(World<'a>, Proxy)> {
+    let (url, proxy) = proxied(engine).await?;
     let settings = [settings, &[("DATABASE_URL", url.as_str())]].concat();
     let world = World::start(engine, &settings).await;
     Some((world, proxy))
@@ -217,6 +227,37 @@ async fn a_rotation_that_the_store_wrote_after_the_call_had_failed_is_no_reuse()
         let status = world.refresh(&first.refresh_token).await.expect_err("used");
         assert_eq!(reason(&status).1, "REFRESH_TOKEN_REUSED");
         world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_that_fail_for_the_same_cause_share_a_line_of_the_log() {
+    on_each_engine(async |engine| {
+        let Some((url, mut proxy)) = proxied(engine).await else {
+            return;
+        };
+        let settings = engine.settings();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<_> = settings.chain([("DATABASE_URL", url.as_str())]).collect();
+        let process = Process::start(&settings).await;
+        let list = || async {
+            let mut auth = AuthServiceClient::new(process.channel.clone());
+            auth.list_users(ListUsersRequest::default()).await
+        };
+        list().await.expect("it has started");
+        proxy.silence();
+        proxy.refuse().await;
+        for _ in 0..3 {
+            let calls = join_all((0..20).map(|_| list()));
+            assert!(calls.await.iter().all(Result::is_err));
+        }
+        let log = process.stop().await;
+        let is_told = |line: &&str| line.contains("WARN") && line.contains(" unavailable ");
+        let lines: Vec<_> = log.lines().filter(is_told).collect();
+        assert!((1..=CAUSES).contains(&lines.len()), "{lines:#?}");
     })
     .await;
 }

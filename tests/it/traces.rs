@@ -370,18 +370,31 @@ async fn is_abandoned_with_its_id(engine: &Engine, process: &Process, id: &str) 
 }
 
 #[tokio::test]
-async fn the_line_of_a_caller_without_the_permission_carries_the_ids_of_its_call() {
+async fn calls_of_a_caller_without_the_permission_are_spans_and_one_line_with_ids() {
     let backend = Backend::new("chat", &["token.verify"]);
     let file = CallersFile::new(&[&backend]);
-    let process = Process::start(&[("COUNTERSIGN_CALLERS", file.path())]).await;
-    let mut request = backend.sends(register_request(EMAIL));
-    let id = "refused-1".parse().expect("a value");
-    request.metadata_mut().insert("x-request-id", id);
-    auth(&process).register(request).await.expect_err("refused");
+    let collector = Collector::start().await;
+    let process = Process::start(&[
+        ("COUNTERSIGN_CALLERS", file.path()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+    ])
+    .await;
+    for id in ["refused-1", "refused-2"] {
+        let mut request = backend.sends(register_request(EMAIL));
+        let id = id.parse().expect("a value");
+        request.metadata_mut().insert("x-request-id", id);
+        auth(&process).register(request).await.expect_err("refused");
+    }
     let log = process.stop().await;
-    let mut lines = log
-        .lines()
-        .filter(|line| line.contains("a caller was refused"));
+    let spans = collector.spans();
+    assert_eq!(names(&spans), [REGISTER, REGISTER]);
+    let code = attribute(&spans[0], "rpc.response.status_code");
+    assert_eq!(code, "PERMISSION_DENIED");
+    let lines = log.lines();
+    let mut lines = lines.filter(|line| line.contains("a caller was refused"));
     let line = lines.next().expect("a line");
-    assert!(line.ends_with(r#"request_id="refused-1""#), "{line}");
+    let trace_id = hex::encode(&spans[0].trace_id);
+    let ids = format!(r#"request_id="refused-1" trace_id="{trace_id}""#);
+    assert!(line.ends_with(&ids), "{line}");
+    assert_eq!(lines.next(), None);
 }

@@ -154,7 +154,7 @@ pub async fn start(callers: Callers) -> Running {
             socket: listener,
             tls: None,
         };
-        let gate = Gate::new(&callers);
+        let gate = Gate::new(&callers, Clock::system());
         let serving = Serving {
             listener,
             health_listener: None,
