@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -91,11 +92,16 @@ def burst(w, name):
     bodies = ({"email": f"{name}@walk.example", "password": "not-the-password-1", "client": w.connection()} for _ in range(BURST))
     for answer in [stub.future(json_format.ParseDict(body, request()), timeout=20) for body in bodies]:
         answer.exception()
+
+
+def bursts(w, name):
+    """Such a burst, and some time for others."""
+    burst(w, name)
     time.sleep(5)
 
 
 # So many threads of each.
-KINDS = {local_users: 6, backends: 16, offenders: 4, federated_users: 1, burst: 1}
+KINDS = {local_users: 6, backends: 16, offenders: 4, federated_users: 1, bursts: 1}
 
 
 class Load:
@@ -132,11 +138,14 @@ class Load:
 
 def lock(url, world, seconds):
     """Nobody reads or writes sessions and the counts of sign-ins for so long, in which many want to sign in."""
-    with ThreadPoolExecutor(1) as pool:
-        locked = pool.submit(run_sql, url, f"BEGIN; LOCK TABLE limits, sessions; SELECT pg_sleep({seconds}); COMMIT")
-        time.sleep(0.5)
-        burst(world, "locked")
-        locked.result()
+    command = ["psql", "--quiet", "--no-align", "--tuples-only", url]
+    with ThreadPoolExecutor(1) as pool, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as psql:
+        psql.stdin.write("BEGIN; LOCK TABLE limits, sessions; SELECT 'locked';\n")
+        psql.stdin.flush()
+        said = psql.stdout.readline()
+        assert said == "locked\n", said
+        pool.submit(burst, world, "locked")
+        time.sleep(seconds)
 
 
 def cut_off(url, seconds):
