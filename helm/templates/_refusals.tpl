@@ -108,6 +108,33 @@ config.{{ $name }} has port {{ $port }}, which networkPolicy.extraEgress does no
 {{- end }}
 {{- end }}
 
+{{/* Secrets that the service would refuse, one fault a line. They are not shown. */}}
+{{- define "countersign.faultsOfSecrets" -}}
+{{- $key := " *[A-Za-z0-9_-]{1,32} *: *[A-Za-z0-9+/]{43}= *" -}}
+{{- with .Values.encryptionKeys.value -}}
+{{- if not (regexMatch (printf "^%s(,%s)*$" $key $key) .) }}
+encryptionKeys.value is not of the form id:base64,id:base64, with 32 bytes each
+{{- end }}
+{{- end }}
+{{- with dig "CREDS_KEY" "value" "" .Values.secretConfig -}}
+{{- if not (regexMatch "^[0-9A-Fa-f]{64}$" .) }}
+secretConfig.CREDS_KEY.value does not have 64 hexadecimal digits
+{{- end }}
+{{- end }}
+{{- with .Values.database.url -}}
+{{- if not (regexMatch "^postgres(ql)?://." .) }}
+database.url does not begin with postgres://
+{{- end }}
+{{- end }}
+{{- range $caller := .Values.callers.list -}}
+{{- range .token_sha256 -}}
+{{- if not (regexMatch "^[0-9a-f]{64}$" .) }}
+callers.list: {{ $caller.name }} has a token_sha256 that is not 64 lower-case hexadecimal digits
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What contradicts itself in the URL of PostgreSQL and what belongs to it, one fault a line. */}}
 {{- define "countersign.faultsOfDatabase" -}}
 {{- $values := .Values -}}

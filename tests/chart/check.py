@@ -99,13 +99,15 @@ def validate(rendered):
     return count
 
 
-def refused(values, message):
+def refused(entry):
     try:
-        render_values(values)
+        render_values(entry["values"])
     except Refused as refusal:
-        assert message in str(refusal), f"refused, but without {message}: {refusal}"
+        said = str(refusal)
+        assert entry["message"] in said, f"refused, but without {entry['message']}: {said}"
+        assert "secret" not in entry or entry["secret"] not in said, f"a secret is shown: {said}"
     else:
-        raise AssertionError(f"should be refused: {values}")
+        raise AssertionError(f"should be refused: {entry['values']}")
 
 
 def readme_values():
@@ -131,7 +133,7 @@ def main():
     refusals = yaml.safe_load((HERE / "refusals.yaml").read_text())
     beside = [entry["instead"] for entry in refusals if "instead" in entry]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(lambda entry: refused(entry["values"], entry["message"]), refusals))
+        list(threads.map(refused, refusals))
         list(threads.map(render_values, beside))
     print(f"{len(refusals)} sets of values are refused, and {len(beside)} beside them are not", flush=True)
 
