@@ -111,12 +111,12 @@ config.{{ $name }} has port {{ $port }}, which networkPolicy.extraEgress does no
 {{/* Secrets that the service would refuse, one fault a line. They are not shown. */}}
 {{- define "countersign.faultsOfSecrets" -}}
 {{- $key := " *[A-Za-z0-9_-]{1,32} *: *[A-Za-z0-9+/]{43}= *" -}}
-{{- with .Values.encryptionKeys.value -}}
+{{- with .Values.encryptionKeys.value | trim -}}
 {{- if not (regexMatch (printf "^%s(,%s)*$" $key $key) .) }}
 encryptionKeys.value is not of the form id:base64,id:base64, with 32 bytes each
 {{- end }}
 {{- end }}
-{{- with dig "CREDS_KEY" "value" "" .Values.secretConfig -}}
+{{- with dig "CREDS_KEY" "value" "" .Values.secretConfig | trim -}}
 {{- if not (regexMatch "^[0-9A-Fa-f]{64}$" .) }}
 secretConfig.CREDS_KEY.value does not have 64 hexadecimal digits
 {{- end }}
