@@ -122,7 +122,7 @@ impl Pools {
 
     /// Migrates the tables under a lock, so that several processes may start at once. On SQLite the
     /// write transaction is the lock. Once the connection is made it has no time limits, because a
-    /// migration may take longer than a call.
+    /// migration may take longer than a call; the caller sees to it that the database answers.
     pub(super) async fn migrate(&self) -> Result<Migrated, StoreError> {
         match self.write.connector() {
             Connector::Sqlite(options) => {

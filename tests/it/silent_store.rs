@@ -6,9 +6,12 @@ use countersign::clock::Clock;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use countersign::grpc::proto::*;
 use futures_util::future::join_all;
+use tokio::task::spawn_blocking;
 use tonic::{Code, Status};
 
+use crate::support::binary::Binary;
 use crate::support::calls::by_user;
+use crate::support::engine::KEYS;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::{Engine, World, on_each_engine, reason};
@@ -22,6 +25,9 @@ const TURNS: i64 = 6;
 /// Counts the reports that wait for the lock of `Engine::hold_violations`.
 const WAITING: &str =
     "SELECT COUNT(*) FROM pg_locks WHERE relation = 'violations'::regclass AND NOT granted";
+/// Counts those that wait for the lock of `Engine::hold_migrations`.
+const MIGRATING: &str =
+    "SELECT COUNT(*) FROM pg_locks WHERE relation = '_sqlx_migrations'::regclass AND NOT granted";
 /// How many causes a call may fail for if connections are silent and new ones are refused.
 const CAUSES: usize = 4;
 /// How long a call may take if the database refuses connections.
@@ -258,6 +264,36 @@ async fn calls_that_fail_for_the_same_cause_share_a_line_of_the_log() {
         let is_told = |line: &&str| line.contains("WARN") && line.contains(" unavailable ");
         let lines: Vec<_> = log.lines().filter(is_told).collect();
         assert!((1..=CAUSES).contains(&lines.len()), "{lines:#?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_falls_silent_while_its_tables_are_brought_up_to_date_ends_the_start() {
+    on_each_engine(async |engine| {
+        let Some((url, proxy)) = proxied(engine).await else {
+            return;
+        };
+        World::start(engine, &[]).await.end().await;
+        let held = engine.hold_migrations().await;
+        let started = spawn_blocking(move || {
+            let settings = [
+                ("DATABASE_URL", url.as_str()),
+                ("COUNTERSIGN_ENCRYPTION_KEYS", KEYS),
+                ("COUNTERSIGN_LISTEN", "127.0.0.1:0"),
+            ];
+            Binary::new().run(&["serve"], &settings)
+        });
+        while engine.number(MIGRATING).await == 0 {
+            assert!(!started.is_finished(), "it does not wait");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        proxy.freeze();
+        let printed = started.await.expect("it ends");
+        assert!(!printed.succeeded);
+        let told = format!("PostgreSQL at 127.0.0.1:{} does not answer", proxy.port);
+        assert!(printed.error.contains(&told), "{}", printed.error);
+        held.release().await;
     })
     .await;
 }

@@ -34,6 +34,10 @@ const CANARY: &[u8] = b"countersign";
 const LOOKS_FOR_FILE: usize = 30;
 const LOOKS_FOR_DATA: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two questions whether the database still answers while it is migrated, and
+/// after how many without an answer it counts as silent.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(5);
+const SILENT_AFTER: usize = 4;
 
 statements! {
     LIST_CANARIES = "SELECT key_id, sealed FROM canaries";
@@ -114,7 +118,7 @@ impl Store {
         }
         store.prove_keys(&keyring).await?;
         health.complete(Part::Keys);
-        let migrated = store.pools.migrate().await?;
+        let migrated = store.migrate().await?;
         store.index_old_bans().await?;
         store.write_canaries(&keyring).await?;
         // Checked again, because another process may meanwhile have written the canaries of other
@@ -127,6 +131,27 @@ impl Store {
             keyring,
             migrated,
         })
+    }
+
+    /// Brings the tables up to date, however long that takes, as long as the database answers.
+    async fn migrate(&self) -> Result<Migrated, StoreError> {
+        tokio::select! {
+            migrated = self.pools.migrate() => migrated,
+            () = self.silence() => Err(StoreError::Silent),
+        }
+    }
+
+    /// Returns once the database has not answered for [`SILENT_AFTER`] questions in a row.
+    async fn silence(&self) {
+        let mut unanswered = 0;
+        while unanswered < SILENT_AFTER {
+            sleep(BETWEEN_QUESTIONS).await;
+            unanswered = match self.ask().await {
+                Err(StoreError::Silent | StoreError::Down) => unanswered + 1,
+                // Also if the table that is asked is not there yet, or is locked.
+                _ => 0,
+            };
+        }
     }
 
     /// Whether the store is not new, or is filled by another process right now.

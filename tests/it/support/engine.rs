@@ -226,6 +226,11 @@ impl Engine {
         self.lock("violations IN EXCLUSIVE MODE").await
     }
 
+    /// Holds up whoever brings the tables of PostgreSQL up to date, until [`Held::release`].
+    pub async fn hold_migrations(&self) -> Held {
+        self.lock("_sqlx_migrations IN ACCESS EXCLUSIVE MODE").await
+    }
+
     /// Takes a lock of PostgreSQL, or SQLite's only one for writing.
     async fn lock(&self, what: &str) -> Held {
         match self {
