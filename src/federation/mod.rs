@@ -260,3 +260,6 @@ fn affects(change: &Change) -> Affects<'_> {
         Change::UserChanged(user) | Change::TokensOfUserChanged(user) => Affects::User(user),
     }
 }
+
+#[cfg(test)]
+mod prove;
