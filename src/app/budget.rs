@@ -14,7 +14,7 @@ const BASE: u64 = 48 * MIB;
 /// Four passwords that are hashed at once, 19 MiB each.
 const HASHES: u64 = 80 * MIB;
 /// How much verified tokens may occupy at most: about 100,000 of them.
-const MAX_TOKENS: u64 = 288 * MIB;
+const MAX_TOKENS: u64 = 448 * MIB;
 /// How much decrypted provider tokens may occupy at most.
 const MAX_PROVIDER_TOKENS: u64 = 96 * MIB;
 
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn caches_neither_vanish_nor_grow_for_ever() {
         assert_eq!(budget(64), [3, 1]);
-        assert_eq!(budget(1024 * 1024), [288, 96]);
+        assert_eq!(budget(1024 * 1024), [448, 96]);
         let unknown = Budget::of(None);
         assert_eq!(unknown.tokens, MAX_TOKENS);
     }
