@@ -69,14 +69,14 @@ extraEnv: two have the same name
 {{- if has $enabling $names -}}
 {{- range $needed := list "OPENID_ISSUER" "OPENID_CLIENT_ID" -}}
 {{- if not (has $needed $names) }}
-{{ $enabling }} is set, and {{ $needed }} is not
+{{ $enabling }} needs {{ $needed }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- with $set.OPENID_TOKEN_ENDPOINT_AUTH_METHOD -}}
 {{- if eq (ne . "none") (not (has "OPENID_CLIENT_SECRET" $names)) }}
-config.OPENID_TOKEN_ENDPOINT_AUTH_METHOD: {{ ternary "there is an OPENID_CLIENT_SECRET" "there is no OPENID_CLIENT_SECRET" (eq . "none") }}
+config.OPENID_TOKEN_ENDPOINT_AUTH_METHOD {{ ternary "is none, and OPENID_CLIENT_SECRET is set" "needs OPENID_CLIENT_SECRET" (eq . "none") }}
 {{- end }}
 {{- end }}
 {{- range $name := list "DOMAIN_SERVER" "DOMAIN_CLIENT" -}}
@@ -94,7 +94,7 @@ config.COUNTERSIGN_TEMPLATE_ENV names {{ $name }}, which extraEnv does not set
 {{- end }}
 {{- end }}
 {{- if $values.networkPolicy.enabled -}}
-{{- $traced := not (or (eq (default "" $set.OTEL_TRACES_EXPORTER) "none") (eq (lower (default "" $set.OTEL_SDK_DISABLED)) "true")) -}}
+{{- $traced := not (or (eq (lower (default "" $set.OTEL_TRACES_EXPORTER)) "none") (eq (lower (default "" $set.OTEL_SDK_DISABLED)) "true")) -}}
 {{- $asked := list "OPENID_ISSUER" -}}
 {{- if $traced -}}
 {{- $asked = append $asked (ternary "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" "OTEL_EXPORTER_OTLP_ENDPOINT" (hasKey $set "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")) -}}
@@ -194,10 +194,10 @@ callers.list: two have the same spiffe_id or dns_san
 {{- end }}
 {{- if not (or $isGenerated $callers.existingConfigMap $hashes) -}}
 {{- if and $values.ingress.enabled (not (hasKey $values.ingress.annotations "nginx.ingress.kubernetes.io/proxy-ssl-secret")) }}
-ingress ends TLS, and every caller proves itself by a certificate, which gets no further: give a caller a token_sha256
+ingress ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256
 {{- end }}
 {{- if $values.grpcRoute.enabled }}
-grpcRoute leads through a Gateway that ends TLS, and every caller proves itself by a certificate, which gets no further: give a caller a token_sha256
+grpcRoute leads through a Gateway that ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256
 {{- end }}
 {{- end }}
 {{- end }}
@@ -254,6 +254,7 @@ service.type: {{ $values.service.type }} is for callers outside the cluster, and
 {{/* What contradicts itself in pods, their number and their labels, one fault a line. */}}
 {{- define "countersign.faultsOfPods" -}}
 {{- $values := .Values -}}
+{{- $resources := default dict $values.resources -}}
 {{- with $values.autoscaling -}}
 {{- if .enabled -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}
@@ -262,7 +263,7 @@ autoscaling.minReplicas is more than autoscaling.maxReplicas
 {{- if not (or .targetCPUUtilizationPercentage .metrics) }}
 autoscaling.enabled needs autoscaling.targetCPUUtilizationPercentage or autoscaling.metrics
 {{- end }}
-{{- $cpu := or (dig "requests" "cpu" "" $values.resources) (dig "limits" "cpu" "" $values.resources) -}}
+{{- $cpu := or (dig "requests" "cpu" "" $resources) (dig "limits" "cpu" "" $resources) -}}
 {{- if and .targetCPUUtilizationPercentage (not $cpu) }}
 autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set
 {{- end }}
@@ -276,8 +277,8 @@ serviceAccount.annotations needs serviceAccount.create
 serviceAccount.name: default exists in every namespace, so serviceAccount.create has to be false
 {{- end }}
 {{- end }}
-{{- range $resource, $limit := $values.resources.limits -}}
-{{- $request := get (default dict $values.resources.requests) $resource -}}
+{{- range $resource, $limit := $resources.limits -}}
+{{- $request := get (default dict $resources.requests) $resource -}}
 {{- if and $request $limit (gt (include "countersign.amount" $request | float64) (include "countersign.amount" $limit | float64)) }}
 resources.requests.{{ $resource }} is more than resources.limits.{{ $resource }}
 {{- end }}

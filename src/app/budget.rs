@@ -1,8 +1,7 @@
 //! How the memory that the process may use is shared out.
 //!
 //! What does not depend on load comes first: [`BASE`] and [`HASHES`]. Of the rest, caches may fill one
-//! half. The other half is for calls and connections, whose own bounds (`transport/load.rs`,
-//! `transport/connection/`) stand for about 100 MiB, and for what the system charges to the process:
+//! half, if that leaves [`CALLS`]. The other half is also for what the system charges to the process:
 //! buffers of sockets and of files.
 
 use crate::machine::Memory;
@@ -13,6 +12,9 @@ const MIB: u64 = 1024 * 1024;
 const BASE: u64 = 48 * MIB;
 /// Four passwords that are hashed at once, 19 MiB each.
 const HASHES: u64 = 80 * MIB;
+/// What calls and connections may occupy by their own bounds (`transport/load.rs`,
+/// `transport/connection/`).
+const CALLS: u64 = 100 * MIB;
 /// How much verified tokens may occupy at most: about 100,000 of them.
 const MAX_TOKENS: u64 = 448 * MIB;
 /// How much decrypted provider tokens may occupy at most.
@@ -31,7 +33,8 @@ impl Budget {
         let bytes = memory.map_or(u64::MAX, |memory| memory.bytes);
         // However little there is, something is cached, because VerifyToken without a cache would be
         // slow.
-        let caches = (bytes.saturating_sub(BASE + HASHES) / 2).max(bytes / 16);
+        let rest = bytes.saturating_sub(BASE + HASHES);
+        let caches = (rest / 2).min(rest.saturating_sub(CALLS)).max(bytes / 16);
         let provider_tokens = (caches / 4).min(MAX_PROVIDER_TOKENS);
         let tokens = (caches - caches / 4).min(MAX_TOKENS);
         Self {
@@ -52,12 +55,12 @@ impl Budget {
             provider_token_cache_mib = budget.provider_tokens / MIB,
             "the memory that the service may use, and what its caches may occupy of it"
         );
-        let needed_mib = (BASE + HASHES) / MIB;
+        let needed_mib = (BASE + HASHES + CALLS) / MIB;
         if limit_mib.is_some_and(|limit| limit < needed_mib) {
             tracing::warn!(
                 limit_mib,
                 needed_mib,
-                "the memory limit is less than the service takes while it hashes four passwords at once; the system may end it"
+                "the memory limit is less than the service may occupy if it hashes four passwords at once and is flooded with calls; the system may end it then"
             );
         }
         budget
@@ -81,7 +84,13 @@ mod tests {
     #[test]
     fn caches_take_half_of_what_the_process_itself_leaves() {
         assert_eq!(budget(512), [144, 48]);
-        assert_eq!(budget(256), [48, 16]);
+        assert_eq!(budget(328), [75, 25]);
+    }
+
+    #[test]
+    fn caches_leave_room_for_calls() {
+        assert_eq!(budget(256), [21, 7]);
+        assert_eq!(budget(228), [10, 3]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::secret::sha256;
 
 const MAX_TOKEN: usize = 256;
 
-/// Decides which callers may make which calls. Clones share everything.
+/// Finds who makes a call, and which permission it needs. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Gate {
     known: Arc<RwLock<Known>>,

@@ -48,7 +48,7 @@ const SWITCHES: [&str; 2] = ["OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"];
 /// What OpenTelemetry's operator for Kubernetes adds for its own use.
 const OPERATORS: [&str; 3] = ["OTEL_NODE_IP", "OTEL_POD_IP", "OTEL_RESOURCE_ATTRIBUTES_*"];
 
-/// Why a variable that is not read has no effect; `None` if nothing is to be told of it.
+/// Why a variable that is not read has no effect; `None` if no warning is due.
 pub(super) fn why_idle(env: &Env, name: &str) -> Option<&'static str> {
     let text = env.get(name)?.to_string_lossy();
     let text = text.trim();

@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
                 "{name} is not a setting of this version; it has no effect"
             ));
         }
-        self.judge_opentelemetrys();
+        self.warn_of_opentelemetry();
         let found = self.env.places().iter().map(|place| Found {
             place: *place,
             names: self.found_in(*place),
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
 
     /// OpenTelemetry's variables count only in the environment of the process, because its library
     /// reads some itself and knows nothing of our files.
-    fn judge_opentelemetrys(&mut self) {
+    fn warn_of_opentelemetry(&mut self) {
         let env = self.env;
         for name in env.names().filter(|name| name.starts_with("OTEL_")) {
             match env.place(name) {

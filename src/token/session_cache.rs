@@ -18,7 +18,8 @@ use crate::model::session::SessionState;
 use crate::store::Store;
 use crate::store::changes::Change;
 
-/// What a token occupies with its session, in bytes: so much, and this many times their texts. With
+/// The weight of a token with its session, in bytes: `OVERHEAD`, and `TIMES_TEXT` times the length of
+/// their texts. With
 /// user agents of 110 bytes a token was measured to take between 2,450 and 4,650 bytes of resident
 /// memory: part of it is lost between the blocks of the allocator, more or less of it as other calls
 /// come in between. `scripts/prove memory` measures it again.

@@ -126,7 +126,7 @@ where
         let shared = &self.0;
         let mut call = Call::new(&request, &shared.load, &shared.refusals, &shared.rpc);
         if call.usage().is_some_and(Usage::refuses_calls) {
-            let stopping = Status::unavailable("the service stops, and its GOAWAY said so");
+            let stopping = Status::unavailable("the service is stopping; connect again");
             return Box::pin(ready(Ok(call.fail(&stopping))));
         }
         let work = match shared.admit(&mut call, &mut request) {

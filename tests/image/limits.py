@@ -5,7 +5,7 @@ from pathlib import Path
 from pod import quantity
 
 CGROUPS = Path("/sys/fs/cgroup")
-NAME = "countersign-image"
+NAME = "countersign-proof"
 PERIOD = 100_000
 
 

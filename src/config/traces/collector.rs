@@ -118,6 +118,7 @@ fn identity(v: &mut Variables<'_, '_>, is_clear: bool) -> Option<Identity> {
     warn_if(is_clear, v, certificate.as_ref());
     warn_if(is_clear, v, key.as_ref());
     match (certificate, key) {
+        _ if is_clear => None,
         (Some(certificate), Some(key)) => read_identity(v, certificate, key),
         (Some((name, _)), None) => {
             v.reader

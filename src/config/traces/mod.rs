@@ -46,14 +46,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Traces> {
     };
     let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Traces::ENDPOINT];
     let endpoint = v.first(&endpoint);
-    v.are_on = endpoint.is_some();
-    v.are_on &= !is_switched_off(&mut v);
+    // Such a file would switch traces on.
     v.read(
         &["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"],
         |_| {
             Err::<(), _>("is not supported: set the variables that it would replace, and remove it")
         },
     );
+    v.are_on = endpoint.is_some();
+    v.are_on &= !is_switched_off(&mut v);
     let endpoint = endpoint.filter(|_| v.are_on);
     let collector = collector::read(&mut v, endpoint);
     let sampler = sampler::read(&mut v);

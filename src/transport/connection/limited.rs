@@ -79,6 +79,7 @@ impl Connection {
     fn check_use(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.is_ending && self.stopping.load(Ordering::Relaxed) {
             self.is_ending = true;
+            self.periods = 0;
             self.seen = self.usage.admitted();
             self.period = Box::pin(sleep(self.limits.ending));
         }
@@ -113,7 +114,10 @@ impl Connection {
     /// are refused.
     fn check_end(&mut self) -> io::Result<()> {
         self.usage.refuse_calls();
-        if !self.usage.next_period() {
+        self.periods = self.periods.wrapping_add(1);
+        // Other calls on the connection would be lost if its client had only paused for a moment.
+        let is_due = self.periods.is_multiple_of(self.limits.untaken);
+        if is_due && !self.usage.next_period() {
             return self.close(Closed::AnswerNotTaken);
         }
         self.check_calls()

@@ -24,8 +24,10 @@ pub(super) struct Limits {
     pub makes_room: bool,
     /// Whether a call that needs no caller keeps its connection open, too.
     pub public_counts: bool,
-    /// How often a connection is checked for calls of known callers, and for answers that its peer does
-    /// not take, once the service stops. Until the first check its peer can take the GOAWAY; calls that
-    /// it begins later are refused.
+    /// How often a connection is checked for calls of known callers once the service stops. Until the
+    /// first check its peer can take the GOAWAY; calls that it begins later are refused.
     pub ending: Duration,
+    /// After how many of these checks it is checked for answers that its peer does not take. That is
+    /// closed before twice this time has passed.
+    pub untaken: u32,
 }

@@ -49,6 +49,7 @@ const LIMITS: Limits = Limits {
     makes_room: false,
     public_counts: false,
     ending: Duration::from_secs(1),
+    untaken: 5,
 };
 /// A listener for health alone never gets a call of a known caller, so whoever keeps its places taken
 /// would keep every probe of the same address out. Its connections cost little: they have no TLS. One

@@ -295,6 +295,9 @@ async fn when_the_service_stops_an_answer_that_is_not_taken_ends_the_connection(
     let (_peer, mut connection) = accepted_until(stopping, counts(), limits).await;
     let usage = connection.connect_info();
     let (_call, _untaken) = (usage.begin(), usage.answer());
+    // A client that pauses for a moment keeps its connection.
+    let read = timeout(SHORT * 2, connection.read_u8()).await;
+    assert!(read.is_err(), "{read:?}");
     ends(&mut connection).await;
 }
 
