@@ -39,6 +39,12 @@ impl Timestamp {
         Self::from_secs(self.secs())
     }
 
+    /// The first whole second after this moment.
+    #[must_use]
+    pub const fn next_sec(self) -> Self {
+        Self::from_secs(self.secs().saturating_add(1))
+    }
+
     /// The moment `duration` after this one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

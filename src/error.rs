@@ -21,6 +21,7 @@ pub enum Kind {
     NotFound,
     Aborted,
     FailedPrecondition,
+    OutOfRange,
     ResourceExhausted,
     Unavailable,
     Unimplemented,
@@ -95,6 +96,7 @@ reasons! {
     PlaceholderUnknown = "PLACEHOLDER_UNKNOWN" FailedPrecondition,
     ValueUnsafe = "VALUE_UNSAFE" FailedPrecondition,
     StoreRolledBack = "STORE_ROLLED_BACK" FailedPrecondition,
+    CursorExpired = "CURSOR_EXPIRED" OutOfRange,
     LimitExceeded = "LIMIT_EXCEEDED" ResourceExhausted,
     Busy = "BUSY" ResourceExhausted,
     MessageTooLarge = "MESSAGE_TOO_LARGE" ResourceExhausted,
@@ -153,6 +155,10 @@ pub enum Error {
     ProviderRefused(String),
     #[error("the user or the address is banned")]
     Banned { until: Option<Timestamp> },
+    #[error("the changes after the cursor are not known any more: watch again without a cursor")]
+    CursorExpired,
+    #[error("the service is stopping")]
+    ShuttingDown,
     #[error("new accounts are not accepted this way")]
     RegistrationClosed,
     #[error("this way to sign in is switched off")]
@@ -323,6 +329,8 @@ impl Error {
                 .map_or(Reason::Internal, |first| first.reason),
             Self::DestinationNotAllowed(_) => Reason::DestinationNotAllowed,
             Self::StoreRolledBack => Reason::StoreRolledBack,
+            Self::CursorExpired => Reason::CursorExpired,
+            Self::ShuttingDown => Reason::ShuttingDown,
             Self::LimitExceeded { .. } => Reason::LimitExceeded,
             Self::Busy { .. } => Reason::Busy,
             Self::StoreUnavailable(_) => Reason::StoreUnavailable,

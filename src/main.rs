@@ -12,5 +12,6 @@ fn main() -> ExitCode {
         Command::Health(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Caller(command) => command.run(),
+        Command::Epoch(command) => command.run(),
     }
 }

@@ -1,18 +1,19 @@
 //! The whole service from its configuration: `Settings → App → serve`.
 
 mod budget;
+mod cleaner;
 mod listeners;
+mod offline;
 mod start_error;
 mod tls;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use crate::auth::Auth;
 use crate::caller::{self, Callers, Gate};
@@ -21,6 +22,7 @@ use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
 use crate::error::Result;
 use crate::federation::{self, Federation};
+use crate::feed::Feed;
 use crate::grpc::{self, Api, Parts};
 use crate::health::{Health, Part};
 use crate::machine::Memory;
@@ -29,7 +31,7 @@ use crate::moderation::Moderation;
 use crate::ops::{Ops, StoreWatch};
 use crate::reload::{self, Digest, Reload, Watched};
 use crate::server::{self, Serving};
-use crate::store::{Expired, Migrated, Opened, Store};
+use crate::store::{Opened, Store};
 use crate::tasks::Tasks;
 use crate::token::Tokens;
 use crate::transport::{Listener, Tls};
@@ -37,10 +39,6 @@ use budget::Budget;
 
 pub use start_error::StartError;
 
-/// The background task that deletes expired rows.
-const CLEANER: &str = "cleaner";
-/// How often rows that no rule reads any more are deleted.
-const CLEANING: Duration = Duration::from_mins(10);
 /// How long to wait, once the server has ended, for work that outlives its call: commits, and
 /// renewals of provider tokens, whose refresh tokens may be good for one use only.
 /// None begins once the service stops.
@@ -70,6 +68,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct App {
     store: Store,
+    feed: Feed,
     clock: Clock,
     metrics: Metrics,
     tasks: Tasks,
@@ -128,12 +127,24 @@ impl App {
         let ops = listeners::ops(&config.server, &metrics, &health).await?;
         let health_listener = listeners::health(&config.server).await?;
         let keyring = config.keyring.take();
-        let opened = Store::open(&config.database, keyring, &metrics, &health).await?;
+        let opened = Store::open(&config.database, keyring, &clock, &metrics, &health).await?;
         let reflection = config.server.reflection;
         let budget = Budget::announced(settings.memory);
-        let api = join(config, budget, &opened, &clock, &tasks, &metrics).await?;
+        let feed_metrics = Arc::clone(&metrics.feed);
+        let feed = Feed::start(opened.store.clone(), clock.clone(), feed_metrics).await?;
+        let api = join(
+            config,
+            budget,
+            &opened,
+            feed.clone(),
+            &clock,
+            &tasks,
+            &metrics,
+        )
+        .await?;
         Ok(Self {
             api,
+            feed,
             store: opened.store,
             clock,
             metrics,
@@ -146,20 +157,6 @@ impl App {
             health_listener,
             reflection,
         })
-    }
-
-    /// Brings the tables of the store up to date.
-    ///
-    /// # Errors
-    /// [`StartError`]; if the keys do not fit the store, nothing was changed.
-    pub async fn migrate(config: Config) -> Result<Migrated, StartError> {
-        let metrics = Metrics::new(&Clock::system());
-        let health = Health::new();
-        let opened = Store::open(&config.database, config.keyring, &metrics, &health).await?;
-        if timeout(CLOSING, opened.store.close()).await.is_err() {
-            tracing::warn!("the store did not close in time");
-        }
-        Ok(opened.migrated)
     }
 
     /// Where the ops listener listens.
@@ -218,12 +215,16 @@ impl App {
             let seconds = FINISHING.as_secs();
             tracing::warn!("work was still under way after {seconds} seconds");
         }
-        if timeout(CLOSING, self.store.close()).await.is_err() {
-            tracing::warn!("the store did not close in time");
-        }
+        close(&self.store).await;
         // Last, so that it tells of the stop until the end.
         drop(self.ops);
         served
+    }
+}
+
+async fn close(store: &Store) {
+    if timeout(CLOSING, store.close()).await.is_err() {
+        tracing::warn!("the store did not close in time");
     }
 }
 
@@ -244,12 +245,15 @@ impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
         let (store, clock, tasks) = (self.store.clone(), self.clock.clone(), self.tasks.clone());
-        self.tasks.keep(CLEANER, move || {
-            clean(store.clone(), clock.clone(), tasks.clone())
+        self.tasks.keep(cleaner::TASK, move || {
+            cleaner::clean(store.clone(), clock.clone(), tasks.clone())
         });
         let (reload, tasks) = (self.reload.clone(), self.tasks.clone());
         self.tasks
             .keep(reload::TASK, move || reload.clone().run(tasks.clone()));
+        let (feed, tasks) = (self.feed.clone(), self.tasks.clone());
+        self.tasks
+            .keep(Feed::TASK, move || feed.clone().run(tasks.clone()));
         let (store, health, tasks) = (self.store.clone(), self.health.clone(), self.tasks.clone());
         self.tasks.keep(StoreWatch::NAME, move || {
             StoreWatch::new(store.clone(), health.clone(), tasks.clone()).run()
@@ -262,12 +266,14 @@ async fn join(
     config: Config,
     budget: Budget,
     Opened { store, keyring, .. }: &Opened,
+    feed: Feed,
     clock: &Clock,
     tasks: &Tasks,
     metrics: &Metrics,
 ) -> Result<Api> {
     let tokens = Tokens::start(
         store.clone(),
+        feed,
         keyring,
         clock.clone(),
         config.token,
@@ -315,51 +321,9 @@ async fn join(
     Ok(Api::new(parts, keyring))
 }
 
-/// Deletes expired rows at each tick, each kind on its own: a failure is logged, counted and tried
-/// again at the next tick, and the other rows are deleted nevertheless.
-async fn clean(store: Store, clock: Clock, tasks: Tasks) {
-    let mut ticks = interval(CLEANING);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = BTreeMap::<Expired, u64>::new();
-    loop {
-        ticks.tick().await;
-        let mut succeeded = true;
-        for (rows, before) in expired(clock.now()) {
-            if let Err(error) = store.delete_expired(rows, before).await {
-                succeeded = false;
-                let failures = failures.entry(rows).or_default();
-                *failures += 1;
-                tracing::warn!(
-                    ?rows,
-                    failures,
-                    error = &error as &dyn std::error::Error,
-                    "expired rows could not be deleted"
-                );
-            }
-        }
-        if succeeded {
-            tasks.note_success(CLEANER);
-        }
-    }
-}
-
-/// All rows that expire, and up to when they are deleted.
-fn expired(now: Timestamp) -> impl Iterator<Item = (Expired, Timestamp)> {
-    let logins = [(Expired::FederatedLogins, now)].into_iter();
-    logins
-        .chain(Tokens::expired(now))
-        .chain(Moderation::expired(now))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_that_expires_is_deleted() {
-        let rows = expired(Timestamp::from_secs(1_800_000_000)).map(|(rows, _)| rows);
-        assert_eq!(rows.collect::<Vec<_>>(), Expired::ALL);
-    }
 
     #[test]
     fn n06_all_mistakes_are_told_in_one_run_and_no_value() {

@@ -207,11 +207,11 @@ impl Auth {
             let (confirmed, session) = self.confirmed(login, identity, new_user, now);
             let began = self.0.tokens.moment();
             match store.commit_federated_login(confirmed).await? {
-                Committed::SignedIn(user) => {
+                Committed::SignedIn { user, create_time } => {
                     self.0.metrics.opened.of(Opened::Federated).inc();
                     let (user, provider) = (*user, login.provider.id());
                     let state = SessionState {
-                        session,
+                        session: session.opened_at(create_time),
                         user: user.clone(),
                         ban: None,
                     };

@@ -9,7 +9,7 @@ use crate::federation::MIN_LIFE;
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::session::{NotLive, SessionState};
-use crate::token::{Inactive, Verdict};
+use crate::token::{Inactive, Outage, Verdict};
 
 /// How a caller names the user that a call is about.
 pub enum Subject {
@@ -95,7 +95,10 @@ impl Auth {
 
     async fn acting_by_token(&self, token: &str, now: Timestamp) -> Result<Arc<SessionState>> {
         let tokens = &self.0.tokens;
-        match tokens.verify(token, tokens.audience(), now).await? {
+        match tokens
+            .verify(token, tokens.audience(), Outage::Fail, now)
+            .await?
+        {
             Verdict::Active(live) => Ok(live.state),
             Verdict::Inactive(Inactive::Banned { until }) => Err(Error::Banned { until }),
             Verdict::Inactive(_) => Err(Error::AccessTokenInvalid),

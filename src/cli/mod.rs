@@ -2,9 +2,11 @@
 
 mod caller;
 mod config_check;
+mod epoch;
 mod health;
 mod help;
 mod migrate;
+mod offline;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ pub enum Command {
     /// The backends that may call.
     #[command(subcommand)]
     Caller(CallerCommand),
+    /// The epoch of the store.
+    #[command(subcommand)]
+    Epoch(EpochCommand),
 }
 
 /// What to do with the configuration.
@@ -49,6 +54,14 @@ pub enum ConfigCommand {
 pub enum CallerCommand {
     /// Make a token and its SHA-256 for the callers' file; the token is shown this once.
     NewToken,
+}
+
+/// What to do with the epoch of the store.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum EpochCommand {
+    /// Begin a new one, so that every process drops what it remembers: after a restore, or a change of
+    /// rows by hand. The tables are brought up to date first.
+    Bump,
 }
 
 impl Cli {
@@ -81,6 +94,16 @@ impl CallerCommand {
     pub fn run(&self) -> ExitCode {
         match self {
             Self::NewToken => caller::new_token(),
+        }
+    }
+}
+
+impl EpochCommand {
+    /// Runs it.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        match self {
+            Self::Bump => epoch::bump(),
         }
     }
 }

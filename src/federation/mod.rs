@@ -31,7 +31,7 @@ use crate::provider::Provider;
 use crate::secret::{Keyring, SecretString};
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::changes::Change;
+use crate::store::announcements::Announcement;
 use crate::tasks::Tasks;
 use attempts::Attempts;
 use in_flight::{InFlight, Renewal, Start};
@@ -111,7 +111,7 @@ impl Federation {
             .time_to_idle(IDLE)
             .build();
         let federation = Self(Arc::new(Inner {
-            cache: Cache::new(clock.clone(), store.changes(), affects),
+            cache: Cache::new(clock.clone(), store.announcements(), affects),
             in_use,
             store,
             attempts: Attempts::new(clock.clone()),
@@ -252,12 +252,15 @@ impl Cached for SessionTokens {
     }
 }
 
-fn affects(change: &Change) -> Affects<'_> {
+fn affects(change: &Announcement) -> Affects<'_> {
     match change {
-        Change::SessionRevoked(session) | Change::TokensChanged(session) => {
+        Announcement::SessionRevoked(session) | Announcement::TokensChanged(session) => {
             Affects::Session(session)
         }
-        Change::UserChanged(user) | Change::TokensOfUserChanged(user) => Affects::User(user),
+        Announcement::UserChanged(user) | Announcement::TokensOfUserChanged(user) => {
+            Affects::User(user)
+        }
+        Announcement::Everything => Affects::Everything,
     }
 }
 

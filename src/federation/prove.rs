@@ -10,7 +10,7 @@ use crate::id::IdentityId;
 use crate::model::provider_tokens::TokenState;
 use crate::provider::Grant;
 use crate::secret::RootKey;
-use crate::store::changes::Changes;
+use crate::store::announcements::Announcements;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const SESSIONS: u32 = 5_000;
@@ -92,7 +92,7 @@ fn opened(vault: &Vault, session: &SessionId, groups: usize) -> ProviderTokens {
 /// and the sessions, so that the next ones do not fill what these would give back.
 fn filled(vault: &Vault, groups: usize) -> (u64, u64, impl Sized + use<>) {
     let before = resident();
-    let cache = Cache::<SessionTokens>::new(Clock::manual(NOW), &Changes::default(), affects);
+    let cache = Cache::<SessionTokens>::new(Clock::manual(NOW), &Announcements::default(), affects);
     let in_use = Bounded::builder().weigher(|_, used: &InUse| used.weight);
     let in_use = in_use.max_capacity(u64::MAX).build();
     for _ in 0..SESSIONS {

@@ -1,4 +1,9 @@
-//! Follows the store's changes.
+//! The change feed: follows what all processes commit, so that what is remembered counts until it
+//! changes.
 
 pub mod cache;
+mod flight;
+mod follower;
 mod stamps;
+
+pub use follower::Feed;

@@ -51,6 +51,14 @@ impl Stamps {
         self.last[slot.0].fetch_max(number, Ordering::SeqCst);
     }
 
+    /// Notes that anything may have changed.
+    pub(in crate::feed) fn mark_all(&self) {
+        let number = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        for last in &self.last {
+            last.fetch_max(number, Ordering::SeqCst);
+        }
+    }
+
     /// Whether there was a change after the first `changes`.
     pub(in crate::feed) fn is_after(&self, slot: Slot, changes: u64) -> bool {
         self.last[slot.0].load(Ordering::SeqCst) > changes

@@ -72,6 +72,11 @@ impl Api {
         })
     }
 
+    /// Ready once the service is told to stop.
+    pub(super) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.tasks.stopping()
+    }
+
     /// Answers with the outcome of the work. The work runs to its end even if the caller goes away,
     /// because what follows a commit must not be cut off.
     pub(super) async fn run_to_end<T: Send + 'static>(

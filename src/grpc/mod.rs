@@ -12,6 +12,7 @@ mod on_drop;
 mod page;
 mod parse;
 pub mod proto;
+mod revocations;
 mod subject;
 mod token_service;
 

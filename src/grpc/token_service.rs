@@ -12,6 +12,7 @@ use super::page::read_size;
 use super::parse;
 use super::proto::token_service_server::TokenService;
 use super::proto::{self, InactiveReason, VerifyTokenResponse, verify_token_result};
+use super::revocations::{Events, cursor, events};
 use crate::auth::{Mint, Subject};
 use crate::caller::{CallerContext, Permission};
 use crate::clock::Timestamp;
@@ -20,7 +21,7 @@ use crate::id::{SessionId, UserId};
 use crate::metrics::Ended;
 use crate::model::email::Email;
 use crate::model::request_id::RequestId;
-use crate::token::{Inactive, LiveToken, Verdict};
+use crate::token::{Inactive, LiveToken, Outage, Verdict};
 
 const MAX_BATCH: usize = 100;
 /// JWTs count in seconds.
@@ -61,7 +62,9 @@ impl TokenService for Api {
         answer(async {
             let audience = self.audience(&message.audience);
             caller.require_audience(audience)?;
-            let verdict = self.tokens.verify(&message.access_token, audience, now);
+            let verdict =
+                self.tokens
+                    .verify(&message.access_token, audience, Outage::Remember, now);
             Ok(verified(verdict.await?))
         })
         .await
@@ -201,6 +204,23 @@ impl TokenService for Api {
                 sessions: sessions.items.into_iter().map(session).collect(),
                 next_page_token: self.pages.write(&list, sessions.next),
             })
+        })
+        .await
+    }
+
+    type WatchRevocationsStream = Events;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<proto::WatchRevocationsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let Incoming { message, now, .. } = self.begin(request)?;
+        answer(async {
+            let mut errors = FieldErrors::default();
+            let cursor = errors.check("cursor", cursor(&message.cursor));
+            let cursor = errors.build(|| cursor)?;
+            let stopping = self.stopping();
+            Ok(events(self.tokens.watch(cursor, stopping, now).await?))
         })
         .await
     }

@@ -6,6 +6,7 @@
 
 mod caches;
 mod connections;
+mod feed;
 mod gauge;
 mod histogram;
 mod label;
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 
 pub use caches::{Cache, Caches};
 pub use connections::{Closed, Connections};
+pub use feed::Feed;
 pub use gauge::GaugeGuard;
 pub use label::Label;
 pub use moderation::{Attempt, Banned, Cause, Decision, Moderation};
@@ -71,6 +73,7 @@ pub struct Metrics {
     pub rpc: Arc<Rpc>,
     pub caches: Arc<Caches>,
     pub connections: Arc<Connections>,
+    pub feed: Arc<Feed>,
     pub sessions: Arc<Sessions>,
     pub moderation: Arc<Moderation>,
     pub passwords: Arc<Passwords>,
@@ -100,6 +103,7 @@ impl Metrics {
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
             caches: Arc::new(Caches::new(&mut registry)),
             connections: Arc::new(Connections::new(&mut registry)),
+            feed: Arc::new(Feed::new(&mut registry)),
             sessions: Arc::new(Sessions::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),
             passwords: Arc::new(Passwords::new(&mut registry)),

@@ -1,6 +1,7 @@
 //! Sessions and their tokens.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::label::{Cells, label};
@@ -74,6 +75,8 @@ pub struct Sessions {
     pub verified: Cells<(Verified, Source), Counter>,
     pub refreshed: Cells<Refreshed, Counter>,
     pub ended: Cells<Ended, Counter>,
+    /// Watches of revocations that are open.
+    pub watchers: Gauge,
 }
 
 impl Sessions {
@@ -98,6 +101,11 @@ impl Sessions {
                 registry,
                 "countersign_sessions_ended",
                 "Sessions that were ended before they expired",
+            ),
+            watchers: register(
+                registry,
+                "countersign_revocation_watchers",
+                "Calls of WatchRevocations that are open",
             ),
         }
     }

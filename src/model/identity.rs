@@ -56,8 +56,11 @@ pub enum ConfirmedAccount {
 /// What became of a confirmed sign-in.
 #[derive(Debug)]
 pub enum Committed {
-    /// The session is open.
-    SignedIn(Box<User>),
+    /// The session is open, and counts as opened at this time.
+    SignedIn {
+        user: Box<User>,
+        create_time: Timestamp,
+    },
     /// Another account holds the e-mail address.
     EmailInUse,
     /// The user is banned.

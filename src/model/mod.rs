@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod ban;
+pub mod change;
 pub mod email;
 pub mod identity;
 pub mod ip_address;

@@ -84,7 +84,9 @@ pub struct UserBan {
 /// What became of a session to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    Opened,
+    /// It counts as opened at this time, which is the next second if the user's other sessions were
+    /// ended in this one.
+    Opened { create_time: Timestamp },
     /// Its request id has opened one before.
     Repeated,
     /// Its user is banned.
@@ -112,6 +114,15 @@ pub enum Refreshed<T> {
 }
 
 impl Session {
+    /// Lets it count as opened at this time.
+    pub fn opened_at(self, create_time: Timestamp) -> Self {
+        Self {
+            create_time,
+            refresh_time: create_time,
+            ..self
+        }
+    }
+
     /// What is known of the end user's device.
     pub fn device(&self) -> Device {
         Device {

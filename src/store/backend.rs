@@ -8,10 +8,13 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, raw_sql};
 
+use super::announcements::Announcements;
 use super::connection::{Connector, connect_in_time};
 use super::error::StoreError;
 use super::pool::{Lease, Pool};
+use crate::clock::{Clock, Timestamp};
 use crate::metrics;
+use crate::model::change::Change;
 
 const POSTGRES_CONNECTIONS: u32 = 20;
 const SQLITE_READERS: u32 = 4;
@@ -36,7 +39,13 @@ pub struct Migrated {
 }
 
 /// A transaction; it never leaves the store. It is rolled back unless it is committed.
-pub(super) struct Tx(pub Lease);
+pub(super) struct Tx {
+    pub lease: Lease,
+    /// What it changes that other processes have to know, and when.
+    pub changes: Vec<(Change, Timestamp)>,
+    pub announcements: Announcements,
+    pub clock: Clock,
+}
 
 /// A connection for several statements that are not a transaction.
 pub(super) struct Conn {
@@ -62,6 +71,10 @@ fn migrations() -> Vec<Migration> {
         (
             "class of the authentication",
             include_str!("migrations/0004_class_of_the_authentication.sql"),
+        ),
+        (
+            "change feed",
+            include_str!("migrations/0005_change_feed.sql"),
         ),
     ];
     let migration = |(number, (holds, sql)): (i64, (&'static str, &'static str))| {
@@ -159,10 +172,19 @@ impl Pools {
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
+    pub(super) async fn begin(
+        &self,
+        announcements: Announcements,
+        clock: Clock,
+    ) -> Result<Tx, StoreError> {
         let mut lease = self.write.acquire().await?;
         lease.begin().await?;
-        Ok(Tx(lease))
+        Ok(Tx {
+            lease,
+            changes: Vec::new(),
+            announcements,
+            clock,
+        })
     }
 
     /// Closes all connections once they are free.
@@ -171,12 +193,6 @@ impl Pools {
         if !self.write.is(&self.read) {
             self.write.close().await;
         }
-    }
-}
-
-impl Tx {
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.commit().await
     }
 }
 
@@ -278,12 +294,12 @@ macro_rules! on_conn {
 }
 
 /// Runs a transaction from its beginning: `transaction!(store, |tx| { …; tx.commit().await?; Ok(…) })`.
-/// It may run several times, so it announces nothing; without a commit it is rolled back.
+/// It may run several times; without a commit it is rolled back.
 macro_rules! transaction {
     ($store:expr, |$tx:ident| $body:block) => {
         $crate::store::backend::retrying!(
             async {
-                let mut $tx = $store.pools.begin().await?;
+                let mut $tx = $store.begin().await?;
                 $body
             }
             .await
@@ -294,7 +310,7 @@ macro_rules! transaction {
 /// Runs a statement within a transaction.
 macro_rules! in_tx {
     ($tx:expr, $statement:expr, |$db:ident, $sql:ident| $body:expr) => {
-        async { $crate::store::backend::on_lease!(&mut ($tx).0, $statement, |$db, $sql| $body) }
+        async { $crate::store::backend::on_lease!(&mut ($tx).lease, $statement, |$db, $sql| $body) }
             .await
     };
 }

@@ -161,7 +161,10 @@ async fn transactions_of_sign_ins_and_sessions_are_repeated_after_a_conflict() {
         let key = login.tokens.key.clone();
         let committed = store.commit_federated_login(login);
         let committed = losing.survive("login", committed).await;
-        assert!(matches!(committed, Committed::SignedIn(_)), "{committed:?}");
+        assert!(
+            matches!(committed, Committed::SignedIn { .. }),
+            "{committed:?}"
+        );
         let sealed = |state| SealedState {
             state,
             seal: vec![2],

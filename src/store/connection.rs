@@ -17,7 +17,7 @@ use super::error::{StoreError, is_locked};
 /// A statement is planned once a connection, whatever its parameters are: PostgreSQL would plan some
 /// anew at each call, because an absent parameter makes them look cheaper, and planning the look-up
 /// of a ban takes longer than running it.
-const POSTGRES_SETTINGS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET plan_cache_mode = force_generic_plan; \
+const POSTGRES_SETTINGS: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = 'read committed'; \
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; SET tcp_user_timeout = 20000";
 /// How long a connection to PostgreSQL may take until it is ready.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -23,6 +23,8 @@ pub enum Expired {
     FederatedTokens,
     /// Sessions that expired.
     Sessions,
+    /// Changes of the feed, by when they were made.
+    Changes,
     /// Limiters' windows that ended.
     Limits,
     /// Scores that expired.
@@ -50,14 +52,16 @@ statements! {
     VIOLATIONS = concatcp!("DELETE FROM violations WHERE id IN (SELECT id FROM violations WHERE create_time <= $1 ORDER BY create_time LIMIT ", BATCH, ")");
     BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE expire_time <= $1 ORDER BY expire_time LIMIT ", BATCH, ")");
     LIFTED_BANS = concatcp!("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE lift_time <= $1 ORDER BY lift_time LIMIT ", BATCH, ")");
+    CHANGES = concatcp!("DELETE FROM changes WHERE number IN (SELECT number FROM changes WHERE create_time <= $1 ORDER BY create_time LIMIT ", BATCH, ")");
 }
 
 impl Expired {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FederatedLogins,
         Self::FederatedTokens,
         Self::Sessions,
+        Self::Changes,
         Self::Limits,
         Self::Scores,
         Self::Violations,
@@ -75,6 +79,7 @@ impl Expired {
             Self::Violations => VIOLATIONS,
             Self::Bans => BANS,
             Self::LiftedBans => LIFTED_BANS,
+            Self::Changes => CHANGES,
         }
     }
 }

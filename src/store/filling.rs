@@ -14,7 +14,7 @@ const FACTOR: i64 = 7_368_787;
 
 /// `numbers` has a row for each: its number `n`, an `id` of 24 and a `long` one of 32 digits in no order,
 /// when it was made (`at`), and when it ends (`until`). A tenth has ended.
-const FILLING: [&str; 10] = [
+const FILLING: [&str; 12] = [
     "INSERT INTO users (id, email, email_verified, name, username, role, provider, avatar_url, create_time, update_time)
         SELECT id, 'user' || n || '@example.com', TRUE, 'Ann', 'ann', 'USER', 'local', '', at, at FROM numbers",
     "INSERT INTO passwords (user_id, hash, update_time) SELECT id, '$argon2id$', at FROM numbers",
@@ -30,6 +30,8 @@ const FILLING: [&str; 10] = [
     "INSERT INTO scores (type, target_kind, target, score, expire_time) SELECT 'logins', 'address', id, 1, until FROM numbers",
     "INSERT INTO violations (id, caller, request_id, type, user_id, ip_address, added, previous_score, score, create_time)
         SELECT long, 'chat', id, 'logins', id, '192.0.2.1', 1, 0, 1, until FROM numbers",
+    "INSERT INTO changes (number, kind, user_id, create_time) SELECT n, 'user_changed', id, until FROM numbers",
+    "UPDATE change_counter SET number = (SELECT MAX(n) FROM numbers)",
     // Lengths that operators use, beside the single addresses' that most bans have.
     "INSERT INTO ban_prefix_lengths (length) VALUES (17), (25), (33), (49), (65)",
 ];

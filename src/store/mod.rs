@@ -1,9 +1,9 @@
 //! Everything durable. One function commits one use case; no transaction leaves this module.
 
+pub mod announcements;
 mod backend;
 mod bans;
 mod breaker;
-pub mod changes;
 #[cfg(test)]
 mod conflicts;
 mod connection;
@@ -11,6 +11,7 @@ mod error;
 mod expired;
 mod federated_logins;
 mod federated_tokens;
+mod feed;
 #[cfg(test)]
 mod filling;
 mod lanes;
@@ -34,23 +35,26 @@ pub(crate) mod testing;
 mod users;
 mod violations;
 
-use backend::Pools;
+use backend::{Pools, Tx};
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::metrics;
-use changes::{Change, Changes};
+use announcements::{Announcement, Announcements};
 use lanes::Lanes;
 
 pub use backend::Migrated;
 pub use error::StoreError;
 pub use expired::Expired;
+pub use feed::Head;
 pub use open::{OpenStoreError, Opened};
 
 /// The store, on SQLite or PostgreSQL. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Store {
     pools: Pools,
-    changes: Changes,
+    announcements: Announcements,
+    clock: Clock,
     lanes: Lanes,
     metrics: Committed,
 }
@@ -64,8 +68,8 @@ struct Committed {
 
 impl Store {
     /// Announces the changes that this process commits.
-    pub fn changes(&self) -> &Changes {
-        &self.changes
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
     }
 
     /// How often the database has answered.
@@ -73,12 +77,18 @@ impl Store {
         self.pools.answers()
     }
 
+    /// Begins a transaction.
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        let (announcements, clock) = (self.announcements.clone(), self.clock.clone());
+        self.pools.begin(announcements, clock).await
+    }
+
     /// Closes all connections once they are free.
     pub async fn close(&self) {
         self.pools.close().await;
     }
 
-    fn publish(&self, change: &Change) {
-        self.changes.publish(change);
+    fn publish(&self, change: &Announcement) {
+        self.announcements.publish(change);
     }
 }

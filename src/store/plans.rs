@@ -8,11 +8,12 @@ use super::filling;
 use super::statements::all;
 use super::testing::on_each_engine;
 
-/// Tables with a handful of rows: the keys, the markers, and the lengths of banned prefixes (129 at
+/// Tables with a handful of rows: the keys, the markers, the counter of changes, and the lengths of banned prefixes (129 at
 /// most). And an index of the bans that a start still has to change.
-const SMALL: [&str; 6] = [
+const SMALL: [&str; 7] = [
     "canaries",
     "markers",
+    "change_counter",
     "signing_keys",
     "ban_prefix_lengths",
     "lengths",

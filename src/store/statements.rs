@@ -7,13 +7,15 @@ use sqlx::{
 use super::connection::Connection;
 use super::testing::on_each_engine;
 use super::{
-    bans, expired, federated_logins, federated_tokens, limits, markers, open, sessions,
+    bans, expired, federated_logins, federated_tokens, feed, limits, markers, open, sessions,
     signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 13] = [
+const LISTS: [&[&str]; 15] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
+    feed::STATEMENTS,
+    feed::commit::STATEMENTS,
     federated_logins::STATEMENTS,
     federated_tokens::STATEMENTS,
     limits::STATEMENTS,

@@ -4,15 +4,19 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::Store;
+use super::announcements::Announcements;
 use super::connection::Connector;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Database;
 use crate::health::Health;
 use crate::id::{SessionId, UserId};
-use crate::metrics::Metrics;
+use crate::metrics::{Ended, Metrics};
 use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
 use crate::model::session::{Opening, Session};
 use crate::secret::{self, Keyring, RootKey};
+
+/// When the stores' clock stands.
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// Runs a test on SQLite, and on PostgreSQL if COUNTERSIGN_TEST_POSTGRES names a server.
 pub(crate) async fn on_each_engine(test: impl AsyncFn(Store)) {
@@ -46,10 +50,12 @@ async fn on_postgres(server: &str, test: impl AsyncFn(Store)) {
 
 async fn open(database: &Database) -> Store {
     let key = RootKey::new("test", [1; 32]).expect("a good id");
-    let metrics = Metrics::new(&Clock::system());
+    let clock = Clock::manual(START);
+    let metrics = Metrics::new(&clock);
     Store::open(
         database,
         Some(Keyring::new(key, Vec::new())),
+        &clock,
         &metrics,
         &Health::new(),
     )
@@ -59,6 +65,16 @@ async fn open(database: &Database) -> Store {
 }
 
 impl Store {
+    /// Ends a session as another process would: this one is not told.
+    pub(crate) async fn revoke_elsewhere(&self, session: &SessionId, now: Timestamp) {
+        let other = Self {
+            announcements: Announcements::default(),
+            ..self.clone()
+        };
+        let ended = other.revoke_session(session, None, Ended::Revoked, now);
+        assert!(ended.await.expect("ended"));
+    }
+
     /// Connections of the test's own, if the store is on PostgreSQL.
     pub(crate) fn postgres(&self) -> Option<PgPool> {
         match self.pools.write.connector() {
@@ -115,6 +131,7 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
     };
     let session = new_session(&user.id, LOCAL, now);
     let opened = store.insert_session(&session).await;
-    assert_eq!(opened.expect("stored"), Opening::Opened);
+    let create_time = session.create_time;
+    assert_eq!(opened.expect("stored"), Opening::Opened { create_time });
     (user.id, session.id)
 }

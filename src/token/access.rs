@@ -1,11 +1,12 @@
-//! Access tokens: minted for a session. Verifying a token again within a second reads only memory.
+//! Access tokens: minted for a session. Verifying a token again reads only memory, until its session or
+//! user changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use super::session_cache::{Sourced, TokenHash, VerifiedToken};
+use super::session_cache::{Outage, Sourced, TokenHash, VerifiedToken};
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -19,6 +20,8 @@ use crate::secret;
 /// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a
 /// session.
 const CACHE_TTL: Duration = Duration::from_secs(5);
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The state for a token that is bad without it.
 const NOT_NEEDED: Sourced = (Source::Memory, Ok(None));
@@ -101,10 +104,16 @@ impl Tokens {
     ///
     /// # Errors
     /// Only if the store does not answer; a bad token is a verdict, not an error.
-    pub async fn verify(&self, token: &str, audience: &str, now: Timestamp) -> Result<Verdict> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        audience: &str,
+        outage: Outage,
+        now: Timestamp,
+    ) -> Result<Verdict> {
         let checked = self.0.check(token, audience, now);
         let state = match checked.session() {
-            Some(session) => self.0.sessions.state(session, now).await,
+            Some(session) => self.0.sessions.state(session, outage, now).await,
             None => NOT_NEEDED,
         };
         self.0.conclude(checked, state, audience, now)
@@ -139,14 +148,14 @@ impl Tokens {
         checked.into_iter().map(conclude).collect()
     }
 
-    /// A session's state, from memory if it is fresh there; `None` if there is no such session.
+    /// A session's state, from memory if it is up to date there; `None` if there is no such session.
     pub async fn session(
         &self,
         id: &SessionId,
         now: Timestamp,
     ) -> Result<Option<Arc<SessionState>>> {
         let entry = self.0.sessions.entry(id);
-        let (_, state) = self.0.sessions.state(&entry, now).await;
+        let (_, state) = self.0.sessions.state(&entry, Outage::Fail, now).await;
         state
     }
 
@@ -157,14 +166,15 @@ impl Tokens {
 
     /// The token pair of a live session at its current generation, with a new access token. The
     /// token and the state, whose reading began at `began`, are remembered, so the token's first
-    /// use checks no signature and, within a second, does not read the store.
+    /// use checks no signature and does not read the store.
     pub fn issue(&self, state: SessionState, began: Moment, now: Timestamp) -> TokenPair {
         let session = &state.session;
-        let access_expire_time = now
+        let issued = now.max(session.create_time);
+        let access_expire_time = issued
             .plus(self.0.settings.access_ttl)
             .min(session.expire_time)
             .whole_secs();
-        let claims = self.0.claims(session, access_expire_time, now);
+        let claims = self.0.claims(session, access_expire_time, issued);
         let pair = TokenPair {
             access_token: self.0.keys.active().sign(&claims),
             refresh_token: self
@@ -185,14 +195,15 @@ impl Tokens {
 
 impl Inner {
     /// A token's claims, in whole seconds, as they are read from it again.
-    fn claims(&self, session: &Session, expire_time: Timestamp, now: Timestamp) -> AccessClaims {
+    fn claims(&self, session: &Session, expire_time: Timestamp, issued: Timestamp) -> AccessClaims {
         AccessClaims {
             iss: self.settings.issuer.clone(),
             sub: session.user_id.to_string(),
             aud: self.settings.audience.clone(),
             sid: session.id.to_string(),
             jti: hex::encode(secret::random::<16>()),
-            iat: now.whole_secs(),
+            // A token expires after it was issued.
+            iat: issued.whole_secs().min(expire_time.minus(SECOND)),
             exp: expire_time,
             auth_time: session.auth_time.whole_secs(),
             amr: session.amr.split(' ').map(str::to_owned).collect(),

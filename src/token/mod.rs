@@ -3,15 +3,18 @@
 mod access;
 mod doubt;
 mod refresh;
+mod revocations;
 mod session;
 mod session_cache;
 mod signing_keys;
+mod watches;
 
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::token::Token as Settings;
 use crate::error::Result;
+use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::metrics;
 use crate::secret::Keyring;
@@ -20,10 +23,12 @@ use doubt::Doubts;
 use refresh::RefreshTokens;
 use session_cache::SessionCache;
 use signing_keys::SigningKeys;
+use watches::Watches;
 
 pub use access::{Inactive, LiveToken, Verdict};
+pub use revocations::{Event, News, Watch};
 pub use session::OpenSession;
-pub use session_cache::verifies_without_store;
+pub use session_cache::{Outage, verifies_without_store};
 
 /// Opens, verifies, refreshes and ends sessions. Clones share everything.
 #[derive(Clone, Debug)]
@@ -32,12 +37,14 @@ pub struct Tokens(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Store,
+    feed: Feed,
     clock: Clock,
     settings: Settings,
     keys: SigningKeys,
     refresh: RefreshTokens,
     doubts: Doubts,
     sessions: SessionCache,
+    watches: Watches,
     metrics: Arc<metrics::Sessions>,
 }
 
@@ -63,6 +70,7 @@ impl Tokens {
     /// If the store does not answer, or a signing key cannot be opened with these root keys.
     pub async fn start(
         store: Store,
+        feed: Feed,
         keyring: &Keyring,
         clock: Clock,
         settings: Settings,
@@ -72,15 +80,23 @@ impl Tokens {
         let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
         let refresh = RefreshTokens::new(keyring);
         let doubts = Doubts::new(clock.clone());
-        let sessions = SessionCache::new(store.clone(), clock.clone(), settings.access_ttl, memory);
+        let sessions = SessionCache::new(
+            store.clone(),
+            feed.clone(),
+            clock.clone(),
+            settings.access_ttl,
+            memory,
+        );
         Ok(Self(Arc::new(Inner {
             store,
+            feed,
             clock,
             settings,
             keys,
             refresh,
             doubts,
             sessions,
+            watches: Watches::new(),
             metrics,
         })))
     }

@@ -25,6 +25,8 @@ const SALT_LEN: usize = 16;
 /// How long an expired session is kept, so that its refresh tokens are still told apart from forged
 /// ones.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
+/// How long a change stays in the feed: longer than any access token that it concerns.
+const CHANGES_RETENTION: Duration = Duration::from_hours(25);
 
 /// A session to be opened for a user who has authenticated.
 #[derive(Debug)]
@@ -76,9 +78,12 @@ impl Tokens {
     }
 
     /// The rows that nobody needs any more, and up to when.
-    pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 2] {
-        let old = now.minus(RETENTION);
-        [(Expired::FederatedTokens, now), (Expired::Sessions, old)]
+    pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 3] {
+        [
+            (Expired::FederatedTokens, now),
+            (Expired::Sessions, now.minus(RETENTION)),
+            (Expired::Changes, now.minus(CHANGES_RETENTION)),
+        ]
     }
 
     /// Opens a session of a user whose reading began at `began`. A repeated request id gets the
@@ -97,10 +102,10 @@ impl Tokens {
         let way = open.way;
         let session = self.new_session(open, now);
         match self.0.store.insert_session(&session).await? {
-            Opening::Opened => {
+            Opening::Opened { create_time } => {
                 self.0.metrics.opened.of(way).inc();
                 let state = SessionState {
-                    session,
+                    session: session.opened_at(create_time),
                     user: user.clone(),
                     ban: None,
                 };
@@ -221,7 +226,10 @@ impl Tokens {
         match stay {
             Stay::Repeat => {
                 let user = state.user.clone();
-                Ok((self.issue(state, began, now), user))
+                // Nothing locks the session, which may be ended right now: no token of it is issued
+                // later than it was refreshed.
+                let issued = state.session.refresh_time.min(now);
+                Ok((self.issue(state, began, issued), user))
             }
             Stay::Reused => Err(self.end_reused(&state, now).await?),
             Stay::Ahead => {
@@ -362,9 +370,10 @@ fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
 /// Whether a session was asked for as another one is asked for now. A refresh changes what is known
 /// of the device.
 fn is_like(opened: &Session, asked: &Session) -> bool {
-    // Sessions end at a whole second, so their lengths differ by less than one.
+    // Sessions end at a whole second, so their lengths differ by less than one. A session may count
+    // as opened a second later than its caller vouched for the user.
     let seconds = |session: &Session| {
-        let begin = session.create_time;
+        let begin = session.auth_time;
         begin.until(session.expire_time).as_millis().div_ceil(1000)
     };
     opened.user_id == asked.user_id

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache as Bounded;
+use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
-use crate::feed::cache::{Affects, Cache, Cached, Entry, FRESH, Moment};
+use crate::feed::Feed;
+use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment, WITHOUT_STORE};
 use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
 use crate::metrics::{self, Caches, Source};
 use crate::model::session::SessionState;
 use crate::store::Store;
-use crate::store::changes::Change;
+use crate::store::announcements::Announcement;
 
 /// The weight of a token with its session, in bytes: `OVERHEAD`, and `TIMES_TEXT` times the length of
 /// their texts. With
@@ -29,8 +31,23 @@ const TIMES_TEXT: usize = 3;
 /// Whether access tokens can be verified from memory if the store has been silent for so long.
 #[must_use]
 pub fn verifies_without_store(silence: Duration) -> bool {
-    silence <= FRESH
+    silence <= WITHOUT_STORE
 }
+
+/// What a call does while the store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It is answered from memory for as long as that counts.
+    Remember,
+    /// It fails, because somebody would act on it.
+    Fail,
+}
+
+/// How long a call waits for the store if it may be answered from memory otherwise.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Sessions whose states are to be read.
+type Entries<'a> = HashMap<SessionId, &'a Arc<Entry<SessionState>>>;
 
 /// SHA-256 of a token.
 pub(super) type TokenHash = [u8; 32];
@@ -56,8 +73,8 @@ pub(super) struct SessionCache {
 impl SessionCache {
     /// Tokens leave the cache after `ttl`, the longest lifetime of a token, and earlier if they would
     /// occupy more than `memory` bytes.
-    pub(super) fn new(store: Store, clock: Clock, ttl: Duration, memory: u64) -> Self {
-        let states = Cache::new(clock, store.changes(), affects);
+    pub(super) fn new(store: Store, feed: Feed, clock: Clock, ttl: Duration, memory: u64) -> Self {
+        let states = Cache::new(clock, store.announcements(), affects).following(feed);
         let tokens = Bounded::builder()
             .max_capacity(memory)
             .weigher(|_, token: &Arc<VerifiedToken>| token.weight)
@@ -124,40 +141,60 @@ impl SessionCache {
     }
 
     /// The state of a session.
-    pub(super) async fn state(&self, entry: &Entry<SessionState>, now: Timestamp) -> Sourced {
-        if let Some(state) = self.states.fresh(entry) {
-            return (Source::Memory, Ok(Some(state)));
+    pub(super) async fn state(
+        &self,
+        entry: &Entry<SessionState>,
+        outage: Outage,
+        now: Timestamp,
+    ) -> Sourced {
+        if let Some(state) = self.states.caught_up(entry).await {
+            return from_memory(state);
         }
         let read = |session: SessionId| {
             let store = self.store.clone();
             async move { Ok(store.find_session(&session, now).await?) }
         };
-        (Source::Store, self.states.get(entry, read).await)
+        let read = self.states.get(entry, read);
+        if outage == Outage::Fail || self.states.last_known(entry).is_none() {
+            return (Source::Store, read.await);
+        }
+        match Box::pin(self.in_time(read)).await {
+            Ok(state) => (Source::Store, Ok(state)),
+            Err(error) => self.during_outage(entry, error),
+        }
     }
 
-    /// The states of sessions. Those that are not fresh in memory are read with one statement; if
-    /// that fails, it fails for all of them.
+    /// The result of reading the store, which is not waited for long, because there is something in
+    /// memory that counts otherwise.
+    async fn in_time<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.states.is_store_silent() {
+            return Err(silent());
+        }
+        timeout(WAIT, read).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// What is in memory of a session that could not be read.
+    fn during_outage(&self, entry: &Entry<SessionState>, error: Error) -> Sourced {
+        // A store that has too much to do does answer.
+        let answers = matches!(error, Error::Busy { .. });
+        let known = self.states.last_known(entry).filter(|_| !answers);
+        known.map_or((Source::Store, Err(error)), from_memory)
+    }
+
+    /// The states of sessions. Those of which nothing in memory counts are read with one statement;
+    /// if that fails, it fails for all of them.
     pub(super) async fn states<'a>(
         &self,
         sessions: impl Iterator<Item = &'a Arc<Entry<SessionState>>>,
         now: Timestamp,
     ) -> HashMap<SessionId, Sourced> {
-        let (mut states, mut cold) = (HashMap::new(), HashMap::new());
-        for session in sessions {
-            match self.states.fresh(session) {
-                Some(state) => {
-                    let known = (Source::Memory, Ok(Some(state)));
-                    states.insert(session.id().clone(), known);
-                }
-                None => drop(cold.insert(session.id().clone(), session)),
-            }
-        }
+        let mut cold: HashMap<_, _> = sessions.map(|entry| (entry.id().clone(), entry)).collect();
+        let mut states = self.remembered(&mut cold).await;
         if cold.is_empty() {
             return states;
         }
         let began = self.moment();
-        let ids: Vec<_> = cold.keys().collect();
-        match self.store.find_sessions(&ids, now).await {
+        match Box::pin(self.read(&cold, now)).await {
             Ok(found) => {
                 for state in found.into_iter().map(Arc::new) {
                     let id = state.session.id.clone();
@@ -168,21 +205,65 @@ impl SessionCache {
                 }
             }
             Err(error) => {
-                let error = Error::from(error);
-                let failed = |id| (id, (Source::Store, Err(error.clone())));
-                states.extend(cold.into_keys().map(failed));
+                let failed =
+                    |(id, entry): (_, &Arc<_>)| (id, self.during_outage(entry, error.clone()));
+                states.extend(cold.into_iter().map(failed));
             }
         }
         states
     }
 
+    /// Takes those sessions out of which what is in memory counts. The change feed is waited for once.
+    async fn remembered(&self, cold: &mut Entries<'_>) -> HashMap<SessionId, Sourced> {
+        let mut states = HashMap::new();
+        let mut take = |cold: &mut Entries<'_>, counts: &dyn Fn(&Entry<SessionState>) -> _| {
+            cold.retain(|id, entry| {
+                let state: Option<Arc<SessionState>> = counts(entry);
+                state.is_none_or(|state| {
+                    states.insert(id.clone(), from_memory(state));
+                    false
+                })
+            });
+        };
+        take(cold, &|entry| self.states.fresh(entry));
+        let may_count = cold
+            .values()
+            .any(|entry| self.states.unchanged(entry).is_some());
+        if may_count && self.states.catch_up().await {
+            take(cold, &|entry| self.states.unchanged(entry));
+        }
+        states
+    }
+
+    /// Reads sessions with one statement.
+    async fn read(&self, cold: &Entries<'_>, now: Timestamp) -> Result<Vec<SessionState>> {
+        let ids: Vec<_> = cold.keys().collect();
+        let read = async { Ok(self.store.find_sessions(&ids, now).await?) };
+        if cold
+            .values()
+            .any(|entry| self.states.last_known(entry).is_some())
+        {
+            self.in_time(read).await
+        } else {
+            read.await
+        }
+    }
+
     /// Drops what is known of a session that has ended, unless that is known.
     pub(super) fn forget_if_live(&self, session: &SessionId) {
-        let known = self.states.fresh(&self.entry(session));
+        let known = self.states.unchanged(&self.entry(session));
         if known.is_some_and(|known| known.session.revoke_time.is_none()) {
             self.states.forget(session);
         }
     }
+}
+
+fn from_memory(state: Arc<SessionState>) -> Sourced {
+    (Source::Memory, Ok(Some(state)))
+}
+
+fn silent() -> Error {
+    Error::StoreUnavailable("it did not answer in time".into())
 }
 
 impl Cached for SessionState {
@@ -191,11 +272,12 @@ impl Cached for SessionState {
     }
 }
 
-fn affects(change: &Change) -> Affects<'_> {
+fn affects(change: &Announcement) -> Affects<'_> {
     match change {
-        Change::SessionRevoked(session) => Affects::Session(session),
-        Change::UserChanged(user) => Affects::User(user),
-        Change::TokensChanged(_) | Change::TokensOfUserChanged(_) => Affects::Nothing,
+        Announcement::SessionRevoked(session) => Affects::Session(session),
+        Announcement::UserChanged(user) => Affects::User(user),
+        Announcement::Everything => Affects::Everything,
+        Announcement::TokensChanged(_) | Announcement::TokensOfUserChanged(_) => Affects::Nothing,
     }
 }
 

@@ -33,8 +33,18 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
     let keyring = Keyring::new(key, Vec::new());
     let clock = Clock::manual(NOW);
     let metrics = Metrics::new(&clock);
+    let feed = Feed::start(store.clone(), clock.clone(), Arc::clone(&metrics.feed)).await;
+    let feed = feed.expect("starts");
     let sessions = Arc::clone(&metrics.sessions);
-    let started = Tokens::start(store.clone(), &keyring, clock, settings, memory, sessions);
+    let started = Tokens::start(
+        store.clone(),
+        feed,
+        &keyring,
+        clock,
+        settings,
+        memory,
+        sessions,
+    );
     let tokens = started.await.expect("starts");
     tokens.show(&metrics.caches);
     (tokens, metrics)
@@ -81,7 +91,7 @@ async fn verified_tokens_occupy_no_more_memory_than_they_may() {
         let (tokens, memory) = (issued(&store).await, 10 * 4096);
         let (ours, metrics) = measured(&store, memory).await;
         for token in &tokens {
-            let verdict = ours.verify(token, AUDIENCE, NOW).await;
+            let verdict = ours.verify(token, AUDIENCE, Outage::Fail, NOW).await;
             assert!(matches!(verdict, Ok(Verdict::Active(_))));
         }
         let text = metrics.text(Format::Prometheus);
@@ -108,6 +118,29 @@ async fn the_sessions_of_a_batch_are_read_with_one_statement() {
         for verdict in verdicts {
             assert!(matches!(verdict, Ok(Verdict::Active(_))));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn there_is_a_limit_to_watches() {
+    on_each_engine(async |store| {
+        let tokens = replica(&store).await;
+        let head = store.feed_head().await.expect("read");
+        let watch = async || {
+            let cursor = Some(head.clone());
+            tokens.watch(cursor, std::future::pending(), NOW).await
+        };
+        let mut watches = Vec::new();
+        for _ in 0..256 {
+            watches.push(watch().await.expect("a place"));
+        }
+        assert!(matches!(
+            watch().await,
+            Err(crate::error::Error::Busy { .. })
+        ));
+        watches.pop();
+        watch().await.expect("a place");
     })
     .await;
 }

@@ -109,6 +109,7 @@ def use(services, provider, url, silent):
     ends = time.monotonic() + load.SECONDS
     try:
         time.sleep(5)
+        load.begin_new_epoch(url)
         load.lock(url, loads[1].world, 4)
         time.sleep(3)
         load.cut_off(url, 3)

@@ -21,7 +21,7 @@ BURST = 100
 ENDING = 20
 BEARER = "Bearer {{LIBRECHAT_OPENID_TOKEN}}"
 # What calls may fail with while the service has too much to do or its database is away.
-TROUBLE = {"BUSY", "STORE_UNAVAILABLE", "PROVIDER_UNAVAILABLE"}
+TROUBLE = {"BUSY", "STORE_UNAVAILABLE", "PROVIDER_UNAVAILABLE", "CURSOR_EXPIRED"}
 
 
 def attempt(w, method, body):
@@ -100,8 +100,15 @@ def bursts(w, name):
     time.sleep(5)
 
 
+def watchers(w, name):
+    """A watch of revocations that lasts until a few of them came in."""
+    seen = itertools.islice((event for event in w.client.stream("TokenService.WatchRevocations") if event["cursor"]), 20)
+    assert "snapshot_end" in next(seen), name
+    assert len(list(seen)) == 19, name
+
+
 # So many threads of each.
-KINDS = {local_users: 6, backends: 16, offenders: 4, federated_users: 1, bursts: 1}
+KINDS = {local_users: 6, backends: 16, offenders: 4, federated_users: 1, bursts: 1, watchers: 1}
 
 
 class Load:
@@ -146,6 +153,11 @@ def lock(url, world, seconds):
         assert said == "locked\n", said
         pool.submit(burst, world, "locked")
         time.sleep(seconds)
+
+
+def begin_new_epoch(url):
+    """What `countersign epoch bump` does."""
+    run_sql(url, "UPDATE markers SET value = md5(random()::text) WHERE name = 'epoch'")
 
 
 def cut_off(url, seconds):

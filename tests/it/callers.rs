@@ -39,9 +39,10 @@ async fn call(world: &World<'_>, path: &str, request: Request<()>) -> Result<(),
     let mut grpc = tonic::client::Grpc::new(world.channel());
     grpc.ready().await.expect("ready");
     let path = PathAndQuery::try_from(path).expect("a path");
-    grpc.unary(request, path, tonic_prost::ProstCodec::<(), ()>::default())
-        .await
-        .map(drop)
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    // The answers of a stream go on.
+    let answers = grpc.server_streaming(request, path, codec).await?;
+    answers.into_inner().message().await.map(drop)
 }
 
 /// The permission that the caller lacks, if the call failed because of that.

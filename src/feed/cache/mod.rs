@@ -8,23 +8,31 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
-
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::feed::Feed;
+use crate::feed::flight::{Flight, Flights};
 use crate::feed::stamps::{Slot, Stamps};
 use crate::id::{SessionId, UserId};
-use crate::store::changes::{Change, Changes};
+use crate::store::announcements::{Announcement, Announcements};
 
-/// After this time a value is read again, because another process may have changed it.
+/// After this time a value is read again, because another process may have changed it, unless the
+/// change feed says that nobody has.
 pub const FRESH: Duration = Duration::from_secs(1);
+/// After this time a value is read again whatever the change feed says, because somebody may have changed
+/// rows by hand, or a process of a version that wrote no feed.
+pub const LONGEST: Duration = Duration::from_mins(5);
+/// For how long a value counts that was last known to be true, if the store does not answer and the
+/// call may do without it.
+pub const WITHOUT_STORE: Duration = Duration::from_secs(30);
 
-/// Values by session. Changes by this process take effect at once, changes by other processes
-/// within a second.
+/// Values by session. Changes by this process take effect at once, changes by other processes within
+/// a second.
 pub struct Cache<V> {
     clock: Clock,
     index: Arc<Index<V>>,
+    /// Tells what other processes change, if it tells all that the values depend on.
+    feed: Option<Feed>,
 }
 
 struct Index<V> {
@@ -37,8 +45,7 @@ pub struct Entry<V> {
     session: SessionId,
     slot: Slot,
     known: RwLock<Option<Known<V>>>,
-    /// The reading that is under way.
-    flight: Mutex<Option<WeakShared<Flight<V>>>>,
+    readings: Flights<Landed<V>>,
     index: Weak<Index<V>>,
 }
 
@@ -55,10 +62,6 @@ pub struct Moment {
     changes: u64,
     time: Duration,
 }
-
-/// One reading. Whoever waits for it drives it, so it goes on if the call that began it is
-/// cancelled, and is dropped if all of them are.
-type Flight<V> = BoxFuture<'static, Landed<V>>;
 
 /// The result of a reading, the failure too, for all that waited for it.
 struct Landed<V> {
@@ -81,6 +84,7 @@ pub enum Affects<'a> {
     Nothing,
     Session(&'a SessionId),
     User(&'a UserId),
+    Everything,
 }
 
 /// A value that a cache can hold.
@@ -90,16 +94,27 @@ pub trait Cached: Send + Sync + 'static {
 }
 
 impl<V: Cached> Cache<V> {
-    /// An empty cache that follows the store's changes; `affects` says which values each change
-    /// invalidates.
-    pub fn new(clock: Clock, changes: &Changes, affects: fn(&Change) -> Affects<'_>) -> Self {
+    /// An empty cache; `affects` says which values each announcement invalidates.
+    pub fn new(
+        clock: Clock,
+        announcements: &Announcements,
+        affects: fn(&Announcement) -> Affects<'_>,
+    ) -> Self {
         let index = Arc::new(Index {
             entries: Mutex::default(),
             stamps: Stamps::new(),
         });
         let followed = Arc::clone(&index);
-        changes.listen(move |change| followed.apply(affects(change)));
-        Self { clock, index }
+        announcements.listen(move |announcement| followed.apply(affects(announcement)));
+        let feed = None;
+        Self { clock, index, feed }
+    }
+
+    /// Keeps values until the change feed tells of a change.
+    #[must_use]
+    pub fn following(self, feed: Feed) -> Self {
+        let feed = Some(feed);
+        Self { feed, ..self }
     }
 
     /// The entry of a session, created if there is none.
@@ -112,7 +127,7 @@ impl<V: Cached> Cache<V> {
             session: session.clone(),
             slot: self.index.stamps.slot(session),
             known: RwLock::default(),
-            flight: Mutex::default(),
+            readings: Flights::default(),
             index: Arc::downgrade(&self.index),
         });
         entries.insert(session.clone(), Arc::downgrade(&entry));
@@ -144,11 +159,60 @@ impl<V: Cached> Cache<V> {
 
     /// The value if it is fresh in memory.
     pub fn fresh(&self, entry: &Entry<V>) -> Option<Arc<V>> {
+        self.known(entry, |age| {
+            age <= FRESH || age <= LONGEST && self.feed.as_ref().is_some_and(Feed::is_current)
+        })
+    }
+
+    /// The value if it is fresh in memory, or is once the change feed has been read.
+    pub async fn caught_up(&self, entry: &Entry<V>) -> Option<Arc<V>> {
+        let fresh = self.fresh(entry);
+        if fresh.is_some() {
+            return fresh;
+        }
+        self.unchanged(entry)?;
+        if self.catch_up().await {
+            self.unchanged(entry)
+        } else {
+            None
+        }
+    }
+
+    /// The value in memory that counts if the change feed is read; `None` without a feed.
+    pub fn unchanged(&self, entry: &Entry<V>) -> Option<Arc<V>> {
+        self.feed.as_ref()?;
+        self.known(entry, |age| age <= LONGEST)
+    }
+
+    /// Waits until the change feed has been read; `false` if it cannot be read in time.
+    pub async fn catch_up(&self) -> bool {
+        match &self.feed {
+            // Boxed, because the rare path would make the future of every verification larger.
+            Some(feed) => Box::pin(feed.catch_up()).await,
+            None => false,
+        }
+    }
+
+    /// Whether the change feed cannot be read because the store answers nobody.
+    pub fn is_store_silent(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::is_silent)
+    }
+
+    /// The value if it was known to be true at most [`WITHOUT_STORE`] ago, for a call that may be
+    /// answered although the store does not answer.
+    pub fn last_known(&self, entry: &Entry<V>) -> Option<Arc<V>> {
+        let feed = self.feed.as_ref()?;
+        self.known(entry, |age| feed.age().min(age) <= WITHOUT_STORE)
+    }
+
+    /// The value in memory, if nothing of it has changed since it was read and `counts` accepts how long
+    /// ago that was.
+    fn known(&self, entry: &Entry<V>, counts: impl FnOnce(Duration) -> bool) -> Option<Arc<V>> {
         let known = entry.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.as_ref()?;
-        let is_fresh = !self.has_changed(entry.slot, known.user, known.began)
-            && self.clock.elapsed().saturating_sub(known.began.time) <= FRESH;
-        is_fresh.then(|| Arc::clone(&known.value))
+        let unchanged = !self.has_changed(entry.slot, known.user, known.began);
+        let age = self.clock.elapsed().saturating_sub(known.began.time);
+        (unchanged && counts(age)).then(|| Arc::clone(&known.value))
     }
 
     /// The value: from memory if it is fresh, otherwise read, once for all concurrent calls. If the
@@ -185,24 +249,17 @@ impl<V: Cached> Cache<V> {
         landed
     }
 
-    fn board<F>(&self, entry: &Entry<V>, read: &impl Fn(SessionId) -> F) -> Shared<Flight<V>>
+    fn board<F>(&self, entry: &Entry<V>, read: &impl Fn(SessionId) -> F) -> Flight<Landed<V>>
     where
         F: Future<Output = Result<Option<V>>> + Send + 'static,
     {
-        let mut flight = lock(&entry.flight);
-        let under_way = flight.as_ref().and_then(WeakShared::upgrade);
-        // One that has ended may be in memory for as long as somebody has not taken its answer.
-        if let Some(under_way) = under_way.filter(|flight| flight.peek().is_none()) {
-            return under_way;
-        }
-        let (began, reading) = (self.moment(), read(entry.session.clone()));
-        let new = async move {
-            let answer = reading.await.map(|value| value.map(Arc::new));
-            Landed { began, answer }
-        };
-        let new = new.boxed().shared();
-        *flight = new.downgrade();
-        new
+        entry.readings.board(|| {
+            let (began, reading) = (self.moment(), read(entry.session.clone()));
+            async move {
+                let answer = reading.await.map(|value| value.map(Arc::new));
+                Landed { began, answer }
+            }
+        })
     }
 
     /// Whether a call that began at `now` may use the result of a reading that may have begun
@@ -235,6 +292,7 @@ impl<V> Index<V> {
             Affects::Nothing => return,
             Affects::Session(session) => self.stamps.slot(session),
             Affects::User(user) => self.stamps.slot(user),
+            Affects::Everything => return self.stamps.mark_all(),
         };
         self.stamps.mark(slot);
     }

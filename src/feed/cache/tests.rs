@@ -22,7 +22,7 @@ impl Cached for Value {
 /// A cache, and a store that counts how often it is read.
 struct World {
     cache: Cache<Value>,
-    changes: Changes,
+    changes: Announcements,
     clock: Clock,
     user: UserId,
     session: SessionId,
@@ -31,20 +31,23 @@ struct World {
 
 impl World {
     /// The changes that concern the world's session.
-    fn own_changes(&self) -> [Change; 2] {
+    fn own_changes(&self) -> [Announcement; 2] {
         [
-            Change::SessionRevoked(self.session.clone()),
-            Change::UserChanged(self.user.clone()),
+            Announcement::SessionRevoked(self.session.clone()),
+            Announcement::UserChanged(self.user.clone()),
         ]
     }
 
     fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let changes = Changes::default();
+        let changes = Announcements::default();
         let cache = Cache::new(clock.clone(), &changes, |change| match change {
-            Change::SessionRevoked(session) => Affects::Session(session),
-            Change::UserChanged(user) => Affects::User(user),
-            Change::TokensChanged(_) | Change::TokensOfUserChanged(_) => Affects::Nothing,
+            Announcement::SessionRevoked(session) => Affects::Session(session),
+            Announcement::UserChanged(user) => Affects::User(user),
+            Announcement::Everything => Affects::Everything,
+            Announcement::TokensChanged(_) | Announcement::TokensOfUserChanged(_) => {
+                Affects::Nothing
+            }
         });
         Self {
             cache,
@@ -101,11 +104,11 @@ async fn a_value_is_kept_for_a_second_and_until_it_changes() {
     assert_eq!(world.get(&entry).await, 2);
     world
         .changes
-        .publish(&Change::SessionRevoked(world.session.clone()));
+        .publish(&Announcement::SessionRevoked(world.session.clone()));
     assert_eq!(world.get(&entry).await, 3);
     world
         .changes
-        .publish(&Change::UserChanged(world.user.clone()));
+        .publish(&Announcement::UserChanged(world.user.clone()));
     assert_eq!(world.get(&entry).await, 4);
     world.cache.forget(&world.session);
     assert_eq!(world.get(&entry).await, 5);
@@ -118,10 +121,10 @@ async fn changes_of_other_sessions_and_users_or_of_other_things_leave_it() {
     assert_eq!(world.get(&entry).await, 1);
     let stranger = UserId::new(world.clock.now());
     for change in [
-        Change::TokensChanged(world.session.clone()),
-        Change::TokensOfUserChanged(world.user.clone()),
-        Change::SessionRevoked(SessionId::new()),
-        Change::UserChanged(stranger),
+        Announcement::TokensChanged(world.session.clone()),
+        Announcement::TokensOfUserChanged(world.user.clone()),
+        Announcement::SessionRevoked(SessionId::new()),
+        Announcement::UserChanged(stranger),
     ] {
         world.changes.publish(&change);
         assert_eq!(world.get(&entry).await, 1, "{change:?}");
@@ -227,7 +230,7 @@ async fn a_value_that_was_given_is_used_until_something_changes() {
     let began = world.cache.moment();
     world
         .changes
-        .publish(&Change::UserChanged(world.user.clone()));
+        .publish(&Announcement::UserChanged(world.user.clone()));
     world.cache.keep(&entry, value(100), began);
     assert_eq!(world.get(&entry).await, 1, "it was read before the change");
     world.clock.advance(Duration::from_millis(1));

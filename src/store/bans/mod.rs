@@ -9,7 +9,6 @@ use sqlx::{query, query_as};
 
 use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction};
-use super::changes::Change;
 use super::error::StoreError;
 
 use super::record::{Bind as _, Record as _, record};
@@ -19,6 +18,7 @@ use crate::id::{BanId, UserId, ViolationId};
 use crate::metrics::Lane;
 use crate::metrics::{Banned, Cause, Ended};
 use crate::model::ban::{Ban, BanTarget};
+use crate::model::change::Change;
 use crate::model::network::Network;
 use crate::model::page::{Page, PageRequest};
 
@@ -73,6 +73,7 @@ statements! {
             ORDER BY (SELECT COALESCE(b.expire_time, 9223372036854775807) FROM bans b WHERE b.id = found.id) DESC, found.id LIMIT 1
         )"
     );
+    FIND_BY_ID = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans WHERE id = $1");
     FIND_BY_VIOLATION = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans WHERE violation_id = $1 ORDER BY network IS NOT NULL");
     LIST = concatcp!("SELECT ", BanRow::COLUMNS, " FROM bans
         WHERE lift_time IS NULL AND (expire_time IS NULL OR expire_time > $1) AND (create_time, id) < ($2, $3)
@@ -135,7 +136,6 @@ impl Store {
             Ok(ended) => {
                 self.count_ban(ban, Cause::Caller);
                 self.count_ended(Ended::Banned, ended);
-                self.publish_ban(ban);
                 Ok(ban.clone())
             }
             Err(earlier) => Ok(earlier),
@@ -152,14 +152,14 @@ impl Store {
                 .bind(now.millis())
                 .fetch_optional(db)
                 .await)?;
+            if let Some(row) = &row {
+                let (ban, user) = (row.id.clone(), row.user_id.clone());
+                tx.note(Change::BanLifted { ban, user });
+            }
             tx.commit().await?;
             Ok(row)
         })?;
-        let ban = row.map(Ban::try_from).transpose()?;
-        if let Some(ban) = &ban {
-            self.publish_ban(ban);
-        }
-        Ok(ban)
+        row.map(Ban::try_from).transpose()
     }
 
     /// The longest-lasting ban in force of the user or of a network that contains the address.
@@ -187,6 +187,15 @@ impl Store {
     ) -> Result<Option<Ban>, StoreError> {
         let _turn = self.lanes.turn(Lane::SignIns).await?;
         self.find_ban(None, Some(address), now).await
+    }
+
+    /// The ban with this id, in force or not.
+    pub async fn find_ban_by_id(&self, id: &BanId) -> Result<Option<Ban>, StoreError> {
+        let row = reading!(self, FIND_BY_ID, |db, sql| query_as::<_, BanRow>(sql)
+            .bind(id.as_str())
+            .fetch_optional(db)
+            .await)?;
+        row.map(Ban::try_from).transpose()
     }
 
     /// Bans in force, newest first.
@@ -242,13 +251,6 @@ impl Store {
         };
         self.metrics.moderation.bans.of((target, cause)).inc();
     }
-
-    /// Announces that the banned user's state has changed.
-    fn publish_ban(&self, ban: &Ban) {
-        if let BanTarget::User(user) = &ban.target {
-            self.publish(&Change::UserChanged(user.clone()));
-        }
-    }
 }
 
 /// Stores a ban within a transaction, and ends a banned user's sessions; returns how many it ended,
@@ -275,12 +277,16 @@ pub(super) async fn insert(
     if let Some(prefix) = &prefix {
         add_prefix_length(tx, prefix).await?;
     }
-    let Some(user) = ban.target.user() else {
-        return Ok(Some(0));
+    let user = ban.target.user();
+    let ended = match user {
+        Some(user) => {
+            sessions::ending::revoke_all(tx, user, None, Ended::Banned, ban.create_time).await?
+        }
+        None => 0,
     };
-    sessions::ending::revoke_all(tx, user, None, Ended::Banned, ban.create_time)
-        .await
-        .map(Some)
+    let (id, user) = (ban.id.clone(), user.cloned());
+    tx.note(Change::Banned { ban: id, user });
+    Ok(Some(ended))
 }
 
 async fn add_prefix_length(tx: &mut Tx, prefix: &str) -> Result<(), StoreError> {

@@ -5,7 +5,6 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
-use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Bind as _, Record as _, record};
 use super::{federated_tokens, sessions, users};
@@ -13,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::id::UserId;
 use crate::metrics::Lane;
 use crate::model::account::{AdminClaim, Profile, User};
+use crate::model::change::Change;
 use crate::model::identity::{
     Committed, ConfirmedAccount, ConfirmedLogin, FederatedLogin, Identity, NewIdentity,
 };
@@ -84,29 +84,21 @@ impl Store {
         &self,
         login: ConfirmedLogin,
     ) -> Result<Committed, StoreError> {
-        let (committed, changed) = transaction!(self, |tx| {
-            let (committed, changed) = commit(&mut tx, &login).await?;
-            if matches!(committed, Committed::SignedIn(_)) {
+        transaction!(self, |tx| {
+            let committed = commit(&mut tx, &login).await?;
+            if matches!(committed, Committed::SignedIn { .. }) {
                 tx.commit().await?;
             }
-            Ok((committed, changed))
-        })?;
-        if let Committed::SignedIn(user) = &committed
-            && changed
-        {
-            self.publish(&Change::UserChanged(user.id.clone()));
-        }
-        Ok(committed)
+            Ok(committed)
+        })
     }
 }
 
-/// Stores a confirmed sign-in within a transaction, and says whether it changed a known user. If it
-/// returns anything but [`Committed::SignedIn`], the transaction is to be rolled back.
-async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<(Committed, bool), StoreError> {
-    let (admitted, changed) = match &login.account {
-        ConfirmedAccount::New { user, identity } => {
-            (insert_user(tx, user.clone(), identity).await?, false)
-        }
+/// Stores a confirmed sign-in within a transaction. If it returns anything but
+/// [`Committed::SignedIn`], the transaction is to be rolled back.
+async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<Committed, StoreError> {
+    let admitted = match &login.account {
+        ConfirmedAccount::New { user, identity } => insert_user(tx, user.clone(), identity).await?,
         ConfirmedAccount::Known(profile) => {
             let session = &login.session;
             update_user(tx, &session.user_id, profile, session.create_time).await?
@@ -114,39 +106,43 @@ async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<(Committed, bool)
     };
     let user = match admitted {
         Ok(user) => user,
-        Err(committed) => return Ok((committed, false)),
+        Err(committed) => return Ok(committed),
     };
     let committed = match sessions::opening::insert(tx, &login.session).await? {
-        Opening::Opened => Committed::SignedIn(Box::new(user)),
+        Opening::Opened { create_time } => Committed::SignedIn {
+            user: Box::new(user),
+            create_time,
+        },
         Opening::Banned(ban) => Committed::Banned(ban),
         // A sign-in at a provider has no request id that could repeat.
         Opening::Repeated => Committed::Changed,
     };
-    if matches!(committed, Committed::SignedIn(_)) {
+    if matches!(committed, Committed::SignedIn { .. }) {
         federated_tokens::insert(tx, &login.tokens).await?;
     }
-    Ok((committed, changed))
+    Ok(committed)
 }
 
-/// Brings a known user up to date, and says whether that changed what caches tell of them; or
-/// returns what prevents it.
+/// Brings a known user up to date, or returns what prevents it.
 async fn update_user(
     tx: &mut Tx,
     id: &UserId,
     profile: &Profile,
     now: Timestamp,
-) -> Result<(Result<User, Committed>, bool), StoreError> {
+) -> Result<Result<User, Committed>, StoreError> {
     let before = users::find(tx, id).await?;
     match users::update_profile(tx, id, profile, now).await {
         // A concurrent registration took the address after the statement had checked it.
         Err(StoreError::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => {
-            return Ok((Err(Committed::Changed), false));
+            return Ok(Err(Committed::Changed));
         }
         updated => updated?,
     }
     let after = users::find(tx, id).await?;
-    let changed = before.map(claimed) != after.clone().map(claimed);
-    Ok((after.ok_or(Committed::Changed), changed))
+    if before.map(claimed) != after.clone().map(claimed) {
+        tx.note(Change::UserChanged(id.clone()));
+    }
+    Ok(after.ok_or(Committed::Changed))
 }
 
 /// What an access token's verification tells of a user. Some providers give a new address of the

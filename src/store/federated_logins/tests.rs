@@ -67,11 +67,11 @@ async fn a_confirmed_login_and_a_session_of_a_backend_take_no_turn() {
         let user = UserId::new(NOW);
         let confirmed = login(&user, full_profile(), &IdentityId::new(), Some("ann-1"));
         let committed = store.commit_federated_login(confirmed).await;
-        assert!(matches!(committed, Ok(Committed::SignedIn(_))));
+        assert!(matches!(committed, Ok(Committed::SignedIn { .. })));
         let opened = store
             .insert_session(&new_session(&user, "caller", NOW))
             .await;
-        assert!(matches!(opened, Ok(Opening::Opened)));
+        assert!(matches!(opened, Ok(Opening::Opened { .. })));
         assert!(!turns.is_empty());
     })
     .await;
@@ -110,7 +110,7 @@ async fn what_a_provider_leaves_out_at_a_login_stays() {
             .commit_federated_login(next.await)
             .await
             .expect("no fault");
-        let Committed::SignedIn(user) = committed else {
+        let Committed::SignedIn { user, .. } = committed else {
             panic!("{committed:?}")
         };
         assert_eq!(
@@ -136,7 +136,7 @@ async fn an_address_that_is_no_longer_verified_is_taken_away_and_another_one_is_
         let sign_in = async |profile, subject| {
             let login = login(&user, profile, &identity, subject);
             match store.commit_federated_login(login).await {
-                Ok(Committed::SignedIn(user)) => (user.email.is_some(), user.email_verified),
+                Ok(Committed::SignedIn { user, .. }) => (user.email.is_some(), user.email_verified),
                 other => panic!("{other:?}"),
             }
         };
@@ -158,14 +158,17 @@ async fn a_login_announces_a_change_only_if_it_changed_what_a_token_tells_of_the
         let (user, identity) = (UserId::new(NOW), IdentityId::new());
         let announced = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&announced);
-        store.changes().listen(move |_| {
+        store.announcements().listen(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
         });
         let sign_in = async |profile, subject| {
             let login = login(&user, profile, &identity, subject);
             let committed = store.commit_federated_login(login).await;
             let committed = committed.expect("no fault");
-            assert!(matches!(committed, Committed::SignedIn(_)), "{committed:?}");
+            assert!(
+                matches!(committed, Committed::SignedIn { .. }),
+                "{committed:?}"
+            );
             announced.load(Ordering::SeqCst)
         };
         assert_eq!(sign_in(full_profile(), Some("ann")).await, 0);
@@ -189,7 +192,7 @@ async fn an_address_that_is_taken_meanwhile_is_no_fault() {
             ..full_profile()
         };
         let bob = User::new(UserId::new(NOW), "openid".to_owned(), bob, NOW);
-        let mut tx = store.pools.begin().await.expect("begun");
+        let mut tx = store.begin().await.expect("begun");
         users::insert(&mut tx, bob, AdminClaim::None)
             .await
             .expect("no fault")
@@ -203,7 +206,7 @@ async fn an_address_that_is_taken_meanwhile_is_no_fault() {
         // SQLite has one writer, so there the login waits and then sees that the address is taken.
         assert!(matches!(
             login.expect("no fault"),
-            Committed::Changed | Committed::SignedIn(_)
+            Committed::Changed | Committed::SignedIn { .. }
         ));
     })
     .await;

@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, query, query_as};
 
 use super::Store;
+use super::announcements::Announcement;
 use super::backend::{Tx, in_tx, reading, statements, transaction, writing};
-use super::changes::Change;
 use super::error::StoreError;
 use super::record::{Bind as _, JoinedRecord as _, ReadJoined as _, Record as _, record};
 use super::statement::Statement;
@@ -238,7 +238,7 @@ impl Store {
     /// Whether a statement changed a session's tokens, which is published then.
     fn tokens_changed(&self, session: &SessionId, rows: u64) -> bool {
         if rows > 0 {
-            self.publish(&Change::TokensChanged(session.clone()));
+            self.publish(&Announcement::TokensChanged(session.clone()));
         }
         rows > 0
     }
@@ -313,7 +313,7 @@ impl Store {
             .await
             .map(|done| done.rows_affected()))?;
         if deleted > 0 {
-            self.publish(&Change::TokensOfUserChanged(user.clone()));
+            self.publish(&Announcement::TokensOfUserChanged(user.clone()));
         }
         Ok(())
     }

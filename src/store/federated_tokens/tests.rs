@@ -78,7 +78,7 @@ async fn what_matches_no_row_is_no_change() {
         let key = login_s_tokens(&store).await;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hearing = Arc::clone(&heard);
-        store.changes().listen(move |change| {
+        store.announcements().listen(move |change| {
             hearing.lock().expect("no panic").push(change.clone());
         });
         let (session, user) = (&key.session_id, UserId::new(NOW));
@@ -93,7 +93,7 @@ async fn what_matches_no_row_is_no_change() {
         assert_eq!(*heard.lock().expect("no panic"), []);
         store.delete_session_tokens(session, "").await.expect("ok");
         let heard = heard.lock().expect("no panic");
-        assert_eq!(*heard, [Change::TokensChanged(session.clone())]);
+        assert_eq!(*heard, [Announcement::TokensChanged(session.clone())]);
     })
     .await;
 }

@@ -15,12 +15,13 @@ use std::time::Duration;
 use sqlx::{query, query_as};
 use tokio::time::sleep;
 
+use super::announcements::Announcements;
 use super::backend::{Migrated, Pools, reading, statements, writing};
-use super::changes::Changes;
 use super::error::StoreError;
 use super::lanes::Lanes;
 use super::record::record;
 use super::{Committed, Store};
+use crate::clock::Clock;
 use crate::config::Database;
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -70,10 +71,11 @@ impl Store {
     pub async fn open(
         database: &Database,
         configured: Option<Keyring>,
+        clock: &Clock,
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Opened, OpenStoreError> {
-        match Self::open_and_prove(database, configured, metrics, health).await {
+        match Self::open_and_prove(database, configured, clock, metrics, health).await {
             Err(OpenStoreError::Store(error)) => Err(faults::explain(database, error)),
             opened => opened,
         }
@@ -82,6 +84,7 @@ impl Store {
     async fn open_and_prove(
         database: &Database,
         configured: Option<Keyring>,
+        clock: &Clock,
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Opened, OpenStoreError> {
@@ -105,7 +108,8 @@ impl Store {
         let store = Self {
             lanes: Lanes::new(&pools, &metrics.store),
             pools,
-            changes: Changes::default(),
+            announcements: Announcements::default(),
+            clock: clock.clone(),
             metrics: Committed {
                 sessions: Arc::clone(&metrics.sessions),
                 moderation: Arc::clone(&metrics.moderation),

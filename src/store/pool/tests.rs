@@ -62,7 +62,7 @@ async fn work_that_was_cancelled_takes_no_place_for_ever() {
 #[tokio::test]
 async fn a_transaction_that_is_dropped_is_rolled_back() {
     on_each_engine(async |store| {
-        let mut tx = store.pools.begin().await.expect("begun");
+        let mut tx = store.begin().await.expect("begun");
         in_tx!(tx, "DELETE FROM markers", |db, sql| query(sql)
             .execute(db)
             .await
@@ -83,7 +83,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
 async fn a_connection_whose_transaction_cannot_be_ended_is_not_used_again() {
     on_each_engine(async |store| {
         for _ in 0..30 {
-            let mut tx = store.pools.begin().await.expect("begun");
+            let mut tx = store.begin().await.expect("begun");
             // As SQLite does by itself if the disk is full.
             in_tx!(tx, "ROLLBACK", |db, sql| query(sql)
                 .execute(db)

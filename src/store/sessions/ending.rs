@@ -1,20 +1,23 @@
 //! Ending sessions: one, or all of a user, with their provider tokens.
 
-use sqlx::query;
+use sqlx::{query, query_scalar};
 
 use super::opening::lock_user;
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 use crate::metrics::{Ended, Label as _};
+use crate::model::change::Change;
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
-use crate::store::changes::Change;
 use crate::store::error::StoreError;
 
 statements! {
     REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
     REVOKE_OWN = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE id = $1 AND user_id = $2 AND revoke_time IS NULL";
     REVOKE_ALL = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE user_id = $1 AND id <> $2 AND revoke_time IS NULL AND expire_time > $3";
+    /// When the last of the sessions that were ended at $2 was refreshed or opened.
+    LAST_USE = "SELECT MAX(refresh_time) FROM sessions WHERE user_id = $1 AND revoke_time = $2";
+    SET_NOT_BEFORE = "UPDATE users SET not_before = $2 WHERE id = $1 AND not_before < $2";
     DELETE_TOKENS = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE id = $1 AND revoke_time IS NOT NULL)";
     DELETE_TOKENS_OF_USER = "DELETE FROM federated_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = $1 AND revoke_time IS NOT NULL)";
 }
@@ -52,12 +55,14 @@ impl Store {
                 .execute(db)
                 .await
                 .map(drop))?;
+            if revoked == 1 {
+                tx.note(Change::SessionRevoked(id.clone()));
+            }
             tx.commit().await?;
             Ok(revoked == 1)
         })?;
         if revoked {
             self.count_ended(reason, 1);
-            self.publish(&Change::SessionRevoked(id.clone()));
         }
         Ok(revoked)
     }
@@ -76,10 +81,7 @@ impl Store {
             tx.commit().await?;
             Ok(revoked)
         })?;
-        if revoked > 0 {
-            self.count_ended(reason, revoked);
-            self.publish(&Change::UserChanged(user.clone()));
-        }
+        self.count_ended(reason, revoked);
         Ok(revoked)
     }
 
@@ -97,11 +99,10 @@ pub(in crate::store) async fn revoke_all(
     reason: Ended,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let except = except.map_or("", SessionId::as_str);
     lock_user(tx, user).await?;
     let revoked = in_tx!(*tx, REVOKE_ALL, |db, sql| query(sql)
         .bind(user.as_str())
-        .bind(except)
+        .bind(except.map_or("", SessionId::as_str))
         .bind(now.millis())
         .bind(reason.value())
         .execute(db)
@@ -112,14 +113,46 @@ pub(in crate::store) async fn revoke_all(
         .execute(db)
         .await
         .map(drop))?;
+    if revoked > 0 {
+        refuse_older(tx, user, except, now).await?;
+    }
     Ok(revoked)
+}
+
+/// Notes that the user's older sessions were ended. No token of these sessions was issued after the
+/// last of them was refreshed or opened, by whatever clock that was. Tokens tell in whole seconds when
+/// they were issued, so a session that is opened within this second counts as opened in the next one.
+async fn refuse_older(
+    tx: &mut Tx,
+    user: &UserId,
+    except: Option<&SessionId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // The sessions are locked by now.
+    let last_use: Option<i64> = in_tx!(*tx, LAST_USE, |db, sql| query_scalar(sql)
+        .bind(user.as_str())
+        .bind(now.millis())
+        .fetch_one(db)
+        .await)?;
+    let last_use = Timestamp::from_millis(last_use.unwrap_or_default());
+    let not_before = tx.clock.now().max(last_use).next_sec();
+    in_tx!(*tx, SET_NOT_BEFORE, |db, sql| query(sql)
+        .bind(user.as_str())
+        .bind(not_before.millis())
+        .execute(db)
+        .await
+        .map(drop))?;
+    tx.note(Change::UserNotBefore {
+        user: user.clone(),
+        not_before,
+        except: except.cloned(),
+    });
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use sqlx::query_scalar;
 
     use super::*;
     use crate::store::Expired;

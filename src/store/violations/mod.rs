@@ -4,7 +4,6 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::Store;
 use super::backend::{Tx, in_tx, statements, transaction};
-use super::changes::Change;
 use super::error::StoreError;
 use super::record::record;
 use super::{bans, sessions};
@@ -40,8 +39,6 @@ record!(Answer, "violations", key id, { id, previous_score, score });
 /// What a new violation did.
 struct Done {
     recorded: Recorded,
-    /// Whether it changed the user.
-    changed: bool,
     /// How many sessions it ended.
     ended: u64,
 }
@@ -77,9 +74,6 @@ impl Store {
             Err(first) => return Ok(first),
         };
         self.count_violation(&done);
-        if let Some(user) = violation.user.filter(|_| done.changed) {
-            self.publish(&Change::UserChanged(user.clone()));
-        }
         Ok(Some(done.recorded))
     }
 
@@ -121,13 +115,12 @@ async fn score(
     penalty: &(impl Fn(&BanTarget, (i64, i64)) -> Penalty + Sync),
 ) -> Result<Done, StoreError> {
     let (mut scores, mut bans) = (None, Vec::new());
-    let (mut changed, mut ended) = (false, 0);
+    let mut ended = 0;
     for target in violation.targets() {
         let score = add_score(tx, violation, &target).await?;
         let previous = score - violation.added;
         scores.get_or_insert((previous, score));
         let penalty = penalty(&target, (previous, score));
-        changed |= penalty != Penalty::Nothing && matches!(target, BanTarget::User(_));
         let (ban, sessions) = punish(tx, id, target, penalty, violation.create_time).await?;
         bans.extend(ban);
         ended += sessions;
@@ -138,11 +131,7 @@ async fn score(
         previous_score,
         bans,
     };
-    Ok(Done {
-        recorded,
-        changed,
-        ended,
-    })
+    Ok(Done { recorded, ended })
 }
 
 /// The answer to the same violation with the same request id; `None` if the violation is another.

@@ -8,6 +8,7 @@ use super::*;
 use crate::id::BanId;
 use crate::model::page::PageRequest;
 use crate::store::Expired;
+use crate::store::announcements::Announcement;
 use crate::store::testing::{on_each_engine, signed_in};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -228,7 +229,7 @@ async fn a_soft_ban_ends_sessions_makes_no_ban_and_is_told() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let listener = Arc::clone(&heard);
         store
-            .changes()
+            .announcements()
             .listen(move |change| listener.lock().expect("no panic").push(change.clone()));
         let recorded = store
             .record_violation(&violation(Some(&user), None, NOW), end_sessions)
@@ -260,7 +261,7 @@ async fn a_soft_ban_ends_sessions_makes_no_ban_and_is_told() {
             .expect("no other");
         assert_eq!(
             *heard.lock().expect("no panic"),
-            [Change::UserChanged(user)],
+            [Announcement::UserChanged(user)],
             "an address has no sessions"
         );
     })

@@ -96,6 +96,7 @@ fn code(kind: Kind) -> Code {
         Kind::NotFound => Code::NotFound,
         Kind::Aborted => Code::Aborted,
         Kind::FailedPrecondition => Code::FailedPrecondition,
+        Kind::OutOfRange => Code::OutOfRange,
         Kind::ResourceExhausted => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
         Kind::Unimplemented => Code::Unimplemented,
@@ -145,6 +146,8 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::LoginClosed
         | Error::EmailInUse
         | Error::StoreRolledBack
+        | Error::CursorExpired
+        | Error::ShuttingDown
         | Error::UserNotFound
         | Error::ProviderNotFound
         | Error::BanNotFound

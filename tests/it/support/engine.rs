@@ -9,6 +9,9 @@ use tempfile::TempDir;
 /// The encryption keys of databases that have no key file.
 pub const KEYS: &str = "test:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
+/// The tables of sessions and of the change feed.
+const TABLES_TAKEN_AWAY: [&str; 2] = ["change_counter", "sessions"];
+
 /// A fresh database; it is deleted with this value.
 pub enum Engine {
     Sqlite { directory: TempDir },
@@ -118,6 +121,16 @@ impl Engine {
         }
     }
 
+    /// Changes rows as a newer version would: the feed says that something changed which this version
+    /// does not know.
+    pub async fn change(&self, sql: &str) {
+        self.execute(sql).await;
+        self.execute("UPDATE change_counter SET number = number + 1")
+            .await;
+        let row = "INSERT INTO changes (number, kind, create_time) SELECT number, 'unknown', 0 FROM change_counter";
+        self.execute(row).await;
+    }
+
     /// Reads one number, such as a count, directly from the database.
     pub async fn number(&self, sql: &str) -> i64 {
         self.value(sql).await
@@ -162,13 +175,15 @@ impl Engine {
     }
 
     /// Takes the database away from the service, until [`Engine::give_back`]. On PostgreSQL its
-    /// connections are cut and new ones are refused. On SQLite the file stays open, so a table is
+    /// connections are cut and new ones are refused. On SQLite the file stays open, so tables are
     /// renamed instead.
     pub async fn take_away(&self) {
         match self {
             Self::Sqlite { .. } => {
-                self.execute("ALTER TABLE sessions RENAME TO sessions_away")
-                    .await;
+                for table in TABLES_TAKEN_AWAY {
+                    self.execute(&format!("ALTER TABLE {table} RENAME TO {table}_away"))
+                        .await;
+                }
             }
             Self::Postgres { server, name } => {
                 let mut admin = PgConnection::connect(server)
@@ -192,8 +207,10 @@ impl Engine {
     pub async fn give_back(&self) {
         match self {
             Self::Sqlite { .. } => {
-                self.execute("ALTER TABLE sessions_away RENAME TO sessions")
-                    .await;
+                for table in TABLES_TAKEN_AWAY {
+                    self.execute(&format!("ALTER TABLE {table}_away RENAME TO {table}"))
+                        .await;
+                }
             }
             Self::Postgres { server, name } => {
                 let mut admin = PgConnection::connect(server)

@@ -100,6 +100,11 @@ service!(TokenService {
     revoke_session: RevokeSessionRequest => RevokeSessionResponse,
     revoke_user_sessions: RevokeUserSessionsRequest => RevokeUserSessionsResponse,
     list_sessions: ListSessionsRequest => ListSessionsResponse,
+}
+type WatchRevocationsStream = futures_util::stream::Empty<Result<WatchRevocationsResponse, Status>>;
+
+async fn watch_revocations(&self, _: Request<WatchRevocationsRequest>) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+    Ok(Response::new(futures_util::stream::empty()))
 });
 
 service!(ModerationService {
