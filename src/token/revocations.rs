@@ -203,12 +203,10 @@ impl Watch {
         let end = self.at.number;
         for Numbered { change, .. } in changes.into_iter().filter(|change| change.number <= end) {
             match change {
-                Change::SessionRevoked(session) => self.push(None, News::SessionRevoked(session)),
-                Change::UserNotBefore { .. } => {
+                Change::SessionRevoked(_) | Change::UserNotBefore { .. } | Change::Unknown => {
                     let news = news(&self.store, change).await?;
                     self.push(None, news);
                 }
-                Change::Unknown => self.push(None, News::Unknown),
                 // Bans were told, and what is known of users is not older than the watch.
                 Change::UserChanged(_) | Change::Banned { .. } | Change::BanLifted { .. } => {}
             }

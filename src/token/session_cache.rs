@@ -215,22 +215,12 @@ impl SessionCache {
 
     /// Takes those sessions out of which what is in memory counts. The change feed is waited for once.
     async fn remembered(&self, cold: &mut Entries<'_>) -> HashMap<SessionId, Sourced> {
-        let mut states = HashMap::new();
-        let mut take = |cold: &mut Entries<'_>, counts: &dyn Fn(&Entry<SessionState>) -> _| {
-            cold.retain(|id, entry| {
-                let state: Option<Arc<SessionState>> = counts(entry);
-                state.is_none_or(|state| {
-                    states.insert(id.clone(), from_memory(state));
-                    false
-                })
-            });
-        };
-        take(cold, &|entry| self.states.fresh(entry));
+        let mut states = take(cold, |entry| self.states.fresh(entry));
         let may_count = cold
             .values()
             .any(|entry| self.states.unchanged(entry).is_some());
         if may_count && self.states.catch_up().await {
-            take(cold, &|entry| self.states.unchanged(entry));
+            states.extend(take(cold, |entry| self.states.unchanged(entry)));
         }
         states
     }
@@ -256,6 +246,18 @@ impl SessionCache {
             self.states.forget(session);
         }
     }
+}
+
+/// Takes those sessions out of which `counts` gives a state.
+fn take(
+    cold: &mut Entries<'_>,
+    counts: impl Fn(&Entry<SessionState>) -> Option<Arc<SessionState>>,
+) -> HashMap<SessionId, Sourced> {
+    let known =
+        |(id, entry): (&SessionId, &&Arc<_>)| Some((id.clone(), from_memory(counts(entry)?)));
+    let known: HashMap<_, _> = cold.iter().filter_map(known).collect();
+    cold.retain(|id, _| !known.contains_key(id));
+    known
 }
 
 fn from_memory(state: Arc<SessionState>) -> Sourced {

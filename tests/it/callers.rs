@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use countersign::caller::Permission;
 use countersign::grpc::proto::*;
-use http::uri::PathAndQuery;
 use prost::Message as _;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::callers::{Backend, CallersFile, sent_with};
-use crate::support::calls::{PASSWORD, login_request, register_request};
+use crate::support::calls::{PASSWORD, first_answer, login_request, register_request};
 use crate::support::{World, on_each_engine, reason};
 
 pub(crate) const CALLERS: &str = "COUNTERSIGN_CALLERS";
@@ -36,13 +35,7 @@ fn methods() -> Vec<String> {
 
 /// Calls a method with an empty message.
 async fn call(world: &World<'_>, path: &str, request: Request<()>) -> Result<(), Status> {
-    let mut grpc = tonic::client::Grpc::new(world.channel());
-    grpc.ready().await.expect("ready");
-    let path = PathAndQuery::try_from(path).expect("a path");
-    let codec = tonic_prost::ProstCodec::<(), ()>::default();
-    // The answers of a stream go on.
-    let answers = grpc.server_streaming(request, path, codec).await?;
-    answers.into_inner().message().await.map(drop)
+    first_answer(world.channel(), path, request).await
 }
 
 /// The permission that the caller lacks, if the call failed because of that.

@@ -60,6 +60,7 @@ mod resolve_safety;
 mod resolve_sinks;
 mod resolve_unresolved;
 mod revocations;
+mod revocations_ends;
 mod sealed_tokens;
 mod sessions_ended;
 mod sessions_listed;

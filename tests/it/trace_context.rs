@@ -4,11 +4,9 @@ use countersign::grpc::proto::BeginFederatedLoginRequest;
 use countersign::grpc::proto::auth_service_client::AuthServiceClient;
 use tonic::Request;
 
-use crate::support::calls::settings_of;
 use crate::support::client;
-use crate::support::collector::Collector;
+use crate::support::collector::{Collector, with_provider};
 use crate::support::hostile::Hostile;
-use crate::support::process::Process;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -17,18 +15,11 @@ const PARENT: &str = "b7ad6b7169203331";
 async fn without_a_propagator_traces_end_at_the_service() {
     for (propagators, is_followed) in [("tracecontext,baggage", true), ("none", false)] {
         let (collector, provider) = (Collector::start().await, Hostile::start().await);
-        let settings = settings_of(&provider.issuer);
-        let mut variables: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        variables.extend([
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
+        let further = [
             ("OTEL_PROPAGATORS", propagators),
-            ("ALLOW_SOCIAL_LOGIN", "true"),
             ("COUNTERSIGN_LOG", "debug"),
-        ]);
-        let process = Process::start(&variables).await;
+        ];
+        let process = with_provider(&provider.issuer, &collector, &further).await;
         let mut request = Request::new(BeginFederatedLoginRequest {
             provider: "openid".to_owned(),
             client: client(),

@@ -17,8 +17,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::callers::{Backend, CallersFile};
-use crate::support::calls::{PASSWORD, login_request, register_request, settings_of};
-use crate::support::collector::{Collector, attribute};
+use crate::support::calls::{PASSWORD, login_request, register_request};
+use crate::support::collector::{Collector, attribute, with_provider};
 use crate::support::hostile::Hostile;
 use crate::support::process::Process;
 use crate::support::{Engine, client, on_each_engine};
@@ -144,20 +144,6 @@ async fn a_call_without_a_trace_begins_one_and_a_failed_one_says_how() {
     assert_eq!(collector.resource("service.name"), "identity");
 }
 
-/// A process that sends its spans to the collector and lets users sign in at this issuer.
-async fn with_provider(issuer: &str, collector: &Collector) -> Process {
-    let settings = settings_of(issuer);
-    let mut variables: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    variables.extend([
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
-        ("ALLOW_SOCIAL_LOGIN", "true"),
-    ]);
-    Process::start(&variables).await
-}
-
 fn begin_login() -> BeginFederatedLoginRequest {
     BeginFederatedLoginRequest {
         provider: "openid".to_owned(),
@@ -169,7 +155,7 @@ fn begin_login() -> BeginFederatedLoginRequest {
 #[tokio::test]
 async fn a_provider_is_told_the_trace_of_the_call_that_asks_it() {
     let (collector, provider) = (Collector::start().await, Hostile::start().await);
-    let process = with_provider(&provider.issuer, &collector).await;
+    let process = with_provider(&provider.issuer, &collector, &[]).await;
     let mut auth = auth(&process);
     let begun = auth
         .begin_federated_login(traced(begin_login(), "01"))
@@ -227,7 +213,7 @@ async fn a_provider_that_cannot_be_reached_is_a_failure_in_both_spans() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);
-    let process = with_provider(&format!("http://{address}"), &collector).await;
+    let process = with_provider(&format!("http://{address}"), &collector, &[]).await;
     let begun = auth(&process).begin_federated_login(begin_login()).await;
     begun.expect_err("unavailable");
     process.stop().await;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use countersign::grpc::proto::*;
-use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_types::{Any, FileDescriptorSet};
 use tonic::{Code, Request, Status};
 
-use crate::support::calls::{by_session, by_token, by_user, client_at, fields};
+use crate::support::calls::{by_session, by_token, by_user, client_at, fields, first_answer};
 use crate::support::{World, on_each_engine, reason};
 
 const KIB: usize = 1024;
@@ -53,15 +52,7 @@ async fn call(world: &World<'_>, path: &str, size: usize) -> Result<(), Status> 
         value: vec![0; size - 4],
     };
     assert_eq!(message.encoded_len(), size);
-    let mut grpc = tonic::client::Grpc::new(world.channel());
-    grpc.ready().await.expect("ready");
-    let codec = tonic_prost::ProstCodec::<Any, ()>::default();
-    let path = PathAndQuery::try_from(path).expect("a path");
-    // The answers of a stream go on.
-    let answers = grpc
-        .server_streaming(Request::new(message), path, codec)
-        .await?;
-    answers.into_inner().message().await.map(drop)
+    first_answer(world.channel(), path, Request::new(message)).await
 }
 
 #[tokio::test]

@@ -194,16 +194,12 @@ impl Inner {
         self.answers.store(self.store.answers(), Ordering::SeqCst);
         let read = self.follow().await;
         self.fails.store(read.is_err(), Ordering::SeqCst);
-        match read {
-            Ok(()) => {
-                self.read_at.fetch_max(millis(began), Ordering::SeqCst);
-                Ok(())
-            }
-            Err(error) => {
-                self.metrics.failures.inc();
-                Err(error)
-            }
+        if read.is_ok() {
+            self.read_at.fetch_max(millis(began), Ordering::SeqCst);
+        } else {
+            self.metrics.failures.inc();
         }
+        read
     }
 
     /// Announces all changes that were committed before this call.
@@ -238,10 +234,8 @@ impl Inner {
     /// Announces changes that follow the one with the number `after`, and returns the number of the
     /// last; `None` if there is a gap.
     fn announce(&self, after: i64, changes: &[Numbered]) -> Option<i64> {
-        let expected = (after + 1..).zip(changes);
-        let has_gap = expected
-            .into_iter()
-            .any(|(number, change)| number != change.number);
+        let mut expected = (after + 1..).zip(changes);
+        let has_gap = expected.any(|(number, change)| number != change.number);
         let last = changes.last()?.number;
         if has_gap {
             return None;

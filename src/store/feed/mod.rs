@@ -3,7 +3,7 @@
 pub(super) mod commit;
 
 use const_format::concatcp;
-use sqlx::{FromRow, Row as _, query, query_as};
+use sqlx::{query, query_as};
 
 use super::Store;
 use super::backend::{reading, statements, writing};
@@ -37,7 +37,7 @@ record!(ChangeRow, "changes", key kind, {
 });
 
 statements! {
-    HEAD = "SELECT number, value AS epoch FROM change_counter, markers WHERE id = 1 AND name = 'epoch'";
+    HEAD = "SELECT value AS epoch, number FROM change_counter, markers WHERE id = 1 AND name = 'epoch'";
     LIST = concatcp!("SELECT ", ChangeRow::COLUMNS, " FROM changes WHERE number > $1 ORDER BY number LIMIT $2");
     REPLACE_EPOCH = "UPDATE markers SET value = $2 WHERE name = 'epoch' AND value = $1";
 }
@@ -51,21 +51,7 @@ pub struct Head {
     pub number: i64,
 }
 
-macro_rules! read_head {
-    ($row:ty) => {
-        impl FromRow<'_, $row> for Head {
-            fn from_row(row: &$row) -> sqlx::Result<Self> {
-                Ok(Self {
-                    epoch: row.try_get("epoch")?,
-                    number: row.try_get("number")?,
-                })
-            }
-        }
-    };
-}
-
-read_head!(sqlx::sqlite::SqliteRow);
-read_head!(sqlx::postgres::PgRow);
+record!(Head, "change_counter", key epoch, { epoch, number });
 
 impl ChangeRow {
     fn new(number: i64, change: &Change, now: Timestamp) -> Self {

@@ -13,7 +13,8 @@ use crate::model::ip_address::IpAddress;
 
 const SHORT: Duration = Duration::from_millis(30);
 const LONG: Duration = Duration::from_mins(10);
-const FEW: u32 = 100_000; // The test ends before so many periods have passed.
+/// So many periods that the test ends before.
+const FEW: u32 = 100_000;
 const FEW_PLACES: Limits = Limits {
     pending: 3,
     pending_in_all: 5,
@@ -46,6 +47,16 @@ async fn accepted_until(
         .await
         .expect("a connection");
     (peer, connection)
+}
+
+/// A connection of a service that was told to stop.
+async fn accepted_while_stopping() -> (TcpStream, Connection) {
+    let limits = Limits {
+        period: LONG,
+        ending: SHORT,
+        ..LIMITS
+    };
+    accepted_until(Arc::new(AtomicBool::new(true)), counts(), limits).await
 }
 
 async fn ends(connection: &mut Connection) {
@@ -258,13 +269,7 @@ async fn when_the_service_stops_a_connection_ends_once_nobody_calls() {
 
 #[tokio::test]
 async fn when_the_service_stops_a_peer_that_goes_on_calling_is_refused_and_its_connection_ends() {
-    let limits = Limits {
-        period: LONG,
-        ending: SHORT,
-        ..LIMITS
-    };
-    let stopping = Arc::new(AtomicBool::new(true));
-    let (_peer, mut connection) = accepted_until(stopping, counts(), limits).await;
+    let (_peer, mut connection) = accepted_while_stopping().await;
     let usage = connection.connect_info();
     let call = usage.begin();
     assert!(!usage.refuses_calls(), "it may not know yet");
@@ -284,13 +289,7 @@ async fn when_the_service_stops_a_peer_that_goes_on_calling_is_refused_and_its_c
 
 #[tokio::test]
 async fn when_the_service_stops_an_answer_that_is_not_taken_ends_the_connection() {
-    let limits = Limits {
-        period: LONG,
-        ending: SHORT,
-        ..LIMITS
-    };
-    let stopping = Arc::new(AtomicBool::new(true));
-    let (_peer, mut connection) = accepted_until(stopping, counts(), limits).await;
+    let (_peer, mut connection) = accepted_while_stopping().await;
     let usage = connection.connect_info();
     let (_call, _untaken) = (usage.begin(), usage.answer());
     let paused = timeout(SHORT * 3, connection.read_u8());

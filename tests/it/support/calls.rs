@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use countersign::grpc::proto::*;
-use tonic::{Code, Response, Status};
+use http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use super::provider::{CLIENT_ID, CLIENT_SECRET};
@@ -72,6 +74,20 @@ pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> R
             answer => return answer,
         }
     }
+}
+
+/// Calls the method with this path, and waits for its first answer: the answers of a stream go on.
+pub async fn first_answer<T: prost::Message + Default + 'static>(
+    channel: Channel,
+    path: &str,
+    request: Request<T>,
+) -> Result<(), Status> {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("ready");
+    let path = PathAndQuery::try_from(path).expect("a path");
+    let codec = tonic_prost::ProstCodec::<T, ()>::default();
+    let answers = grpc.server_streaming(request, path, codec).await?;
+    answers.into_inner().message().await.map(drop)
 }
 
 pub fn register_request(email: &str) -> RegisterRequest {

@@ -19,6 +19,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, Pair};
+use super::calls::settings_of;
+use super::process::Process;
 
 /// A collector; it ends with the test.
 #[derive(Clone)]
@@ -150,4 +152,24 @@ impl TraceService for Collector {
         requests.push(received);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
+}
+
+/// A process that sends its spans to the collector and lets users sign in at this issuer, with further
+/// settings.
+pub async fn with_provider(
+    issuer: &str,
+    collector: &Collector,
+    further: &[(&str, &str)],
+) -> Process {
+    let settings = settings_of(issuer);
+    let mut variables: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    variables.extend([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
+        ("ALLOW_SOCIAL_LOGIN", "true"),
+    ]);
+    variables.extend(further);
+    Process::start(&variables).await
 }
