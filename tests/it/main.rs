@@ -54,6 +54,7 @@ mod renewal_claims;
 mod renewal_deadline;
 mod renewal_lifetimes;
 mod renewal_replicas;
+mod replicas;
 mod resolve;
 mod resolve_requests;
 mod resolve_safety;
