@@ -1,13 +1,12 @@
 //! The claims of our own access tokens.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::Timestamp;
 
-/// The claims of an access token. A token must have exactly these, each once.
+/// The claims of an access token. A token has each of them once at most, and no other.
 ///
-/// A token with an unknown claim is refused, because the claim may restrict the token (`scope`,
-/// `act`, `cnf`).
+/// A token with an unknown claim is refused, because the claim may restrict the token (`cnf`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessClaims {
@@ -34,6 +33,35 @@ pub struct AccessClaims {
     pub amr: Vec<String>,
     /// The caller that the session belongs to.
     pub client_id: String,
+    /// LibreChat's name for `sub`. This claim and the following three are in tokens that are signed
+    /// with LibreChat's secret, and in no others.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub id: Option<String>,
+    /// The user's name; empty if there is none.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub username: Option<String>,
+    /// The provider of the user's account.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub provider: Option<String>,
+    /// The user's address; empty if there is none.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub email: Option<String>,
 }
 
 impl AccessClaims {
@@ -48,13 +76,35 @@ impl AccessClaims {
             &self.client_id,
         ];
         let texts = texts.into_iter().chain(&self.amr);
+        let texts = texts.chain(self.librechats().into_iter().flatten());
         texts.map(String::len).sum()
+    }
+
+    /// Whether it has LibreChat's claims, all or none of them, as the kind of its key says. `id` is
+    /// `sub`, so that two verifiers cannot see two users.
+    pub(super) fn fits(&self, librechat: bool) -> bool {
+        if librechat {
+            self.librechats().iter().all(Option::is_some) && self.id.as_ref() == Some(&self.sub)
+        } else {
+            self.librechats().iter().all(Option::is_none)
+        }
+    }
+
+    fn librechats(&self) -> [Option<&String>; 4] {
+        [&self.id, &self.username, &self.provider, &self.email].map(Option::as_ref)
     }
 
     #[expect(clippy::expect_used, reason = "text and numbers always become JSON")]
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("claims become JSON")
     }
+}
+
+/// Reads a member that may be left out, but is never null.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Whole seconds since the epoch, never a fraction or text (RFC 7519 section 2).

@@ -1,22 +1,28 @@
-//! The keys that sign and verify our own access tokens: Ed25519 (RFC 8037).
+//! The key pairs that sign our own access tokens.
 
 use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+};
 use zeroize::Zeroizing;
 
 use super::claims::AccessClaims;
-use super::encode;
-use crate::secret::sha256;
+use super::verify_key::VerifyKey;
+use super::{Algorithm, encode};
 
 /// A key that signs access tokens. It is kept parsed, because parsing it takes as long as signing.
 pub struct SigningKey {
-    pair: Ed25519KeyPair,
+    pair: Pair,
     verify: VerifyKey,
     /// The encoded header and the dot after it, which are the same for every token of this key.
     prefix: String,
+}
+
+enum Pair {
+    EdDsa(Ed25519KeyPair),
+    Es256(EcdsaKeyPair),
 }
 
 impl SigningKey {
@@ -30,21 +36,26 @@ impl SigningKey {
         clippy::expect_used,
         reason = "a service without randomness must not go on"
     )]
-    pub fn generate_pkcs8() -> Zeroizing<Vec<u8>> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-            .expect("the random generator failed");
+    pub fn generate_pkcs8(algorithm: Algorithm) -> Zeroizing<Vec<u8>> {
+        let random = SystemRandom::new();
+        let document = match algorithm {
+            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
+            Algorithm::Es256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            }
+        };
+        let document = document.expect("the random generator failed");
         Zeroizing::new(document.as_ref().to_vec())
     }
 
-    /// From PKCS#8; `None` if it is not an Ed25519 key whose private and public halves match.
+    /// From PKCS#8; `None` if it is not a key of this algorithm whose private and public halves
+    /// match.
     #[must_use]
-    pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
-        let verify = VerifyKey::from_bytes(pair.public_key().as_ref())?;
-        let prefix = encode(format!(
-            r#"{{"alg":"EdDSA","kid":"{}","typ":"at+jwt"}}"#,
-            verify.kid
-        )) + ".";
+    pub fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Option<Self> {
+        let pair = Pair::read(algorithm, pkcs8)?;
+        let verify = VerifyKey::from_bytes(algorithm, pair.public())?;
+        let (alg, kid) = (algorithm.name(), verify.kid());
+        let prefix = encode(format!(r#"{{"alg":"{alg}","kid":"{kid}","typ":"at+jwt"}}"#)) + ".";
         Some(Self {
             pair,
             verify,
@@ -61,7 +72,7 @@ impl SigningKey {
     /// The key's id.
     #[must_use]
     pub fn kid(&self) -> &str {
-        &self.verify.kid
+        self.verify.kid()
     }
 
     /// Signs an access token with these claims (RFC 9068 section 2).
@@ -77,101 +88,81 @@ impl SigningKey {
     }
 
     pub(super) fn sign_input(&self, input: &str) -> String {
-        encode(self.pair.sign(input.as_bytes()))
+        self.pair.sign(input.as_bytes())
+    }
+}
+
+impl Pair {
+    fn read(algorithm: Algorithm, pkcs8: &[u8]) -> Option<Self> {
+        match algorithm {
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(pkcs8).ok().map(Self::EdDsa),
+            Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+                .ok()
+                .map(Self::Es256),
+        }
+    }
+
+    fn public(&self) -> &[u8] {
+        match self {
+            Self::EdDsa(pair) => pair.public_key().as_ref(),
+            Self::Es256(pair) => pair.public_key().as_ref(),
+        }
+    }
+
+    /// The encoded signature.
+    #[expect(
+        clippy::expect_used,
+        reason = "signing fails only if the random generator does"
+    )]
+    fn sign(&self, input: &[u8]) -> String {
+        match self {
+            Self::EdDsa(pair) => encode(pair.sign(input)),
+            Self::Es256(pair) => {
+                let signature = pair.sign(&SystemRandom::new(), input);
+                encode(signature.expect("the random generator failed"))
+            }
+        }
     }
 }
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
-            .field("kid", &self.verify.kid)
+            .field("kid", &self.kid())
             .finish_non_exhaustive()
     }
-}
-
-/// The public half of a signing key.
-#[derive(Clone)]
-pub struct VerifyKey {
-    kid: String,
-    public: [u8; 32],
-    decoding: DecodingKey,
-}
-
-impl VerifyKey {
-    /// From the 32 bytes of an Ed25519 public key; `None` if the length is another.
-    #[must_use]
-    pub fn from_bytes(public: &[u8]) -> Option<Self> {
-        let public = public.try_into().ok()?;
-        Some(Self {
-            kid: thumbprint(&public),
-            public,
-            decoding: DecodingKey::from_ed_der(&public),
-        })
-    }
-
-    /// The key's id: the thumbprint of its JWK (RFC 7638).
-    #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
-    }
-
-    /// The key's 32 bytes.
-    #[must_use]
-    pub fn public(&self) -> &[u8; 32] {
-        &self.public
-    }
-
-    pub(super) fn accepts(&self, signing_input: &str, signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(
-            signature,
-            signing_input.as_bytes(),
-            &self.decoding,
-            Algorithm::EdDSA,
-        )
-        .unwrap_or(false)
-    }
-}
-
-impl fmt::Debug for VerifyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyKey")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
-    }
-}
-
-fn thumbprint(public: &[u8; 32]) -> String {
-    encode(sha256(
-        format!(
-            r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-            encode(public)
-        )
-        .as_bytes(),
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jose::decode;
-
-    #[test]
-    fn the_key_id_is_the_thumbprint_of_rfc_8037_appendix_a_3() {
-        let public = decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("base64url");
-        let key = VerifyKey::from_bytes(&public).expect("32 bytes");
-        assert_eq!(key.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    }
 
     #[test]
     fn a_key_is_read_from_its_pkcs8_form_and_from_nothing_else() {
-        let pkcs8 = SigningKey::generate_pkcs8();
-        let key = SigningKey::from_pkcs8(&pkcs8).expect("a key");
-        assert_eq!(
-            SigningKey::from_pkcs8(&pkcs8).expect("a key").kid(),
-            key.kid()
+        for algorithm in Algorithm::ALL {
+            let pkcs8 = SigningKey::generate_pkcs8(algorithm);
+            let read = |pkcs8: &[u8]| SigningKey::from_pkcs8(algorithm, pkcs8);
+            let key = read(&pkcs8).expect("a key");
+            assert_eq!(key.verify_key().algorithm(), algorithm);
+            assert_eq!(read(&pkcs8).expect("a key").kid(), key.kid());
+            assert!(read(&pkcs8[1..]).is_none());
+            assert!(read(&[]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_algorithm_or_curve_is_refused() {
+        let (ed, p256) = (
+            SigningKey::generate_pkcs8(Algorithm::EdDsa),
+            SigningKey::generate_pkcs8(Algorithm::Es256),
         );
-        assert!(SigningKey::from_pkcs8(&pkcs8[1..]).is_none());
-        assert!(SigningKey::from_pkcs8(&[]).is_none());
-        assert!(VerifyKey::from_bytes(&[0; 31]).is_none());
+        assert!(SigningKey::from_pkcs8(Algorithm::Es256, &ed).is_none());
+        assert!(SigningKey::from_pkcs8(Algorithm::EdDsa, &p256).is_none());
+        let p384 = EcdsaKeyPair::generate_pkcs8(
+            &aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            &SystemRandom::new(),
+        );
+        let p384 = p384.expect("a key");
+        assert!(SigningKey::from_pkcs8(Algorithm::Es256, p384.as_ref()).is_none());
     }
 }

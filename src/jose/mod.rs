@@ -7,16 +7,22 @@ mod id_token;
 mod json;
 mod jwks;
 mod key;
+mod shared_key;
+mod verify_key;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-pub use access::{Expected, MAX_LIFETIME, Rejected, verify_access};
+pub use access::{Expected, MAX_LIFETIME, Rejected, verify_access, verify_shared_access};
 pub use claims::AccessClaims;
 pub use id_token::{UnverifiedIdToken, parse_id_token};
 pub use json::object;
 pub use jwks::provider_keys;
-pub use key::{SigningKey, VerifyKey};
+pub use key::SigningKey;
+pub use shared_key::SharedKey;
+pub use verify_key::{PublicJwk, VerifyKey};
+
+pub use crate::model::algorithm::Algorithm;
 
 /// The parts of a compact JWS whose signature has not been checked (RFC 7515 section 3.1).
 struct Compact<'a> {

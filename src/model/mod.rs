@@ -1,6 +1,7 @@
 //! The nouns: plain data without I/O, and the values that a request is parsed into.
 
 pub mod account;
+pub mod algorithm;
 pub mod ban;
 pub mod change;
 pub mod email;

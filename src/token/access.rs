@@ -208,6 +208,10 @@ impl Inner {
             auth_time: session.auth_time.whole_secs(),
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             client_id: session.caller.clone(),
+            id: None,
+            username: None,
+            provider: None,
+            email: None,
         }
     }
 

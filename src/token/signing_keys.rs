@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::jose::{SigningKey, VerifyKey};
+use crate::jose::{Algorithm, SigningKey, VerifyKey};
 use crate::model::signing_key::{SealedSigningKey, SigningKeyState};
 use crate::secret::{Keyring, OpenError, Purpose};
 use crate::store::{Store, StoreError};
@@ -58,7 +58,7 @@ fn open(keyring: &Keyring, stored: &SealedSigningKey) -> Result<SigningKey> {
             &stored.private_key,
         )
         .map_err(|cause| cannot_open(&stored.id, &cause))?;
-    let key = SigningKey::from_pkcs8(&pkcs8).filter(|key| key.kid() == stored.id);
+    let key = SigningKey::from_pkcs8(Algorithm::EdDsa, &pkcs8).filter(|key| key.kid() == stored.id);
     let key = key.ok_or_else(|| StoreError::corrupt("signing_keys", "private_key", &stored.id))?;
     if stored.public_key != key.verify_key().public() {
         return Err(StoreError::corrupt("signing_keys", "public_key", &stored.id).into());
@@ -78,8 +78,8 @@ fn cannot_open(kid: &str, cause: &OpenError) -> Error {
 }
 
 async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<()> {
-    let pkcs8 = SigningKey::generate_pkcs8();
-    let key = SigningKey::from_pkcs8(&pkcs8)
+    let pkcs8 = SigningKey::generate_pkcs8(Algorithm::EdDsa);
+    let key = SigningKey::from_pkcs8(Algorithm::EdDsa, &pkcs8)
         .ok_or_else(|| Error::internal("a new signing key cannot be read"))?;
     let sealed = keyring.seal(Purpose::SigningKeys, &context(key.kid()), &pkcs8);
     store

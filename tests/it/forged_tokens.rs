@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign::jose::VerifyKey;
+use countersign::jose::{self, VerifyKey};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl Parts {
             .try_into()
             .expect("three parts");
         let public = engine.bytes("SELECT public_key FROM signing_keys").await;
-        let key = VerifyKey::from_bytes(&public).expect("a key");
+        let key = VerifyKey::from_bytes(jose::Algorithm::EdDsa, &public).expect("a key");
         Self {
             header: header.to_owned(),
             payload: payload.to_owned(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use countersign::jose::SigningKey;
+use countersign::jose::{Algorithm, SigningKey};
 
 use crate::recovery::{directory, files};
 use crate::support::{Engine, World, on_each_engine};
@@ -157,7 +157,7 @@ async fn a_public_key_inserted_into_the_database_does_not_become_a_signing_key()
     on_each_engine(async |engine| {
         let mut world = World::start(engine, &[]).await;
         world.stop().await;
-        let foreign = SigningKey::from_pkcs8(&SigningKey::generate_pkcs8()).expect("a key");
+        let foreign = SigningKey::from_pkcs8(Algorithm::EdDsa, &SigningKey::generate_pkcs8(Algorithm::EdDsa)).expect("a key");
         let (kid, public) = (foreign.kid(), literal(engine, foreign.verify_key().public()));
         let added = format!(
             "INSERT INTO signing_keys (id, algorithm, public_key, private_key, state, create_time)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Compact;
-use super::claims::AccessClaims;
-use super::key::VerifyKey;
+use super::claims::{AccessClaims, present};
+use super::shared_key::{self, SharedKey};
+use super::verify_key::VerifyKey;
 use crate::clock::Timestamp;
 
 /// The longest lifetime of an access token; a token with a longer one is refused.
@@ -41,13 +42,14 @@ pub enum Rejected {
 struct Header<'a> {
     #[serde(borrow)]
     alg: Cow<'a, str>,
-    #[serde(borrow)]
-    kid: Cow<'a, str>,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<Cow<'a, str>>,
     #[serde(borrow)]
     typ: Cow<'a, str>,
 }
 
-/// Verifies an access token (RFC 9068 section 4); `keys` finds a key by its `kid`.
+/// Verifies an access token that was signed with a key pair (RFC 9068 section 4); `keys` finds a key
+/// by its `kid`. The key, not the token, says with which algorithm.
 ///
 /// # Errors
 /// [`Rejected::Expired`] only if everything but the expiry is right.
@@ -57,8 +59,44 @@ pub fn verify_access<K: Borrow<VerifyKey>>(
     expected: &Expected<'_>,
     now: Timestamp,
 ) -> Result<AccessClaims, Rejected> {
-    let claims = signed_claims(token, keys)
-        .filter(|claims| is_valid(claims, expected, now))
+    let accepts = |header: &Header<'_>, compact: &Compact<'_>| {
+        let key = header.kid.as_deref().and_then(keys);
+        key.is_some_and(|key| {
+            let key = key.borrow();
+            header.alg == key.algorithm().name()
+                && key.accepts(compact.signing_input, compact.signature)
+        })
+    };
+    judge(signed_claims(token, accepts), false, expected, now)
+}
+
+/// Verifies an access token that was signed with a secret that others know too. No other key counts
+/// beside it.
+///
+/// # Errors
+/// As [`verify_access`].
+pub fn verify_shared_access(
+    token: &str,
+    key: &SharedKey,
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<AccessClaims, Rejected> {
+    let accepts = |header: &Header<'_>, compact: &Compact<'_>| {
+        header.alg == shared_key::ALG
+            && header.kid.is_none()
+            && key.accepts(compact.signing_input, compact.signature)
+    };
+    judge(signed_claims(token, accepts), true, expected, now)
+}
+
+fn judge(
+    claims: Option<AccessClaims>,
+    librechat: bool,
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<AccessClaims, Rejected> {
+    let claims = claims
+        .filter(|claims| claims.fits(librechat) && is_valid(claims, expected, now))
         .ok_or(Rejected::Invalid)?;
     if now < claims.exp {
         Ok(claims)
@@ -86,21 +124,15 @@ fn is_valid(claims: &AccessClaims, expected: &Expected<'_>, now: Timestamp) -> b
         && claims.exp <= claims.iat.plus(MAX_LIFETIME)
 }
 
-fn signed_claims<K: Borrow<VerifyKey>>(
+/// The claims of a token whose signature is accepted.
+fn signed_claims(
     token: &str,
-    keys: impl FnOnce(&str) -> Option<K>,
+    accepts: impl FnOnce(&Header<'_>, &Compact<'_>) -> bool,
 ) -> Option<AccessClaims> {
     let compact = Compact::split(token, MAX_LEN)?;
     let header = compact.header()?;
     let header: Header<'_> = members(&header)?;
-    if header.alg != "EdDSA" || header.typ != "at+jwt" {
-        return None;
-    }
-    let key = keys(&header.kid)?;
-    if !key
-        .borrow()
-        .accepts(compact.signing_input, compact.signature)
-    {
+    if header.typ != "at+jwt" || !accepts(&header, &compact) {
         return None;
     }
     members(&compact.payload()?)
