@@ -178,6 +178,10 @@ pub enum Error {
     StoreRolledBack,
     #[error("too many attempts")]
     LimitExceeded { retry_after: Duration },
+    #[error("the caller makes more calls a second than its limits allow")]
+    CallerTooFast { retry_after: Duration },
+    #[error("the caller has as many calls open as its limits allow")]
+    CallerTooBusy { retry_after: Duration },
     #[error("too much work at once")]
     Busy { retry_after: Duration },
     #[error("the store does not answer")]
@@ -331,8 +335,8 @@ impl Error {
             Self::StoreRolledBack => Reason::StoreRolledBack,
             Self::CursorExpired => Reason::CursorExpired,
             Self::ShuttingDown => Reason::ShuttingDown,
-            Self::LimitExceeded { .. } => Reason::LimitExceeded,
-            Self::Busy { .. } => Reason::Busy,
+            Self::LimitExceeded { .. } | Self::CallerTooFast { .. } => Reason::LimitExceeded,
+            Self::Busy { .. } | Self::CallerTooBusy { .. } => Reason::Busy,
             Self::StoreUnavailable(_) => Reason::StoreUnavailable,
             Self::ProviderUnavailable(_) | Self::RenewalPostponed { .. } => {
                 Reason::ProviderUnavailable

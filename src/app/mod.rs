@@ -113,7 +113,11 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let mut config = settings.config;
         let metrics = Metrics::new(&clock);
-        let gate = Gate::new(&settings.callers, clock.clone());
+        let gate = Gate::new(
+            &settings.callers,
+            clock.clone(),
+            Arc::clone(&metrics.callers),
+        );
         let tls = config.tls.clone().zip(settings.tls);
         let tls = tls.map(|(files, material)| tls::start(files, material, &clock, &metrics.reload));
         let (tls, mut watched) = match tls.transpose()? {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::file::{Caller, OPEN};
+use super::limits::{CallPlace, Limits, Usage};
 use super::permission::{Permission, Permissions};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::metrics::{CallerLimit, Callers as Metrics, Label as _};
 use crate::repeats::Repeats;
 
 /// What a caller lacks if it is refused tokens of an audience.
@@ -17,27 +19,55 @@ pub struct CallerContext {
     name: Arc<str>,
     permissions: Permissions,
     audiences: Vec<String>,
-    /// By what it lacked.
+    limits: Limits,
+    history: Arc<History>,
+}
+
+/// What a caller has done in this process. It outlives a change of the callers' file.
+#[derive(Debug)]
+pub(super) struct History {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    usage: Arc<Usage>,
+    /// By what it lacked, or by the limit.
     refusals: Repeats<&'static str>,
 }
 
+impl History {
+    pub(super) fn new(clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            refusals: Repeats::new(clock.clone()),
+            clock,
+            metrics,
+            usage: Arc::default(),
+        })
+    }
+}
+
 impl CallerContext {
-    pub(super) fn open(clock: Clock) -> Self {
+    pub(super) fn open(history: Arc<History>) -> Self {
         Self {
             name: OPEN.into(),
             permissions: Permission::ALL.iter().copied().collect(),
             audiences: Vec::new(),
-            refusals: Repeats::new(clock),
+            limits: Limits::default(),
+            history,
         }
     }
 
-    pub(super) fn listed(caller: &Caller, clock: Clock) -> Self {
+    pub(super) fn listed(caller: &Caller, history: Arc<History>) -> Self {
         Self {
             name: caller.name.as_str().into(),
             permissions: caller.permissions,
             audiences: caller.audiences.clone(),
-            refusals: Repeats::new(clock),
+            limits: caller.limits,
+            history,
         }
+    }
+
+    /// What it has done so far.
+    pub(super) fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Its name; sessions belong to it.
@@ -61,7 +91,7 @@ impl CallerContext {
         if self.has(permission) {
             return Ok(());
         }
-        if let Some((_, unlogged)) = self.refusals.due(Some(permission.name())) {
+        if let Some((_, unlogged)) = self.history.refusals.due(Some(permission.name())) {
             tracing::info!(
                 caller = &*self.name,
                 permission = permission.name(),
@@ -70,6 +100,39 @@ impl CallerContext {
             );
         }
         Err(Error::CallerNotAllowed(permission.name()))
+    }
+
+    /// Lets a call of it in, which is open until what this returns is dropped.
+    ///
+    /// # Errors
+    /// [`Error::CallerTooFast`] and [`Error::CallerTooBusy`] beyond its limits.
+    pub fn begin_call(&self) -> Result<Option<CallPlace>> {
+        let History { clock, usage, .. } = &*self.history;
+        let begun = self.limits.begin(usage, clock);
+        begun.map_err(|exceeded| {
+            let retry_after = exceeded.retry_after;
+            self.history.metrics.limited(exceeded.limit);
+            match exceeded.limit {
+                CallerLimit::PerSecond => Error::CallerTooFast { retry_after },
+                CallerLimit::Concurrent => Error::CallerTooBusy { retry_after },
+            }
+        })
+    }
+
+    /// Logs that a call was refused because of a limit.
+    pub fn note_limited(&self, error: &Error) {
+        let limit = match error {
+            Error::CallerTooFast { .. } => CallerLimit::PerSecond,
+            _ => CallerLimit::Concurrent,
+        };
+        if let Some((_, unlogged)) = self.history.refusals.due(Some(limit.value())) {
+            tracing::info!(
+                caller = &*self.name,
+                limit = limit.value(),
+                unlogged,
+                "a caller has reached a limit of its own, and calls of it were refused"
+            );
+        }
     }
 
     /// Fails if it may not get, present or verify tokens of the audience.
@@ -82,7 +145,7 @@ impl CallerContext {
         if allowed {
             return Ok(());
         }
-        if let Some((_, unlogged)) = self.refusals.due(Some(AUDIENCE)) {
+        if let Some((_, unlogged)) = self.history.refusals.due(Some(AUDIENCE)) {
             tracing::info!(
                 caller = &*self.name,
                 audience,

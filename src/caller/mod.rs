@@ -5,6 +5,7 @@ mod context;
 mod credential;
 mod file;
 mod gate;
+mod limits;
 mod permission;
 mod reload;
 
@@ -13,5 +14,6 @@ pub use context::CallerContext;
 pub use credential::new_token;
 pub use file::{Caller, Callers};
 pub use gate::Gate;
+pub use limits::{CallPlace, Limits, Rate};
 pub use permission::{Permission, Permissions};
 pub use reload::watched;

@@ -5,6 +5,7 @@
 //! several. Each part of the service gets its own topic.
 
 mod caches;
+mod callers;
 mod connections;
 mod feed;
 mod gauge;
@@ -31,6 +32,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 
 pub use caches::{Cache, Caches};
+pub use callers::{CallerLimit, Callers};
 pub use connections::{Closed, Connections};
 pub use feed::Feed;
 pub use gauge::GaugeGuard;
@@ -72,6 +74,7 @@ pub struct Metrics {
     pub reload: Arc<Reloads>,
     pub rpc: Arc<Rpc>,
     pub caches: Arc<Caches>,
+    pub callers: Arc<Callers>,
     pub connections: Arc<Connections>,
     pub feed: Arc<Feed>,
     pub sessions: Arc<Sessions>,
@@ -102,6 +105,7 @@ impl Metrics {
             reload: Arc::new(Reloads::new(&mut registry)),
             rpc: Arc::new(Rpc::new(&mut registry, clock)),
             caches: Arc::new(Caches::new(&mut registry)),
+            callers: Arc::new(Callers::new(&mut registry)),
             connections: Arc::new(Connections::new(&mut registry)),
             feed: Arc::new(Feed::new(&mut registry)),
             sessions: Arc::new(Sessions::new(&mut registry)),

@@ -21,7 +21,7 @@ use super::load::{Charge, Load, SMALL, Work};
 use super::refusals::Refusals;
 use super::request::RequestBody;
 use super::status::{complete, status};
-use crate::caller::{CallerContext, Permission};
+use crate::caller::{CallPlace, CallerContext, Permission};
 use crate::error::{Error, Result};
 use crate::metrics::{Rpc, StatusCode, TimedCall};
 use crate::secret::random;
@@ -100,6 +100,8 @@ pub(super) struct Call {
 #[derive(Debug)]
 #[expect(dead_code, reason = "held until it is dropped")]
 struct Open {
+    /// Its place among the open calls of its caller, if their number is limited.
+    own: Option<CallPlace>,
     place: Option<OwnedSemaphorePermit>,
     call: Option<OpenCall>,
     public: Option<PublicCall>,
@@ -155,8 +157,9 @@ impl Call {
     /// request, and returns the call's work.
     ///
     /// # Errors
-    /// [`Error::CallerNotAllowed`] without the permission, and [`Error::Busy`] if too many calls are
-    /// open.
+    /// [`Error::CallerNotAllowed`] without the permission, [`Error::CallerTooFast`] and
+    /// [`Error::CallerTooBusy`] beyond the caller's limits, and [`Error::Busy`] if too many calls
+    /// are open.
     pub(super) fn admit(
         &mut self,
         caller: Arc<CallerContext>,
@@ -169,10 +172,14 @@ impl Call {
         if !caller.has(permission) {
             self.trace.sync_scope(|| caller.require(permission))?;
         }
+        let limited = caller.begin_call().inspect_err(|error| {
+            self.trace.sync_scope(|| caller.note_limited(error));
+        });
         request.extensions_mut().insert(caller);
         // Its connection is in use, even if there is no place for the call.
         let call = self.usage.as_ref().map(Usage::begin);
         self.open = Some(Arc::new(Open {
+            own: limited?,
             place: Some(self.load.open()?),
             call,
             public: None,
@@ -196,6 +203,7 @@ impl Call {
         let public = public.map(|call| call.ok_or_else(Load::busy)).transpose()?;
         let place = is_reflection.then(|| self.load.reflect()).transpose()?;
         self.open = Some(Arc::new(Open {
+            own: None,
             place,
             call: None,
             public,

@@ -228,8 +228,9 @@ mod tests {
     }
 
     fn calls<S>(callers: &Callers, handler: S) -> CallService<S> {
-        let (gate, routes) = (Gate::new(callers, clock()), handler);
-        CallService::new(gate, clock(), &Metrics::new(&clock()), routes)
+        let metrics = Metrics::new(&clock());
+        let gate = Gate::new(callers, clock(), Arc::clone(&metrics.callers));
+        CallService::new(gate, clock(), &metrics, handler)
     }
 
     async fn answer(

@@ -30,7 +30,10 @@ RULES, DASHBOARD = CHART / "rules/countersign.yaml", CHART / "dashboards/counter
 # What Grafana puts in place of its variables.
 VARIABLES = {"$__rate_interval": "1m", "$__range": "1m", "$job": ".*"}
 # Panels that may show zero throughout, and why.
-MAY_BE_ZERO = {"Restarts of tasks": "a task is restarted only if it panics"}
+MAY_BE_ZERO = {
+    "Restarts of tasks": "a task is restarted only if it panics",
+    "Calls beyond a caller's limits": "the load has no callers' file, so its caller has no limits",
+}
 ABOUT_THE_DATABASE = "Database"
 NAME = re.compile(r"\b(?:countersign|rpc_server|process)_[a-z_]+\b")
 # A label with the values that it has to have, other than patterns.

@@ -1,20 +1,23 @@
 //! The callers' file, COUNTERSIGN_CALLERS.
 
+mod limits;
 mod san;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::credential::TOKEN_PREFIX;
+use super::limits::Limits;
 use super::permission::{Permission, Permissions};
 use crate::config::{self, Report};
 use crate::reload::Digest;
 use crate::secret::sha256;
+use words::{SHAPE, Unknown, shown, unknown_keys};
 
 const NAME: &str = "COUNTERSIGN_CALLERS";
-const SHAPE: &str = "callers: [{ name, token_sha256: [..], spiffe_id, dns_san, permissions: [..], audiences: [..] }]";
 const MAX_TOKENS: usize = 2;
 const MAX_NAME: usize = 64;
 const MAX_ALIASES: usize = 100;
@@ -46,10 +49,9 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The only audiences whose tokens it may use; all if empty.
     pub audiences: Vec<String>,
+    /// How many calls it may make.
+    pub limits: Limits,
 }
-
-/// Keys that no field has.
-type Unknown = BTreeMap<String, serde_json::Value>;
 
 #[derive(Deserialize)]
 struct File {
@@ -67,6 +69,7 @@ struct Entry {
     dns_san: Option<String>,
     permissions: Vec<String>,
     audiences: Vec<String>,
+    limits: Option<limits::Entry>,
     #[serde(flatten)]
     unknown: Unknown,
 }
@@ -227,6 +230,7 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
             dns_san,
             permissions,
             audiences: entry.audiences.clone(),
+            limits: limits::check(entry.limits.as_ref(), &mut faults),
         },
         faults,
     )
@@ -265,22 +269,6 @@ fn hash(text: &str) -> Result<[u8; 32], String> {
 fn permissions(text: &str) -> Result<Vec<Permission>, String> {
     Permission::covered_by(text)
         .ok_or_else(|| format!("has the unknown permission {}", shown(text)))
-}
-
-fn unknown_keys(keys: &Unknown) -> Vec<String> {
-    keys.keys()
-        .map(|key| format!("has the unknown key {}; the shape is {SHAPE}", shown(key)))
-        .collect()
-}
-
-/// A misspelt key or permission as it was written; text that could be a secret in the wrong place
-/// is not shown.
-fn shown(word: &str) -> &str {
-    let plain = word.len() <= MAX_NAME
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b"._*".contains(&b));
-    if plain { word } else { "(not shown)" }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::caller::limits::Rate;
 
 const A: &str = "0b5b3d5f9f6f1c1a7a2f60a8f5a1a1d0c7d2f0b1a9e8d7c6b5a4f3e2d1c0b9a8";
 const B: &str = "1b5b3d5f9f6f1c1a7a2f60a8f5a1a1d0c7d2f0b1a9e8d7c6b5a4f3e2d1c0b9a8";
@@ -169,4 +170,49 @@ fn all_faults_are_told_at_once() {
     let shown = read_text("callers: [{ name: a, permissions: [no.such] }, { name: b, more: 1 }]")
         .expect_err("faulty");
     assert_eq!(shown.lines().count(), 4, "{shown}");
+}
+
+#[test]
+fn limits_are_read_and_a_burst_is_a_second_of_calls_unless_it_is_given() {
+    let limits = |limits: &str| {
+        let entry = format!("callers: [{{ name: a, token_sha256: [{A}], limits: {limits} }}]");
+        read_text(&entry).map(|callers| callers[0].limits)
+    };
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    for (text, rate, concurrent) in [
+        ("{ per_second: 5 }", rate(5, 5), None),
+        (
+            "{ per_second: 5, burst: 50, concurrent: 1 }",
+            rate(5, 50),
+            Some(1),
+        ),
+        ("{ concurrent: 1000000 }", None, Some(1_000_000)),
+    ] {
+        assert_eq!(limits(text), Ok(Limits { rate, concurrent }), "{text}");
+    }
+    for (text, fault) in [
+        ("{}", "has limits with neither per_second nor concurrent"),
+        (
+            "{ burst: 1 }",
+            "has limits with a burst but without per_second",
+        ),
+        (
+            "{ per_second: 0 }",
+            "a per_second that is not a whole number from 1 to",
+        ),
+        (
+            "{ per_second: 1, burst: 0 }",
+            "a burst that is not a whole number from 1 to",
+        ),
+        (
+            "{ concurrent: 1000001 }",
+            "a concurrent that is not a whole number from 1 to",
+        ),
+        ("{ concurrent: 1, rps: 1 }", "has the unknown key rps"),
+        ("{ per_second: 0.5 }", "is not of the shape"),
+        ("{ per_second: -1 }", "is not of the shape"),
+    ] {
+        let shown = limits(text).expect_err(text);
+        assert!(shown.contains(fault), "{text}: {shown}");
+    }
 }

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt
 
 use crate::clock::Timestamp;
 use crate::error::{Error, FieldError, Kind, Reason, Unresolved};
+use crate::metrics::{CallerLimit, Label as _};
 
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "countersign.v1";
@@ -118,6 +119,14 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
             if let Some(until) = until {
                 note(details, "until", &rfc3339(*until));
             }
+        }
+        Error::CallerTooFast { retry_after } => {
+            note(details, "limit", CallerLimit::PerSecond.value());
+            details.set_retry_info(Some(*retry_after));
+        }
+        Error::CallerTooBusy { retry_after } => {
+            note(details, "limit", CallerLimit::Concurrent.value());
+            details.set_retry_info(Some(*retry_after));
         }
         Error::LimitExceeded { retry_after }
         | Error::Busy { retry_after }

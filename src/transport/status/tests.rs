@@ -34,6 +34,12 @@ fn with_metadata() -> Vec<Error> {
         Error::CallerNotAllowed("token.mint"),
         Error::AudienceNotAllowed("tools".to_owned()),
         Error::DestinationNotAllowed("server.url".to_owned()),
+        Error::CallerTooFast {
+            retry_after: Duration::ZERO,
+        },
+        Error::CallerTooBusy {
+            retry_after: Duration::ZERO,
+        },
         Error::IdTokenInvalid("nonce"),
         Error::ProviderRefused("access_denied".to_owned()),
         Error::Banned {

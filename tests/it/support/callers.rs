@@ -32,6 +32,12 @@ impl Backend {
         self
     }
 
+    /// Limits its calls, by a YAML object such as `{ per_second: 2 }`.
+    pub fn limits(mut self, limits: &str) -> Self {
+        write!(self.grants, ", limits: {limits}").expect("written");
+        self
+    }
+
     /// Adds another token and returns it.
     pub fn add_token(&mut self) -> String {
         self.tokens.push(new_token().expose_secret().to_owned());

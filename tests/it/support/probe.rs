@@ -159,7 +159,7 @@ pub async fn start(callers: Callers) -> Running {
             socket: listener,
             tls: None,
         };
-        let gate = Gate::new(&callers, Clock::system());
+        let gate = Gate::new(&callers, Clock::system(), Arc::clone(&metrics.callers));
         let serving = Serving {
             listener,
             health_listener: None,
