@@ -333,6 +333,7 @@ mod tests {
     fn n06_all_mistakes_are_told_in_one_run_and_no_value() {
         let env = Env::from_pairs([
             ("SESSION_EXPIRY", "canary()"),
+            ("COUNTERSIGN_SESSIONS_PER_USER", "canary"),
             ("MIN_PASSWORD_LENGTH", "canary"),
             ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
             ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
@@ -359,7 +360,7 @@ mod tests {
             ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
         ]);
         let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
-        assert_eq!(mistakes.mistakes.len(), 25, "{mistakes}");
+        assert_eq!(mistakes.mistakes.len(), 26, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

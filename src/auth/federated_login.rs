@@ -207,9 +207,13 @@ impl Auth {
             let (confirmed, session) = self.confirmed(login, identity, new_user, now);
             let began = self.0.tokens.moment();
             match store.commit_federated_login(confirmed).await? {
-                Committed::SignedIn { user, create_time } => {
-                    self.0.metrics.opened.of(Opened::Federated).inc();
+                Committed::SignedIn {
+                    user,
+                    create_time,
+                    ended,
+                } => {
                     let (user, provider) = (*user, login.provider.id());
+                    self.0.tokens.note_opened(Opened::Federated, &user, ended);
                     let state = SessionState {
                         session: session.opened_at(create_time),
                         user: user.clone(),
@@ -272,6 +276,7 @@ impl Auth {
         let confirmed = ConfirmedLogin {
             account,
             session: session.clone(),
+            most_sessions: self.0.tokens.sessions_per_user(),
             tokens,
         };
         (confirmed, session)

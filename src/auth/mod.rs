@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::config::auth::Auth as Settings;
 use crate::federation::Federation;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::model::account::User;
 use crate::moderation::Moderation;
 use crate::secret::Keyring;
@@ -39,7 +39,6 @@ struct Inner {
     moderation: Moderation,
     federation: Federation,
     passwords: Passwords,
-    metrics: Arc<metrics::Sessions>,
 }
 
 /// A user who has signed in, and the new session's credentials.
@@ -69,7 +68,6 @@ impl Auth {
             moderation,
             federation,
             passwords: Passwords::new(Arc::clone(&metrics.passwords)),
-            metrics: Arc::clone(&metrics.sessions),
         }))
     }
 }

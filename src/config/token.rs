@@ -17,10 +17,15 @@ pub struct Token {
     pub access_ttl: Duration,
     /// REFRESH_TOKEN_EXPIRY: how long a session lasts, default 7 days.
     pub session_ttl: Duration,
+    /// COUNTERSIGN_SESSIONS_PER_USER: how many live sessions a user may have, default 100.
+    pub sessions_per_user: u32,
 }
 
 const ACCESS: &str = "SESSION_EXPIRY";
 const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
+const SESSIONS_PER_USER: &str = "COUNTERSIGN_SESSIONS_PER_USER";
+/// A sign-in sorts the user's live sessions, so they must not be any number.
+const MOST_SESSIONS: u32 = 1000;
 /// JWTs state times in whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Verification refuses access tokens with a longer lifetime (`jose::MAX_LIFETIME`).
@@ -39,6 +44,7 @@ impl Token {
             .unwrap_or_else(|| issuer.clone());
         let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
+        let sessions_per_user = r.number(SESSIONS_PER_USER, 100, 1, MOST_SESSIONS);
         if access_ttl > LONGEST_ACCESS {
             r.mistake(
                 ACCESS,
@@ -57,6 +63,7 @@ impl Token {
             audience,
             access_ttl,
             session_ttl,
+            sessions_per_user,
         }
     }
 }

@@ -65,6 +65,8 @@ label! {
         Reused = "reused",
         /// The caller gave up before the sign-in was complete.
         Abandoned = "abandoned",
+        /// The user had as many as they may have, and opened another one.
+        Cap = "cap",
     }
 }
 

@@ -41,6 +41,8 @@ pub struct FederatedLogin {
 pub struct ConfirmedLogin {
     pub account: ConfirmedAccount,
     pub session: Session,
+    /// How many live sessions the user may have.
+    pub most_sessions: u32,
     pub tokens: NewTokens,
 }
 
@@ -56,10 +58,13 @@ pub enum ConfirmedAccount {
 /// What became of a confirmed sign-in.
 #[derive(Debug)]
 pub enum Committed {
-    /// The session is open, and counts as opened at this time.
+    /// The session is open.
     SignedIn {
         user: Box<User>,
+        /// When the session counts as opened.
         create_time: Timestamp,
+        /// How many of the user's oldest sessions were ended, because there were too many.
+        ended: u64,
     },
     /// Another account holds the e-mail address.
     EmailInUse,

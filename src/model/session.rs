@@ -84,9 +84,13 @@ pub struct UserBan {
 /// What became of a session to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// It counts as opened at this time, which is the next second if the user's other sessions were
-    /// ended in this one.
-    Opened { create_time: Timestamp },
+    Opened {
+        /// When it counts as opened: in the next second if the user's other sessions were ended in
+        /// this one.
+        create_time: Timestamp,
+        /// How many of the user's oldest sessions were ended, because there were too many.
+        ended: u64,
+    },
     /// Its request id has opened one before.
     Repeated,
     /// Its user is banned.

@@ -11,7 +11,7 @@ use super::{
     signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 15] = [
+const LISTS: [&[&str]; 16] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
     feed::STATEMENTS,
@@ -23,6 +23,7 @@ const LISTS: [&[&str]; 15] = [
     open::STATEMENTS,
     sessions::STATEMENTS,
     sessions::ending::STATEMENTS,
+    sessions::lock::STATEMENTS,
     sessions::opening::STATEMENTS,
     signing_keys::STATEMENTS,
     users::STATEMENTS,

@@ -130,8 +130,9 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         panic!("there is no address to be taken")
     };
     let session = new_session(&user.id, LOCAL, now);
-    let opened = store.insert_session(&session).await;
-    let create_time = session.create_time;
-    assert_eq!(opened.expect("stored"), Opening::Opened { create_time });
+    let opened = store.insert_session(&session, 100).await;
+    let (create_time, ended) = (session.create_time, 0);
+    let expected = Opening::Opened { create_time, ended };
+    assert_eq!(opened.expect("stored"), expected);
     (user.id, session.id)
 }

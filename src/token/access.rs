@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::feed::cache::{Entry, Moment};
 use crate::id::SessionId;
-use crate::jose::{self, AccessClaims, Expected, Rejected};
+use crate::jose::{self, AccessClaims, Expected, MAX_LIFETIME, Rejected};
 use crate::metrics::{Source, Verified};
 use crate::model::session::{NotLive, Session, SessionState};
 use crate::secret;
@@ -168,11 +168,36 @@ impl Tokens {
     /// token and the state, whose reading began at `began`, are remembered, so the token's first
     /// use checks no signature and does not read the store.
     pub fn issue(&self, state: SessionState, began: Moment, now: Timestamp) -> TokenPair {
+        let issued = now.max(state.session.create_time);
+        self.issue_at(state, began, issued, issued)
+    }
+
+    /// As [`Tokens::issue`], for an answer that is given once more. Nothing locks the session, which
+    /// may be ended right now, so the token says that it was issued when the session was opened or
+    /// refreshed: all that was issued later counts as a token of a later session.
+    pub(super) fn issue_again(
+        &self,
+        state: SessionState,
+        began: Moment,
+        now: Timestamp,
+    ) -> TokenPair {
         let session = &state.session;
-        let issued = now.max(session.create_time);
-        let access_expire_time = issued
-            .plus(self.0.settings.access_ttl)
+        let issued = session.refresh_time.min(now).max(session.create_time);
+        self.issue_at(state, began, issued, now.max(issued))
+    }
+
+    fn issue_at(
+        &self,
+        state: SessionState,
+        began: Moment,
+        issued: Timestamp,
+        now: Timestamp,
+    ) -> TokenPair {
+        let session = &state.session;
+        let access_expire_time = now
+            .plus(shortened(self.0.settings.access_ttl, secret::random()))
             .min(session.expire_time)
+            .min(issued.plus(MAX_LIFETIME))
             .whole_secs();
         let claims = self.0.claims(session, access_expire_time, issued);
         let pair = TokenPair {
@@ -301,6 +326,14 @@ const fn counted(verdict: &Result<Verdict>) -> Verified {
     }
 }
 
+/// A token's lifetime, shortened by up to a twentieth, in whole seconds: tokens that were issued at the
+/// same time are then not refreshed at the same time.
+fn shortened(ttl: Duration, random: [u8; 4]) -> Duration {
+    let most = ttl.as_secs() / 20;
+    let random = u64::from(u32::from_be_bytes(random));
+    ttl.saturating_sub(Duration::from_secs(random % (most + 1)))
+}
+
 fn judge(
     token: Arc<VerifiedToken>,
     state: Option<Arc<SessionState>>,
@@ -329,4 +362,21 @@ fn judge(
         state,
         cache_ttl: CACHE_TTL.min(now.until(expire_time)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_is_shortened_by_a_twentieth_at_most_and_by_whole_seconds() {
+        let ttl = Duration::from_mins(15);
+        let seconds = |n: u32| shortened(ttl, n.to_be_bytes()).as_secs();
+        assert_eq!([0, 1, 45, 46, 91].map(seconds), [900, 899, 855, 900, 855]);
+        for (ttl, shortest) in [(1, 1), (19, 19), (20, 19), (40, 38)] {
+            let ttl = Duration::from_secs(ttl);
+            let lives = (0..100_u32).map(|n| shortened(ttl, n.to_be_bytes()));
+            assert_eq!(lives.min(), Some(Duration::from_secs(shortest)));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod doubt;
+mod opening;
 mod refresh;
 mod revocations;
 mod session;
@@ -26,8 +27,8 @@ use signing_keys::SigningKeys;
 use watches::Watches;
 
 pub use access::{Inactive, LiveToken, Verdict};
+pub use opening::OpenSession;
 pub use revocations::{Event, News, Watch};
-pub use session::OpenSession;
 pub use session_cache::{Outage, verifies_without_store};
 
 /// Opens, verifies, refreshes and ends sessions. Clones share everything.
@@ -110,6 +111,11 @@ impl Tokens {
     /// this one.
     pub fn audience(&self) -> &str {
         &self.0.settings.audience
+    }
+
+    /// How many live sessions a user may have.
+    pub fn sessions_per_user(&self) -> u32 {
+        self.0.settings.sessions_per_user
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions: opened, refreshed, listed and ended.
+//! Sessions: refreshed, listed and ended.
 
 use std::time::Duration;
 
@@ -11,72 +11,19 @@ use crate::id::{SessionId, UserId};
 use crate::metrics::{self, Ended};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
-use crate::model::request_id::RequestId;
-use crate::model::session::{
-    Authentication, Device, NotLive, Opening, Refresh, Refreshed, Session, SessionState,
-};
-use crate::secret;
+use crate::model::session::{Device, NotLive, Refresh, Refreshed, Session, SessionState};
 use crate::store::Expired;
 
 /// How often a refresh reads the session again after another refresh moved it. Each round is lost
 /// only to yet another refresh, so few rounds are enough.
 const ROUNDS: usize = 4;
-const SALT_LEN: usize = 16;
 /// How long an expired session is kept, so that its refresh tokens are still told apart from forged
 /// ones.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
 /// How long a change stays in the feed: longer than any access token that it concerns.
 const CHANGES_RETENTION: Duration = Duration::from_hours(25);
 
-/// A session to be opened for a user who has authenticated.
-#[derive(Debug)]
-pub struct OpenSession {
-    pub user_id: UserId,
-    /// How the user is let in, for the metrics.
-    pub way: metrics::Opened,
-    /// The calling backend; only it can refresh the session.
-    pub caller: String,
-    /// `local`, `caller` or a provider's id.
-    pub provider: String,
-    pub authentication: Authentication,
-    pub device: Device,
-    /// How long it lasts; `None`, or longer than configured, means as configured.
-    pub ttl: Option<Duration>,
-    /// The caller's name for this request, if it may be repeated.
-    pub request_id: Option<RequestId>,
-}
-
 impl Tokens {
-    /// A new session, not yet stored. Once it is, [`Tokens::issue`] makes its first tokens.
-    pub fn new_session(&self, open: OpenSession, now: Timestamp) -> Session {
-        let longest = self.0.settings.session_ttl;
-        // In whole seconds, so that two sessions of the same `ttl` are as long.
-        let ttl = open.ttl.map_or(longest, |ttl| ttl.min(longest));
-        let ttl = Duration::from_secs(ttl.as_secs());
-        Session {
-            id: SessionId::new(),
-            user_id: open.user_id,
-            caller: open.caller,
-            provider: open.provider,
-            amr: open.authentication.amr,
-            acr: open.authentication.acr,
-            salt: secret::random::<SALT_LEN>().to_vec(),
-            generation: 1,
-            ip_address: open.device.ip_address,
-            user_agent: open.device.user_agent,
-            device_name: open.device.name,
-            request_id: open.request_id.map(RequestId::into_string),
-            // A provider's clock may be fast.
-            auth_time: open.authentication.time.map_or(now, |time| time.min(now)),
-            create_time: now,
-            refresh_time: now,
-            // In whole seconds like a JWT's `exp`, so that the last access token can expire exactly
-            // with the session.
-            expire_time: now.plus(ttl).whole_secs(),
-            revoke_time: None,
-        }
-    }
-
     /// The rows that nobody needs any more, and up to when.
     pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 3] {
         [
@@ -84,62 +31,6 @@ impl Tokens {
             (Expired::Sessions, now.minus(RETENTION)),
             (Expired::Changes, now.minus(CHANGES_RETENTION)),
         ]
-    }
-
-    /// Opens a session of a user whose reading began at `began`. A repeated request id gets the
-    /// current token pair of the session that it opened.
-    ///
-    /// # Errors
-    /// [`Error::Banned`]; [`Error::RequestIdUsed`] if the session that the request id opened was
-    /// asked for otherwise or is over; and the store's errors.
-    pub async fn open(
-        &self,
-        open: OpenSession,
-        user: &User,
-        began: Moment,
-        now: Timestamp,
-    ) -> Result<TokenPair> {
-        let way = open.way;
-        let session = self.new_session(open, now);
-        match self.0.store.insert_session(&session).await? {
-            Opening::Opened { create_time } => {
-                self.0.metrics.opened.of(way).inc();
-                let state = SessionState {
-                    session: session.opened_at(create_time),
-                    user: user.clone(),
-                    ban: None,
-                };
-                Ok(self.issue(state, began, now))
-            }
-            Opening::Banned(ban) => Err(Error::Banned { until: ban.until }),
-            Opening::Repeated => self.open_again(&session, now).await,
-        }
-    }
-
-    /// The current token pair of the session that the request id opened before.
-    async fn open_again(&self, session: &Session, now: Timestamp) -> Result<TokenPair> {
-        let request_id = session.request_id.as_deref().unwrap_or_default();
-        let id = self
-            .0
-            .store
-            .find_session_by_request(&session.caller, request_id)
-            .await?
-            .ok_or(Error::SessionNotFound)?;
-        let began = self.moment();
-        let state = self
-            .0
-            .store
-            .find_session(&id, now)
-            .await?
-            .ok_or(Error::SessionNotFound)?;
-        if !is_like(&state.session, session) {
-            return Err(Error::RequestIdUsed);
-        }
-        match state.check_live(now) {
-            Ok(()) => Ok(self.issue(state, began, now)),
-            Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
-            Err(NotLive::Revoked | NotLive::Expired) => Err(Error::RequestIdUsed),
-        }
     }
 
     /// Exchanges a refresh token for the next pair.
@@ -226,10 +117,7 @@ impl Tokens {
         match stay {
             Stay::Repeat => {
                 let user = state.user.clone();
-                // Nothing locks the session, which may be ended right now: no token of it is issued
-                // later than it was refreshed.
-                let issued = state.session.refresh_time.min(now);
-                Ok((self.issue(state, began, issued), user))
+                Ok((self.issue_again(state, began, now), user))
             }
             Stay::Reused => Err(self.end_reused(&state, now).await?),
             Stay::Ahead => {
@@ -365,20 +253,6 @@ fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
         NotLive::Revoked => Error::SessionRevoked,
         NotLive::Expired => Error::RefreshTokenExpired,
     })
-}
-
-/// Whether a session was asked for as another one is asked for now. A refresh changes what is known
-/// of the device.
-fn is_like(opened: &Session, asked: &Session) -> bool {
-    // Sessions end at a whole second, so their lengths differ by less than one. A session may count
-    // as opened a second later than its caller vouched for the user.
-    let seconds = |session: &Session| {
-        let begin = session.auth_time;
-        begin.until(session.expire_time).as_millis().div_ceil(1000)
-    };
-    opened.user_id == asked.user_id
-        && seconds(opened) == seconds(asked)
-        && (opened.generation > 1 || opened.device() == asked.device())
 }
 
 /// The device as the caller describes it now; what the caller left out is taken from `known`.

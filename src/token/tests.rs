@@ -29,6 +29,7 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
         audience: AUDIENCE.to_owned(),
         access_ttl: TTL,
         session_ttl: 10 * TTL,
+        sessions_per_user: 100,
     };
     let keyring = Keyring::new(key, Vec::new());
     let clock = Clock::manual(NOW);

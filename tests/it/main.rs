@@ -1,5 +1,6 @@
 //! Tests of behaviour, through the real server and a real client.
 
+mod access_lifetimes;
 mod accounts;
 mod bad_tokens;
 mod bans;
@@ -64,6 +65,7 @@ mod resolve_unresolved;
 mod revocations;
 mod revocations_ends;
 mod sealed_tokens;
+mod sessions_cap;
 mod sessions_ended;
 mod sessions_listed;
 mod sessions_minted;

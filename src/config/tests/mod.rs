@@ -187,6 +187,18 @@ fn n04_blank_is_unset() {
 }
 
 #[test]
+fn a_user_may_have_one_to_a_thousand_sessions() {
+    const NAME: &str = "COUNTERSIGN_SESSIONS_PER_USER";
+    assert_eq!(good(&[]).token.sessions_per_user, 100);
+    for (text, number) in [("1", 1), ("1000", 1000)] {
+        assert_eq!(good(&[(NAME, text)]).token.sessions_per_user, number);
+    }
+    for text in ["0", "1001", "-1", "1.5", "many"] {
+        assert_eq!(refused(&[(NAME, text)]), [NAME], "{text}");
+    }
+}
+
+#[test]
 fn n05_inconsistent_times_are_refused() {
     assert_eq!(
         refused(&[

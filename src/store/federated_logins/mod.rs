@@ -10,7 +10,7 @@ use super::record::{Bind as _, Record as _, record};
 use super::{federated_tokens, sessions, users};
 use crate::clock::Timestamp;
 use crate::id::UserId;
-use crate::metrics::Lane;
+use crate::metrics::{Ended, Lane};
 use crate::model::account::{AdminClaim, Profile, User};
 use crate::model::change::Change;
 use crate::model::identity::{
@@ -84,13 +84,17 @@ impl Store {
         &self,
         login: ConfirmedLogin,
     ) -> Result<Committed, StoreError> {
-        transaction!(self, |tx| {
+        let committed = transaction!(self, |tx| {
             let committed = commit(&mut tx, &login).await?;
             if matches!(committed, Committed::SignedIn { .. }) {
                 tx.commit().await?;
             }
             Ok(committed)
-        })
+        })?;
+        if let Committed::SignedIn { ended, .. } = committed {
+            self.count_ended(Ended::Cap, ended);
+        }
+        Ok(committed)
     }
 }
 
@@ -108,10 +112,12 @@ async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<Committed, StoreE
         Ok(user) => user,
         Err(committed) => return Ok(committed),
     };
-    let committed = match sessions::opening::insert(tx, &login.session).await? {
-        Opening::Opened { create_time } => Committed::SignedIn {
+    let opening = sessions::opening::insert(tx, &login.session, login.most_sessions).await?;
+    let committed = match opening {
+        Opening::Opened { create_time, ended } => Committed::SignedIn {
             user: Box::new(user),
             create_time,
+            ended,
         },
         Opening::Banned(ban) => Committed::Banned(ban),
         // A sign-in at a provider has no request id that could repeat.

@@ -54,6 +54,7 @@ pub(in crate::store) fn login(
             content,
         },
         session,
+        most_sessions: 100,
     }
 }
 
@@ -68,9 +69,8 @@ async fn a_confirmed_login_and_a_session_of_a_backend_take_no_turn() {
         let confirmed = login(&user, full_profile(), &IdentityId::new(), Some("ann-1"));
         let committed = store.commit_federated_login(confirmed).await;
         assert!(matches!(committed, Ok(Committed::SignedIn { .. })));
-        let opened = store
-            .insert_session(&new_session(&user, "caller", NOW))
-            .await;
+        let session = new_session(&user, "caller", NOW);
+        let opened = store.insert_session(&session, 100).await;
         assert!(matches!(opened, Ok(Opening::Opened { .. })));
         assert!(!turns.is_empty());
     })

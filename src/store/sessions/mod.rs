@@ -1,6 +1,7 @@
 //! Sessions: one row each, whose generation says which refresh token is current.
 
 pub(super) mod ending;
+pub(super) mod lock;
 pub(super) mod opening;
 
 use const_format::concatcp;
@@ -37,6 +38,8 @@ const IDS: &str = "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
     $72, $73, $74, $75, $76, $77, $78, $79, $80, $81, \
     $82, $83, $84, $85, $86, $87, $88, $89, $90, $91, \
     $92, $93, $94, $95, $96, $97, $98, $99, $100, $101";
+/// A session that has not ended at `$1`.
+const LIVE: &str = "revoke_time IS NULL AND expire_time > $1";
 /// A session with its user and the user's longest ban in force at `$1`.
 const STATE: &str = concatcp!(
     "SELECT ", Session::JOINED, ", ", User::JOINED, ",
@@ -52,15 +55,15 @@ statements! {
     /// The live session of a user whose good provider tokens were renewed last. Tokens are good if
     /// they have not expired or can be renewed. Sessions with other tokens come next, and then those
     /// without any.
-    FIND_ACTING = "SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.revoke_time IS NULL AND s.expire_time > $2
+    FIND_ACTING = concatcp!("SELECT s.id FROM sessions s WHERE s.user_id = $2 AND ", LIVE, "
         ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id
                 AND (t.access_expire_time > $3 OR (t.refresh_token IS NOT NULL AND t.state <> 'RECONNECT_REQUIRED'))), 0) DESC,
-            COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id), 0) DESC, s.refresh_time DESC, s.id LIMIT 1";
-    ROTATE = "UPDATE sessions SET generation = generation + 1, refresh_time = $3, ip_address = $4, user_agent = $5, device_name = $6
-        WHERE id = $1 AND generation = $2 AND revoke_time IS NULL AND expire_time > $3";
+            COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id), 0) DESC, s.refresh_time DESC, s.id LIMIT 1");
+    ROTATE = concatcp!("UPDATE sessions SET generation = generation + 1, refresh_time = $1, ip_address = $4, user_agent = $5, device_name = $6
+        WHERE id = $2 AND generation = $3 AND ", LIVE);
     LIST = concatcp!(
         "SELECT ", Session::COLUMNS, " FROM sessions
-        WHERE user_id = $1 AND revoke_time IS NULL AND expire_time > $2 AND (create_time, id) < ($3, $4)
+        WHERE user_id = $2 AND ", LIVE, " AND (create_time, id) < ($3, $4)
         ORDER BY create_time DESC, id DESC LIMIT $5"
     );
 }
@@ -153,8 +156,8 @@ impl Store {
         good_until: Timestamp,
     ) -> Result<Option<SessionId>, StoreError> {
         let id: Option<String> = reading!(self, FIND_ACTING, |db, sql| query_scalar(sql)
-            .bind(user.as_str())
             .bind(now.millis())
+            .bind(user.as_str())
             .bind(good_until.millis())
             .fetch_optional(db)
             .await)?;
@@ -187,9 +190,9 @@ impl Store {
             Refresh::Leave(verdict) => return Ok(Some(Refreshed::Left(state, verdict))),
         };
         let rotated = on_conn!(conn.write, ROTATE, |db, sql| query(sql)
+            .bind(clock.now().millis())
             .bind(id.as_str())
             .bind(state.session.generation)
-            .bind(clock.now().millis())
             .bind(&device.ip_address)
             .bind(&device.user_agent)
             .bind(&device.name)
@@ -212,8 +215,8 @@ impl Store {
     ) -> Result<Page<Session>, StoreError> {
         let (time, id) = page.descending();
         let sessions = reading!(self, LIST, |db, sql| query_as::<_, Session>(sql)
-            .bind(user.as_str())
             .bind(now.millis())
+            .bind(user.as_str())
             .bind(time)
             .bind(id)
             .bind(page.limit())

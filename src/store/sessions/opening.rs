@@ -1,14 +1,14 @@
-//! Opening sessions. Opening a session and banning its user lock the user's row, so that one waits
-//! for the other.
+//! Opening sessions.
 
 use std::time::Duration;
 
 use const_format::concatcp;
 use sqlx::{query, query_scalar};
 
+use super::ending::revoke_oldest;
+use super::lock::lock_user;
 use super::user_ban;
-use crate::clock::Timestamp;
-use crate::id::UserId;
+use crate::metrics::Ended;
 use crate::model::session::{Opening, Session};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
@@ -23,31 +23,39 @@ statements! {
     INSERT = concatcp!(
         "INSERT INTO sessions (", Session::COLUMNS, ") VALUES (", Session::PLACEHOLDERS, ") ON CONFLICT (caller, request_id) DO NOTHING"
     );
-    /// An update that changes nothing locks the row until the transaction ends.
-    LOCK_USER = "UPDATE users SET update_time = update_time WHERE id = $1 RETURNING not_before";
     BANNED_UNTIL = "SELECT MAX(COALESCE(expire_time, 9223372036854775807)) AS ban_until FROM bans
         WHERE user_id = $1 AND lift_time IS NULL AND (expire_time IS NULL OR expire_time > $2)";
 }
 
 impl Store {
-    /// Opens a session, unless its request id has opened one before or its user is banned.
+    /// Opens a session, unless its request id has opened one before or its user is banned. The user
+    /// keeps `most` live sessions with it; the oldest ones are ended.
     // No turn: a login took one when it was counted, and a session that a backend opens does not
     // wait behind the logins of strangers.
-    pub async fn insert_session(&self, session: &Session) -> Result<Opening, StoreError> {
-        transaction!(self, |tx| {
-            let opening = insert(&mut tx, session).await?;
+    pub async fn insert_session(
+        &self,
+        session: &Session,
+        most: u32,
+    ) -> Result<Opening, StoreError> {
+        let opening = transaction!(self, |tx| {
+            let opening = insert(&mut tx, session, most).await?;
             tx.commit().await?;
             Ok(opening)
-        })
+        })?;
+        if let Opening::Opened { ended, .. } = opening {
+            self.count_ended(Ended::Cap, ended);
+        }
+        Ok(opening)
     }
 }
 
-/// Opens a session within a transaction.
+/// Opens a session within a transaction, and ends the user's oldest ones beyond `most`.
 pub(in crate::store) async fn insert(
     tx: &mut Tx,
     session: &Session,
+    most: u32,
 ) -> Result<Opening, StoreError> {
-    let user = session.user_id.as_str();
+    let (user, now) = (session.user_id.as_str(), session.create_time);
     let not_before = lock_user(tx, &session.user_id).await?;
     let session = session.clone();
     // A clock that is far ahead must not decide when others' sessions begin.
@@ -67,21 +75,11 @@ pub(in crate::store) async fn insert(
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
-    Ok(if inserted == 1 {
-        Opening::Opened { create_time }
-    } else {
-        Opening::Repeated
-    })
-}
-
-/// Locks the user's row, so that a ban and a session opened at the same time wait for each other:
-/// either the ban ends the session, or the session is not opened because of the ban. Returns when the
-/// user's next session counts as opened at the earliest.
-pub(super) async fn lock_user(tx: &mut Tx, user: &UserId) -> Result<Timestamp, StoreError> {
-    let not_before: Option<i64> = in_tx!(*tx, LOCK_USER, |db, sql| query_scalar(sql)
-        .bind(user.as_str())
-        .fetch_optional(db)
-        .await)?;
-    // Without the user, the row of a session cannot be written.
-    Ok(Timestamp::from_millis(not_before.unwrap_or_default()))
+    if inserted == 0 {
+        return Ok(Opening::Repeated);
+    }
+    // Whoever opens a session of the same user at the same time waits for the lock, and counts this
+    // one.
+    let ended = revoke_oldest(tx, &session, most, now).await?;
+    Ok(Opening::Opened { create_time, ended })
 }
