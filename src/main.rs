@@ -13,5 +13,6 @@ fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Caller(command) => command.run(),
         Command::Epoch(command) => command.run(),
+        Command::Key(command) => command.run(),
     }
 }

@@ -4,6 +4,7 @@ mod budget;
 mod cleaner;
 mod listeners;
 mod offline;
+mod reencrypt;
 mod start_error;
 mod tls;
 
@@ -37,6 +38,7 @@ use crate::token::Tokens;
 use crate::transport::{Listener, Tls};
 use budget::Budget;
 
+pub use reencrypt::{Progress, Reencrypted};
 pub use start_error::StartError;
 
 /// How long to wait, once the server has ended, for work that outlives its call: commits, and

@@ -31,7 +31,7 @@ impl App {
     }
 }
 
-async fn open_alone(config: Config) -> Result<Opened, OpenStoreError> {
+pub(super) async fn open_alone(config: Config) -> Result<Opened, OpenStoreError> {
     let (clock, health) = (Clock::system(), Health::new());
     let metrics = Metrics::new(&clock);
     Store::open(&config.database, config.keyring, &clock, &metrics, &health).await

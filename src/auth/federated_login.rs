@@ -285,7 +285,7 @@ impl Auth {
     fn seal_flow(&self, state_hash: &[u8; 32], nonce: &str, code_verifier: &str) -> Vec<u8> {
         self.0.keyring.seal(
             Purpose::LoginFlow,
-            &["federated_logins", &hex::encode(state_hash)],
+            &flow_context(&hex::encode(state_hash)),
             format!("{nonce}\n{code_verifier}").as_bytes(),
         )
     }
@@ -295,7 +295,7 @@ impl Auth {
         let opened = self
             .0
             .keyring
-            .open(Purpose::LoginFlow, &["federated_logins", &key], sealed)
+            .open(Purpose::LoginFlow, &flow_context(&key), sealed)
             .map_err(Error::internal)?;
         let text = std::str::from_utf8(&opened).map_err(Error::internal)?;
         let (nonce, code_verifier) = text
@@ -303,6 +303,11 @@ impl Auth {
             .ok_or_else(|| StoreError::corrupt("federated_logins", "secrets", key))?;
         Ok((nonce.to_owned(), code_verifier.into()))
     }
+}
+
+/// What the secrets of a sign-in are bound to; the hash of its state is in hexadecimal.
+pub(super) fn flow_context(state_hash: &str) -> [&str; 2] {
+    ["federated_logins", state_hash]
 }
 
 /// A login that the provider has confirmed, with everything verified.

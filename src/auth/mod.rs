@@ -5,6 +5,7 @@ mod federated_login;
 mod login;
 mod password;
 mod policy;
+mod resealing;
 mod session;
 mod subject;
 
@@ -23,6 +24,7 @@ use password::Passwords;
 pub use account::NewAccount;
 pub use federated_login::{BeginLogin, Callback, CallbackOutcome};
 pub use login::Credentials;
+pub use resealing::reseal_logins;
 pub use session::Mint;
 pub use subject::Subject;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::offline;
-use crate::app::App;
+use crate::app::{App, StartError};
 
 const BUMPED: &str =
     "the store has a new epoch: within a second every process drops what it remembers";
@@ -12,6 +12,6 @@ const BUMPED: &str =
 pub(super) fn bump() -> ExitCode {
     offline::on_store("bump the epoch", async |config| {
         App::begin_new_epoch(config).await?;
-        Ok(BUMPED.to_owned())
+        Ok::<_, StartError>(BUMPED.to_owned())
     })
 }

@@ -5,6 +5,7 @@ mod config_check;
 mod epoch;
 mod health;
 mod help;
+mod key;
 mod migrate;
 mod offline;
 pub mod serve;
@@ -12,6 +13,8 @@ pub mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use key::KeyCommand;
 
 /// A gRPC identity service for chat and agent platforms; without a subcommand it serves.
 #[derive(Debug, Parser)]
@@ -40,6 +43,9 @@ pub enum Command {
     /// The epoch of the store.
     #[command(subcommand)]
     Epoch(EpochCommand),
+    /// The keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 /// What to do with the configuration.

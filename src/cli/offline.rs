@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 
-use crate::app::StartError;
 use crate::config::env::Env;
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
-type Failure = Box<dyn std::error::Error>;
+/// Why the work was not done.
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 /// Does work on the store that the settings name, and prints what was done, or that `what` cannot be
 /// done and why.
 #[expect(clippy::print_stdout, reason = "the answer of a subcommand")]
-pub(super) fn on_store(
+pub(super) fn on_store<E: Into<Failure>>(
     what: &str,
-    work: impl AsyncFnOnce(Config) -> Result<String, StartError>,
+    work: impl AsyncFnOnce(Config) -> Result<String, E>,
 ) -> ExitCode {
     let env = Env::capture();
     match with_settings(&env, work) {
@@ -30,9 +30,9 @@ pub(super) fn on_store(
     }
 }
 
-fn with_settings(
+fn with_settings<E: Into<Failure>>(
     env: &Env,
-    work: impl AsyncFnOnce(Config) -> Result<String, StartError>,
+    work: impl AsyncFnOnce(Config) -> Result<String, E>,
 ) -> Result<String, Failure> {
     // The callers' file and certificates are not opened: before an upgrade they may not be there yet.
     let (config, report) = Config::read(env);
@@ -44,5 +44,5 @@ fn with_settings(
         .build()?;
     let done = runtime.block_on(work(config));
     runtime.shutdown_background();
-    Ok(done?)
+    done.map_err(Into::into)
 }

@@ -8,6 +8,7 @@ mod context;
 mod destination;
 mod in_flight;
 mod renewal;
+mod resealing;
 mod resolve;
 mod sealing;
 mod status;
@@ -39,6 +40,7 @@ use tokens::ProviderTokens;
 
 pub use context::ResolveContext;
 pub use renewal::LONGEST as LONGEST_RENEWAL;
+pub use resealing::TokenResealing;
 pub use resolve::MIN_LIFE;
 pub use status::{TokenKind, TokenStatus};
 pub use vault::Vault;
@@ -123,7 +125,7 @@ impl Federation {
             tasks,
             metrics,
         }));
-        federation.seal_anew().await?;
+        sealing::seal_anew(&federation.0.store, &federation.0.vault).await?;
         Ok(federation)
     }
 

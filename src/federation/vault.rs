@@ -149,6 +149,38 @@ impl Vault {
         Ok(self.seal(binding, &contents, stored.state))
     }
 
+    /// Whether the key that seals today sealed everything in a row.
+    pub(super) fn is_current(&self, stored: &StoredTokens) -> bool {
+        let content = &stored.content;
+        let optional = [
+            &content.id_token,
+            &content.refresh_token,
+            &content.state_seal,
+        ];
+        let optional = optional.into_iter().flatten();
+        let mut values = optional.chain([&content.access_token, &content.claims]);
+        content.state_seal.is_some() && values.all(|sealed| self.keyring.is_current(sealed))
+    }
+
+    /// Seals the same tokens in the same state with the key that seals today.
+    pub(super) fn reseal(&self, tokens: &ProviderTokens) -> SealedTokens {
+        let id_token = tokens.id_token.as_ref();
+        let contents = Contents {
+            access_token: &tokens.access_token,
+            id_token: id_token.map(|token| &token.text),
+            refresh_token: tokens.refresh_token.as_ref(),
+            claims: &tokens.claims,
+            terms: Terms {
+                version: tokens.version,
+                update_time: tokens.update_time,
+                access_expire_time: tokens.access_expire_time,
+                id_expire_time: id_token.map(|token| token.expire_time),
+                scopes: &tokens.scopes,
+            },
+        };
+        self.seal(tokens.binding(), &contents, tokens.state)
+    }
+
     fn seal(
         &self,
         binding: Binding<'_>,

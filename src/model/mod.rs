@@ -13,6 +13,7 @@ pub mod password;
 pub mod provider_tokens;
 pub mod request_id;
 pub mod return_path;
+pub mod sealed;
 pub mod session;
 pub mod signing_key;
 pub mod violation;

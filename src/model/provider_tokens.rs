@@ -1,5 +1,7 @@
 //! Tokens that providers issued, as the store holds them: sealed.
 
+use std::fmt;
+
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, SessionId, UserId};
 
@@ -8,6 +10,12 @@ use crate::id::{IdentityId, SessionId, UserId};
 pub struct TokensKey {
     pub session_id: SessionId,
     pub identity_id: IdentityId,
+}
+
+impl fmt::Display for TokensKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.session_id, self.identity_id)
+    }
 }
 
 /// The tokens of a login, to be stored.
@@ -20,7 +28,7 @@ pub struct NewTokens {
 
 /// What a refresh replaces. Each sealed value opens only together with the times, the scopes and
 /// the version that it was sealed with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SealedTokens {
     pub access_token: Vec<u8>,
     pub access_expire_time: Timestamp,
@@ -77,7 +85,7 @@ pub struct SealedState {
 }
 
 /// Tokens as stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredTokens {
     pub key: TokensKey,
     pub user_id: UserId,

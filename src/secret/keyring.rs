@@ -60,6 +60,29 @@ impl Keyring {
         seal_with(&self.writer, purpose, context, plaintext)
     }
 
+    /// Whether the key that seals today sealed this value.
+    #[must_use]
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        Parts::read(sealed).is_some_and(|parts| parts.key_id == self.writer.id())
+    }
+
+    /// Seals anew what another key of the ring sealed; `None` if the key that seals today did.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn reseal(
+        &self,
+        purpose: Purpose,
+        context: &[&str],
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, OpenError> {
+        if self.is_current(sealed) {
+            return Ok(None);
+        }
+        let value = self.open(purpose, context, sealed)?;
+        Ok(Some(self.seal(purpose, context, &value)))
+    }
+
     /// Opens a sealed value.
     ///
     /// # Errors

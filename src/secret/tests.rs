@@ -60,3 +60,20 @@ fn nothing_of_a_key_shows_in_debug() {
         "Keyring { writer: RootKey { id: \"a\", .. }, others: [] }"
     );
 }
+
+#[test]
+fn what_another_key_of_the_ring_sealed_is_sealed_anew_and_nothing_else() {
+    let old = ring("old", 1);
+    let sealed = old.seal(Purpose::Canary, &["row"], b"x");
+    let new = RootKey::new("new", [2; 32]).expect("a good id");
+    let both = Keyring::new(new.clone(), vec![old.writer().clone()]);
+    assert!(!both.is_current(&sealed));
+    let anew = both.reseal(Purpose::Canary, &["row"], &sealed);
+    let anew = anew.expect("opens").expect("is replaced");
+    assert!(both.is_current(&anew));
+    let opened = Keyring::new(new, Vec::new()).open(Purpose::Canary, &["row"], &anew);
+    assert_eq!(opened.expect("opens").as_slice(), b"x");
+    let again = both.reseal(Purpose::Canary, &["row"], &anew);
+    assert!(again.expect("needs no opening").is_none());
+    assert!(both.reseal(Purpose::Canary, &["other"], &sealed).is_err());
+}

@@ -25,6 +25,7 @@ mod pool;
 #[cfg(test)]
 mod prove;
 mod record;
+mod sealed;
 mod sessions;
 mod signing_keys;
 mod statement;

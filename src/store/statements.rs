@@ -7,20 +7,22 @@ use sqlx::{
 use super::connection::Connection;
 use super::testing::on_each_engine;
 use super::{
-    bans, expired, federated_logins, federated_tokens, feed, limits, markers, open, sessions,
-    signing_keys, users, violations,
+    bans, expired, federated_logins, federated_tokens, feed, limits, markers, open, sealed,
+    sessions, signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 16] = [
+const LISTS: [&[&str]; 18] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
     feed::STATEMENTS,
     feed::commit::STATEMENTS,
     federated_logins::STATEMENTS,
     federated_tokens::STATEMENTS,
+    federated_tokens::sealed::STATEMENTS,
     limits::STATEMENTS,
     markers::STATEMENTS,
     open::STATEMENTS,
+    sealed::STATEMENTS,
     sessions::STATEMENTS,
     sessions::ending::STATEMENTS,
     sessions::lock::STATEMENTS,

@@ -4,6 +4,7 @@ mod access;
 mod doubt;
 mod opening;
 mod refresh;
+mod resealing;
 mod revocations;
 mod session;
 mod session_cache;
@@ -28,6 +29,7 @@ use watches::Watches;
 
 pub use access::{Inactive, LiveToken, Verdict};
 pub use opening::OpenSession;
+pub use resealing::reseal_signing_keys;
 pub use revocations::{Event, News, Watch};
 pub use session_cache::{Outage, verifies_without_store};
 

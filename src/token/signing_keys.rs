@@ -88,7 +88,8 @@ async fn make_first(store: &Store, keyring: &Keyring, now: Timestamp) -> Result<
     Ok(())
 }
 
-fn context(kid: &str) -> [&str; 3] {
+/// What the private half of a key is bound to.
+pub(super) fn context(kid: &str) -> [&str; 3] {
     ["signing_keys", kid, "private_key"]
 }
 

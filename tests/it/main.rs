@@ -46,6 +46,7 @@ mod provider;
 mod provider_tokens;
 mod reconnect;
 mod recovery;
+mod reencrypt;
 mod refresh;
 mod refresh_device;
 mod refresh_reuse;

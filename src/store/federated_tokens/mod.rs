@@ -1,5 +1,7 @@
 //! Sealed tokens that providers issued, one row for each session and identity.
 
+pub(in crate::store) mod sealed;
+
 use const_format::concatcp;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -122,10 +124,7 @@ impl StatusRow {
             ("REFRESHING", _) => Ok(TokenState::Refreshing),
             ("BACKOFF", Some(retry)) => Ok(TokenState::Backoff { retry }),
             ("RECONNECT_REQUIRED", _) => Ok(TokenState::ReconnectRequired),
-            _ => {
-                let key = format!("{}/{}", self.session_id, self.identity_id);
-                Err(StoreError::corrupt("federated_tokens", "state", key))
-            }
+            _ => Err(StoreError::corrupt("federated_tokens", "state", self.key())),
         }
     }
 }

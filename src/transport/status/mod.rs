@@ -10,7 +10,6 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-use crate::clock::Timestamp;
 use crate::error::{Error, FieldError, Kind, Reason, Unresolved};
 use crate::metrics::{CallerLimit, Label as _};
 
@@ -117,7 +116,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         Error::ProviderRefused(problem) => note(details, "problem", &shortened(problem)),
         Error::Banned { until } => {
             if let Some(until) = until {
-                note(details, "until", &rfc3339(*until));
+                note(details, "until", &until.to_string());
             }
         }
         Error::CallerTooFast { retry_after } => {
@@ -211,12 +210,4 @@ fn fitting<T>(items: &[T], size: impl Fn(&T) -> usize) -> &[T] {
 
 fn shortened(text: &str) -> String {
     text.chars().take(MAX_MESSAGE).collect()
-}
-
-fn rfc3339(time: Timestamp) -> String {
-    prost_types::Timestamp {
-        seconds: time.secs(),
-        nanos: 0,
-    }
-    .to_string()
 }

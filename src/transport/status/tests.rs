@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::clock::Timestamp;
 
 fn invalid(field: &str) -> Error {
     Error::Invalid(vec![FieldError {

@@ -90,6 +90,15 @@ impl Binary {
         }
     }
 
+    /// Starts a command whose standard output the test reads, and which it may kill.
+    pub fn begin(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        self.command(arguments, variables)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs")
+    }
+
     /// What `config check` prints of good settings.
     pub fn checked(&self, variables: &[(&str, &str)]) -> String {
         let printed = self.run(&["config", "check"], variables);
