@@ -93,7 +93,11 @@ impl Auth {
         }
     }
 
-    async fn acting_by_token(&self, token: &str, now: Timestamp) -> Result<Arc<SessionState>> {
+    pub(super) async fn acting_by_token(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<SessionState>> {
         let tokens = &self.0.tokens;
         match tokens
             .verify(token, tokens.audience(), Outage::Fail, now)

@@ -3,15 +3,15 @@
 use tonic::{Request, Response, Status};
 
 use super::api::{Api, Incoming, answer};
-use super::convert::{provider, signed_in, time, user};
+use super::convert::{provider, signed_in, time, tokens, user};
 use super::field_errors::{FieldErrors, in_field};
 use super::parse;
 use super::proto::auth_service_server::AuthService;
 use super::proto::{
     self, begin_federated_login_response, complete_federated_login_response, get_user_request,
-    login_response, register_response,
+    login_response, reauthenticate_request, register_response,
 };
-use crate::auth::{BeginLogin, Callback, CallbackOutcome, Credentials, NewAccount};
+use crate::auth::{BeginLogin, Callback, CallbackOutcome, Credentials, NewAccount, Proof};
 use crate::caller::Permission;
 use crate::error::Result;
 use crate::model::account::{DisplayName, Username};
@@ -61,6 +61,28 @@ impl AuthService for Api {
         Ok(Response::new(proto::LoginResponse {
             result: Some(login_response::Result::SignedIn(signed_in(login))),
         }))
+    }
+
+    async fn reauthenticate(
+        &self,
+        request: Request<proto::ReauthenticateRequest>,
+    ) -> Result<Response<proto::ReauthenticateResponse>, Status> {
+        let Incoming {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
+        self.require_own_audience(&caller)?;
+        let auth = self.auth.clone();
+        self.run_to_end(async move {
+            auth.require_password_login()?;
+            let proof = proof(message)?;
+            let pair = auth.reauthenticate(proof, caller.name(), now).await?;
+            Ok(proto::ReauthenticateResponse {
+                tokens: Some(tokens(pair)),
+            })
+        })
+        .await
     }
 
     async fn logout(
@@ -228,6 +250,36 @@ fn credentials(message: proto::LoginRequest) -> Result<Credentials> {
     errors.build(|| {
         Some(Credentials {
             email: email?,
+            password: password?,
+            address: address?,
+            device,
+        })
+    })
+}
+
+fn proof(message: proto::ReauthenticateRequest) -> Result<Proof> {
+    use proto::subject::Subject;
+    let mut errors = FieldErrors::default();
+    let access_token = match message.subject.and_then(|subject| subject.subject) {
+        Some(Subject::AccessToken(token)) => Some(token),
+        Some(Subject::SessionId(_) | Subject::UserId(_)) => {
+            errors.add("subject", "must be an access_token");
+            None
+        }
+        None => {
+            errors.add("subject", "is required");
+            None
+        }
+    };
+    let password = match message.proof {
+        Some(reauthenticate_request::Proof::Password(password)) => password,
+        None => String::new(),
+    };
+    let password = errors.check("password", Password::parse(password));
+    let (address, device) = parse::client(message.client, &mut errors);
+    errors.build(|| {
+        Some(Proof {
+            access_token: access_token?,
             password: password?,
             address: address?,
             device,

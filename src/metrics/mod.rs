@@ -42,7 +42,7 @@ pub use passwords::{Full, Hashing, Passwords};
 pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
 pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
-pub use sessions::{Ended, Opened, Refreshed, Sessions, Source, Verified};
+pub use sessions::{Ended, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified};
 pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};
 pub use tasks::{Task, Tasks};
 pub use telemetry::Telemetry;

@@ -56,6 +56,16 @@ label! {
 }
 
 label! {
+    /// What came of a user's attempt to authenticate again.
+    Reauthenticated = "outcome" {
+        Proven = "proven",
+        Refused = "refused",
+        /// There were too many, or the session could not be read or written.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Why a session was ended, as it is stored and counted.
     Ended = "reason" {
         Logout = "logout",
@@ -76,6 +86,7 @@ pub struct Sessions {
     pub opened: Cells<Opened, Counter>,
     pub verified: Cells<(Verified, Source), Counter>,
     pub refreshed: Cells<Refreshed, Counter>,
+    pub reauthenticated: Cells<Reauthenticated, Counter>,
     pub ended: Cells<Ended, Counter>,
     /// Watches of revocations that are open.
     pub watchers: Gauge,
@@ -98,6 +109,11 @@ impl Sessions {
                 registry,
                 "countersign_session_refreshes",
                 "Refresh tokens that were presented to be exchanged",
+            ),
+            reauthenticated: register(
+                registry,
+                "countersign_session_reauthentications",
+                "Attempts of signed-in users to authenticate again",
             ),
             ended: register(
                 registry,

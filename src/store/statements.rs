@@ -11,7 +11,7 @@ use super::{
     sessions, signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 18] = [
+const LISTS: [&[&str]; 19] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
     feed::STATEMENTS,
@@ -27,6 +27,7 @@ const LISTS: [&[&str]; 18] = [
     sessions::ending::STATEMENTS,
     sessions::lock::STATEMENTS,
     sessions::opening::STATEMENTS,
+    sessions::reauthentication::STATEMENTS,
     signing_keys::STATEMENTS,
     users::STATEMENTS,
     violations::STATEMENTS,

@@ -1,7 +1,7 @@
 //! Accounts and their passwords.
 
 use const_format::concatcp;
-use sqlx::{FromRow as _, Row as _, query, query_as};
+use sqlx::{FromRow as _, Row as _, query, query_as, query_scalar};
 
 use super::Store;
 use super::backend::{Tx, in_tx, reading, statements, transaction};
@@ -28,6 +28,7 @@ statements! {
         "SELECT ", User::COLUMNS, ", (SELECT p.hash FROM passwords p WHERE p.user_id = users.id) AS hash
         FROM users WHERE email = $1"
     );
+    FIND_PASSWORD = "SELECT hash FROM passwords WHERE user_id = $1";
     /// Takes over a provider's claims at a login. What the provider leaves out is kept, and so is
     /// the e-mail address if another account holds the new one. An address that the provider does
     /// not call verified ($8) is taken away.
@@ -104,6 +105,15 @@ impl Store {
             .and_then(|row| row
                 .map(|row| Ok((User::from_row(&row)?, row.try_get("hash")?)))
                 .transpose()))
+    }
+
+    /// The hash of a user's password, if they have one.
+    pub async fn find_password(&self, user: &UserId) -> Result<Option<String>, StoreError> {
+        let _turn = self.lanes.turn(Lane::SignIns).await?;
+        reading!(self, FIND_PASSWORD, |db, sql| query_scalar(sql)
+            .bind(user.as_str())
+            .fetch_optional(db)
+            .await)
     }
 
     /// Users, oldest first.

@@ -3,6 +3,7 @@
 mod access;
 mod doubt;
 mod opening;
+mod reauthentication;
 mod refresh;
 mod resealing;
 mod revocations;

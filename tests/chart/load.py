@@ -40,6 +40,11 @@ def local_users(w, name):
     for token in [first["access_token"]] * 5 + ["x"]:
         w.verify(token)
     w.client.call("TokenService.BatchVerifyTokens", {"access_tokens": [first["access_token"], "x"]})
+    proof = {"subject": {"access_token": first["access_token"]}, "client": w.connection()}
+    attempt(w, "AuthService.Reauthenticate", {**proof, "password": "not-the-password-1"})
+    again = w.login(name, password)["tokens"]
+    proof["subject"] = {"access_token": again["access_token"]}
+    w.keep(w.client.call("AuthService.Reauthenticate", {**proof, "password": password})["tokens"])
     third = w.refresh(w.refresh(first["refresh_token"])["refresh_token"])
     attempt(w, "TokenService.RefreshSession", {"refresh_token": first["refresh_token"], "client": w.connection()})
     w.verify(third["access_token"])

@@ -44,6 +44,7 @@ mod moderation;
 mod ops;
 mod provider;
 mod provider_tokens;
+mod reauthenticate;
 mod reconnect;
 mod recovery;
 mod reencrypt;

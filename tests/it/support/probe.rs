@@ -54,6 +54,7 @@ macro_rules! service {
 service!(AuthService {
     register: RegisterRequest => RegisterResponse,
     login: LoginRequest => LoginResponse,
+    reauthenticate: ReauthenticateRequest => ReauthenticateResponse,
     logout: LogoutRequest => LogoutResponse,
     begin_federated_login: BeginFederatedLoginRequest => BeginFederatedLoginResponse,
     complete_federated_login: CompleteFederatedLoginRequest => CompleteFederatedLoginResponse,

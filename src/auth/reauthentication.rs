@@ -1,0 +1,64 @@
+//! A signed-in user proves again who they are.
+
+use super::Auth;
+use super::login::log_refused;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::ip_address::IpAddress;
+use crate::model::password::Password;
+use crate::model::session::{Authentication, Device};
+use crate::moderation::Limiter;
+use crate::token::TokenPair;
+
+/// What a signed-in user presents.
+pub struct Proof {
+    pub access_token: String,
+    pub password: Password,
+    pub address: IpAddress,
+    pub device: Device,
+}
+
+impl Auth {
+    /// Moves the session of an access token to its next generation, with now as the time of its
+    /// authentication. The limits are those of a sign-in, because a stolen access token must not let
+    /// anybody guess the password.
+    ///
+    /// # Errors
+    /// [`Error::AccessTokenInvalid`] also if another caller opened the session,
+    /// [`Error::CredentialsWrong`] also if the user has no password, [`Error::LimitExceeded`],
+    /// [`Error::Banned`], [`Error::Busy`], and the store's errors.
+    pub async fn reauthenticate(
+        &self,
+        proof: Proof,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<TokenPair> {
+        let address = proof.address;
+        let proven = self.prove(proof, caller, now).await;
+        self.0.tokens.count_reauthentication(proven.as_ref().err());
+        proven.inspect_err(|error| log_refused(error, caller, address))
+    }
+
+    async fn prove(&self, proof: Proof, caller: &str, now: Timestamp) -> Result<TokenPair> {
+        let (moderation, address) = (&self.0.moderation, proof.address);
+        // First of all, as at a sign-in.
+        let turn = self.0.passwords.enter()?;
+        moderation.refuse_banned_stranger(address, now).await?;
+        let state = self.acting_by_token(&proof.access_token, now).await?;
+        let session = &state.session;
+        if session.caller != caller {
+            return Err(Error::AccessTokenInvalid);
+        }
+        moderation.limit(Limiter::Login, address, now).await?;
+        let hash = self.0.store.find_password(&session.user_id).await?;
+        let verified = self.0.passwords.verify(turn, proof.password, hash);
+        if !verified.await? {
+            return Err(Error::CredentialsWrong);
+        }
+        let by = Authentication::by("pwd");
+        let pair = self.0.tokens.reauthenticate(&session.id, by, &proof.device);
+        let pair = pair.await?;
+        tracing::info!(user = %session.user_id, session = %session.id, "a user authenticated again with a password");
+        Ok(pair)
+    }
+}
