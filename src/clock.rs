@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -71,33 +74,16 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339, in whole seconds of UTC.
+/// RFC 3339, in whole seconds of UTC. A time beyond the year 9999, which has no such form, is shown as
+/// seconds since the epoch.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DAY: i64 = 24 * 60 * 60;
-        let (days, seconds) = (self.secs().div_euclid(DAY), self.secs().rem_euclid(DAY));
-        let (year, month, day) = date(days);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        let date = OffsetDateTime::from_unix_timestamp(self.secs()).ok();
+        match date.and_then(|date| date.format(&Rfc3339).ok()) {
+            Some(shown) => f.write_str(&shown),
+            None => write!(f, "{}", self.secs()),
+        }
     }
-}
-
-/// The date of the Gregorian calendar so many days after the Unix epoch. Years are counted from March,
-/// so that the day that only some have is their last.
-fn date(days: i64) -> (i64, i64, i64) {
-    const CYCLE: i64 = 146_097;
-    // The epoch is that many days after the first of March of the year 0.
-    let days = days + 719_468;
-    let (cycle, day) = (days.div_euclid(CYCLE), days.rem_euclid(CYCLE));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = 400 * cycle + year + month / 10;
-    (year, (month + 2) % 12 + 1, day)
 }
 
 /// The service's only source of time.
@@ -229,6 +215,7 @@ mod tests {
             (1_800_000_000, "2027-01-15T08:00:00Z"),
             (4_107_542_399, "2100-02-28T23:59:59Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_800, "253402300800"),
         ] {
             assert_eq!(Timestamp::from_secs(seconds).to_string(), shown);
         }
