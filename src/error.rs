@@ -103,6 +103,7 @@ reasons! {
     StoreUnavailable = "STORE_UNAVAILABLE" Unavailable,
     ProviderUnavailable = "PROVIDER_UNAVAILABLE" Unavailable,
     ShuttingDown = "SHUTTING_DOWN" Unavailable,
+    CallerKeysUnavailable = "CALLER_KEYS_UNAVAILABLE" Unavailable,
     FieldsInvalid = "FIELDS_INVALID" InvalidArgument,
     MessageMalformed = "MESSAGE_MALFORMED" InvalidArgument,
     UserNotFound = "USER_NOT_FOUND" NotFound,
@@ -120,9 +121,11 @@ reasons! {
 pub enum Error {
     #[error(
         "no known caller's credential: the metadata `authorization: Bearer <token>` is expected, with \
-         a token of a configured caller, or a client certificate that names one"
+         a token or a JWT of a configured caller, or a client certificate that names one"
     )]
     CallerUnknown,
+    #[error("the keys that verify the caller's token cannot be fetched from its issuer now")]
+    CallerKeysUnavailable(#[source] Cause),
     #[error("the caller lacks the permission {0}")]
     CallerNotAllowed(&'static str),
     #[error("the caller may not have tokens of the audience {0}")]
@@ -299,7 +302,8 @@ impl Error {
     #[must_use]
     pub fn cause_text(&self) -> String {
         match self {
-            Self::StoreUnavailable(cause)
+            Self::CallerKeysUnavailable(cause)
+            | Self::StoreUnavailable(cause)
             | Self::ProviderUnavailable(cause)
             | Self::Internal(cause) => format!(": {cause}"),
             _ => String::new(),
@@ -311,6 +315,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::CallerUnknown => Reason::CallerUnknown,
+            Self::CallerKeysUnavailable(_) => Reason::CallerKeysUnavailable,
             Self::CallerNotAllowed(_) | Self::AudienceNotAllowed(_) => Reason::CallerNotAllowed,
             Self::MethodUnknown => Reason::MethodUnknown,
             Self::CredentialsWrong => Reason::CredentialsWrong,

@@ -92,6 +92,11 @@ COUNTERSIGN_ENCRYPTION_KEYS:
   mountPath: /etc/countersign/client-ca
   readOnly: true
 {{- end }}
+{{- if .Values.callers.kubernetesApi }}
+- name: kubernetes
+  mountPath: /etc/countersign/kubernetes
+  readOnly: true
+{{- end }}
 {{- if include "countersign.isSqlite" . }}
 - name: data
   mountPath: /var/lib/countersign
@@ -145,6 +150,20 @@ COUNTERSIGN_ENCRYPTION_KEYS:
       - key: {{ .key }}
         path: ca.crt
 {{- end }}
+{{- end }}
+{{- if .Values.callers.kubernetesApi }}
+- name: kubernetes
+  projected:
+    sources:
+      # For the cluster's own audience, its API server.
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3600
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+            - key: ca.crt
+              path: ca.crt
 {{- end }}
 {{- if include "countersign.isSqlite" . }}
 - name: data

@@ -174,9 +174,19 @@ database.ca.existingSecret is for PostgreSQL alone
 {{- $names := ternary (list $callers.generated.name) list (not (empty $isGenerated)) -}}
 {{- $hashes := list -}}
 {{- $certified := list -}}
+{{- $jwts := list -}}
 {{- range $callers.list -}}
 {{- $names = append $names .name -}}
 {{- $hashes = concat $hashes (default list .token_sha256) -}}
+{{- $caller := . -}}
+{{- with .jwt -}}
+{{- $jwts = append $jwts (list .issuer .audience .subject | toJson) -}}
+{{- range compact (list .ca_file .token_file) -}}
+{{- if and (hasPrefix "/etc/countersign/kubernetes/" .) (not $callers.kubernetesApi) }}
+callers.list: {{ $caller.name }} names a file in /etc/countersign/kubernetes, which needs callers.kubernetesApi
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $own := compact (list .spiffe_id (lower (default "" .dns_san))) -}}
 {{- $certified = concat $certified $own -}}
 {{- if and $own (not $values.tls.clientCa.existingSecret) }}
@@ -192,12 +202,15 @@ callers.list: two have the same token_sha256
 {{- if ne (len $certified) (len (uniq $certified)) }}
 callers.list: two have the same spiffe_id or dns_san
 {{- end }}
-{{- if not (or $isGenerated $callers.existingConfigMap $hashes) -}}
+{{- if ne (len $jwts) (len (uniq $jwts)) }}
+callers.list: two have the same issuer, audience and subject
+{{- end }}
+{{- if not (or $isGenerated $callers.existingConfigMap $hashes $jwts) -}}
 {{- if and $values.ingress.enabled (not (hasKey $values.ingress.annotations "nginx.ingress.kubernetes.io/proxy-ssl-secret")) }}
-ingress ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256
+ingress ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256 or a jwt
 {{- end }}
 {{- if $values.grpcRoute.enabled }}
-grpcRoute leads through a Gateway that ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256
+grpcRoute leads through a Gateway that ends TLS, and every caller proves itself by a certificate, which does not get past it: give a caller a token_sha256 or a jwt
 {{- end }}
 {{- end }}
 {{- end }}

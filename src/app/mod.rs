@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::auth::Auth;
-use crate::caller::{self, Callers, Gate};
+use crate::caller::{self, Callers, Gate, Surroundings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::env::Env;
 use crate::config::{Config, Found, Mistakes};
@@ -94,7 +94,7 @@ impl Settings {
         let files = config.tls.as_ref();
         let tls = files.and_then(|files| tls::read(files, now, &mut report));
         let path = config.callers_file.as_deref();
-        let (callers, callers_digest) = Callers::read(path, has_client_ca(&config), &mut report);
+        let (callers, callers_digest) = Callers::read(path, &around(&config), &mut report);
         Ok(Self {
             tls,
             callers_digest,
@@ -237,14 +237,17 @@ async fn close(store: &Store) {
 /// The callers' file, which had this digest.
 fn watched_callers(config: &Config, digest: Option<Digest>, gate: &Gate) -> Option<Watched> {
     let (path, digest) = config.callers_file.clone().zip(digest)?;
-    let watched = caller::watched(path, digest, has_client_ca(config), gate.clone());
+    let watched = caller::watched(path, digest, around(config), gate.clone());
     Some(watched)
 }
 
-/// Whether the service takes certificates from callers.
-fn has_client_ca(config: &Config) -> bool {
+/// What of the settings matters to the callers' file.
+fn around(config: &Config) -> Surroundings {
     let files = config.tls.as_ref();
-    files.is_some_and(|files| files.client_ca.is_some())
+    Surroundings {
+        has_client_ca: files.is_some_and(|files| files.client_ca.is_some()),
+        issuer: config.token.issuer.clone(),
+    }
 }
 
 impl App {

@@ -2,6 +2,8 @@
 //! limits time and size, and checks each resolved address before it connects.
 
 mod address;
+mod cached;
+mod json;
 mod span;
 
 use std::time::Duration;
@@ -11,6 +13,9 @@ use url::Url;
 
 use crate::error::Cause;
 use address::{AddressPolicy, Resolver};
+
+pub use cached::Cached;
+pub use json::{is_json, json_body, json_request};
 
 /// Shorter than the total, so that an unreachable host is distinguished from a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -75,8 +80,28 @@ impl Client {
     /// A client for the issuer at this URL, which comes from the configuration and is trusted.
     /// Fails if TLS cannot be set up.
     pub fn for_issuer(issuer: &Url) -> Result<Self, Error> {
+        Self::build(issuer, None)
+    }
+
+    /// A client for the issuer at this URL that trusts the certificate authorities of this PEM text
+    /// and no others. Fails if the text has no certificate, or one that cannot be read.
+    pub fn trusting(issuer: &Url, authorities: &str) -> Result<Self, Error> {
+        let roots = reqwest::Certificate::from_pem_bundle(authorities.as_bytes());
+        let roots = roots.map_err(|error| Error::Setup(error.into()))?;
+        if roots.is_empty() {
+            return Err(Error::Setup("there is no certificate".into()));
+        }
+        Self::build(issuer, Some(roots))
+    }
+
+    fn build(issuer: &Url, roots: Option<Vec<reqwest::Certificate>>) -> Result<Self, Error> {
         let addresses = AddressPolicy::for_issuer(issuer);
-        let inner = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let builder = match roots {
+            Some(roots) => builder.tls_certs_only(roots),
+            None => builder,
+        };
+        let inner = builder
             .redirect(Policy::none())
             .no_proxy()
             .referer(false)

@@ -39,7 +39,9 @@ pub fn parse_id_token(token: &str, algorithms: &[&str]) -> Result<UnverifiedIdTo
     Ok(UnverifiedIdToken { kid, claims })
 }
 
-fn read_header(
+/// The header's `kid`, if `typ` is absent or `JWT`, `alg` is one of these, and nothing in the header
+/// is critical or a key.
+pub(super) fn read_header(
     header: &Map<String, Value>,
     algorithms: &[&str],
 ) -> Result<Option<String>, &'static str> {
@@ -63,7 +65,7 @@ fn read_header(
         Some(Value::String(alg)) if is_asymmetric(alg) && algorithms.contains(&alg.as_str()) => {
             Ok(kid)
         }
-        _ => Err("its alg is not one of the configured algorithms"),
+        _ => Err("its alg is not one of the allowed algorithms"),
     }
 }
 

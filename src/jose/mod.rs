@@ -2,11 +2,14 @@
 //! and a module with the rules for each kind of token.
 
 mod access;
+mod caller_keys;
+mod caller_token;
 mod claims;
 mod id_token;
 mod json;
 mod jwks;
 mod key;
+mod numeric_date;
 mod shared_key;
 mod verify_key;
 
@@ -14,11 +17,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use access::{Expected, MAX_LIFETIME, Rejected, verify_access, verify_shared_access};
+pub use caller_keys::CallerKeys;
+pub use caller_token::{CallerToken, CallerTokenFault, MAX_CALLER_TOKEN};
 pub use claims::AccessClaims;
 pub use id_token::{UnverifiedIdToken, parse_id_token};
 pub use json::object;
 pub use jwks::provider_keys;
 pub use key::SigningKey;
+pub use numeric_date::numeric_date;
 pub use shared_key::SharedKey;
 pub use verify_key::{PublicJwk, VerifyKey};
 

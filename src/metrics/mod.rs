@@ -32,7 +32,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 
 pub use caches::{Cache, Caches};
-pub use callers::{CallerLimit, Callers};
+pub use callers::{CallerLimit, CallerTokenRefusal, Callers, KeyFetch};
 pub use connections::{Closed, Connections};
 pub use feed::Feed;
 pub use gauge::GaugeGuard;

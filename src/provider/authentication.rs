@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::numeric_date::numeric_date;
+use crate::jose::numeric_date;
 use crate::model::session::Authentication;
 
 /// More methods and longer names than providers use; an access token must stay small.

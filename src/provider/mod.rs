@@ -2,13 +2,11 @@
 
 mod authentication;
 mod authorization;
-mod cached;
 mod carry_over;
 mod claims;
 mod fetch;
 mod grant;
 mod normalize;
-mod numeric_date;
 mod oidc;
 mod profile;
 mod requests;

@@ -20,12 +20,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fetch::is_json;
 use super::normalize::normalize;
 use super::requests::Requests;
 use crate::config::providers::ClientAuth;
 use crate::error::{Cause, Error, Result};
-use crate::http::{self as outbound, Request, Response};
+use crate::http::{self as outbound, Request, Response, is_json};
 use crate::jose;
 use crate::metrics::Asked;
 use crate::secret::{ExposeSecret as _, SecretString};

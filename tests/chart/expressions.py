@@ -33,6 +33,8 @@ VARIABLES = {"$__rate_interval": "1m", "$__range": "1m", "$job": ".*"}
 MAY_BE_ZERO = {
     "Restarts of tasks": "a task is restarted only if it panics",
     "Calls beyond a caller's limits": "the load has no callers' file, so its caller has no limits",
+    "Refused JWTs of callers": "the load has no callers' file",
+    "Keys of callers' issuers": "the load has no callers' file",
 }
 ABOUT_THE_DATABASE = "Database"
 NAME = re.compile(r"\b(?:countersign|rpc_server|process)_[a-z_]+\b")

@@ -40,7 +40,7 @@ const USERS: [(&str, &[&str]); 3] = [
 /// Modules that, besides the rule of ranks, may use only these and the ground.
 const NEEDS: [(&str, &[&str]); 3] = [
     ("template", &[]),
-    ("caller", &["config"]),
+    ("caller", &["config", "http", "jose"]),
     ("transport", &["caller", "model"]),
 ];
 

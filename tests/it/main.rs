@@ -8,6 +8,7 @@ mod bans_enforced;
 mod busy;
 mod callers;
 mod callers_audiences;
+mod callers_jwt;
 mod callers_limits;
 mod callers_ownership;
 mod callers_subjects;

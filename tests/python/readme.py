@@ -125,6 +125,32 @@ def certificates(service):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def entries(service):
+    """The entries of callers with a JWT and with limits: they load. The Kubernetes cluster is the authority of README's certificates."""
+    shown = blocks(section("### Callers with JWTs", "### Generated clients"))
+    shown = [content for language, content in shown if language == "yaml" and content.startswith("  - name:")]
+    for content in shown:
+        entry = content.replace("/etc/countersign/kubernetes", str(service.directory))
+        (service.directory / "callers.yaml").write_text(f"callers:\n{entry}")
+        done = service.run("config", "check", COUNTERSIGN_CALLERS=str(service.directory / "callers.yaml"))
+        assert done.returncode == 0, f"{content}\n{done.stderr}"
+    return len(shown)
+
+
+def token_file(service):
+    """The class that reads a caller's token from its file: it sends the new one once the file was replaced."""
+    (shown,) = [content for language, content in blocks(section("### Callers with JWTs", "### Generated clients")) if language == "python"]
+    names, path, sent = {}, service.directory / "token", []
+    exec(shown.partition("\n\n\ncredentials =")[0], names)
+    for keep_seconds in (0, 3600):
+        plugin = names["TokenFile"](path, keep_seconds)
+        for token in ("first", "second"):
+            path.write_text(f"{token}\n")
+            plugin(None, lambda metadata, error: sent.append((metadata, error)))
+    bearers = [dict(metadata)["authorization"] for metadata, error in sent if error is None]
+    assert bearers == ["Bearer first", "Bearer second", "Bearer first", "Bearer first"], sent
+
+
 def consoles(service):
     """Blocks that show a command after `$` and what it prints: each line still begins with the same word."""
     shown = [content for _, content in blocks(README) if content.startswith("$ ")]
@@ -139,7 +165,7 @@ def consoles(service):
 
 def call_as_caller(service):
     """The call with a caller's token, while the callers' file of README is in force."""
-    callers, (_, command) = blocks(section("### Configure callers", "### Generated clients"))[1:]
+    callers, (_, command) = blocks(section("### Configure callers", "### Callers with JWTs"))[1:]
     token, first = "csc_of-the-chat", re.compile(r'(?<=name: chat\n    token_sha256: \[")\w+')
     path = service.directory / "callers.yaml"
     path.write_text(first.sub(sha256(token.encode()).hexdigest(), callers[1]))
@@ -209,6 +235,9 @@ def main():
             print(f"{configuration(service)} snippets of configuration load", flush=True)
             certificates(service)
             print("README's certificates are good", flush=True)
+            print(f"{entries(service)} entries of callers load", flush=True)
+            token_file(service)
+            print("README's class sends the token that its file has now", flush=True)
             print(f"{consoles(service)} commands print what README shows", flush=True)
             start_over(service)
             tokens = call_as_caller(service)

@@ -1,6 +1,8 @@
 //! The callers' file, COUNTERSIGN_CALLERS.
 
+mod jwt;
 mod limits;
+mod named;
 mod san;
 mod words;
 
@@ -10,11 +12,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::credential::TOKEN_PREFIX;
+use super::key_source::Jwt;
 use super::limits::Limits;
 use super::permission::{Permission, Permissions};
 use crate::config::{self, Report};
 use crate::reload::Digest;
 use crate::secret::sha256;
+use named::NamedFiles;
 use words::{SHAPE, Unknown, shown, unknown_keys};
 
 const NAME: &str = "COUNTERSIGN_CALLERS";
@@ -45,6 +49,8 @@ pub struct Caller {
     pub spiffe_id: Option<String>,
     /// A DNS name in the subjectAltName of its certificates, in lower case.
     pub dns_san: Option<String>,
+    /// What its JWTs say.
+    pub jwt: Option<Jwt>,
     /// What it may do.
     pub permissions: Permissions,
     /// The only audiences whose tokens it may use; all if empty.
@@ -67,6 +73,7 @@ struct Entry {
     token_sha256: Vec<String>,
     spiffe_id: Option<String>,
     dns_san: Option<String>,
+    jwt: Option<jwt::Entry>,
     permissions: Vec<String>,
     audiences: Vec<String>,
     limits: Option<limits::Entry>,
@@ -74,19 +81,35 @@ struct Entry {
     unknown: Unknown,
 }
 
+/// What of the other settings matters to the callers' file.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Whether the service takes certificates from callers.
+    pub has_client_ca: bool,
+    /// COUNTERSIGN_ISSUER, whose tokens prove no caller.
+    pub issuer: String,
+}
+
+/// The text of a callers' file, with the files that it names.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    text: String,
+    named: NamedFiles,
+}
+
 impl Callers {
-    /// Reads the callers' file, and returns the digest of its text too; without a file, everyone on
-    /// loopback may call. `has_client_ca` says whether the service takes certificates from callers.
+    /// Reads the callers' file and the files that it names, and returns the digest of all of them too;
+    /// without a callers' file, everyone on loopback may call.
     pub fn read(
         path: Option<&Path>,
-        has_client_ca: bool,
+        around: &Surroundings,
         report: &mut Report,
     ) -> (Self, Option<Digest>) {
         let Some(path) = path else {
             return (Self::Open, None);
         };
         match load(path) {
-            Ok((digest, text)) => (Self::parse(&text, has_client_ca, report), Some(digest)),
+            Ok((digest, loaded)) => (Self::parse(&loaded, around, report), Some(digest)),
             Err(description) => {
                 report.mistake(NAME, description);
                 (Self::Listed(Vec::new()), None)
@@ -94,10 +117,10 @@ impl Callers {
         }
     }
 
-    /// The callers of a callers' file with this text.
-    pub(super) fn parse(text: &str, has_client_ca: bool, report: &mut Report) -> Self {
-        match parse(text) {
-            Ok(file) => Self::Listed(check(report, file, has_client_ca)),
+    /// The callers of a callers' file.
+    pub(super) fn parse(loaded: &Loaded, around: &Surroundings, report: &mut Report) -> Self {
+        match parse(&loaded.text) {
+            Ok(file) => Self::Listed(check(report, file, around, &loaded.named)),
             Err(description) => {
                 report.mistake(NAME, description);
                 Self::Listed(Vec::new())
@@ -106,11 +129,16 @@ impl Callers {
     }
 }
 
-/// The text of the callers' file, and its digest.
-pub(super) fn load(path: &Path) -> Result<(Digest, String), String> {
+/// Reads the callers' file and the files that it names, and returns the digest of all of them too.
+pub(super) fn load(path: &Path) -> Result<(Digest, Loaded), String> {
     let text = config::read_text(path);
     let text = text.map_err(|error| format!("names a file that cannot be read: {error}"))?;
-    Ok((sha256(text.as_bytes()), text))
+    let file = parse(&text).ok();
+    let entries = file.iter().flat_map(|file| &file.callers);
+    let jwts = entries.filter_map(|entry| entry.jwt.as_ref());
+    let named = NamedFiles::read(jwts.flat_map(jwt::Entry::paths));
+    let digest = sha256(&[sha256(text.as_bytes()), named.digest()].concat());
+    Ok((digest, Loaded { text, named }))
 }
 
 /// Says only where the fault is, because the parser's own message may quote the file.
@@ -128,16 +156,21 @@ fn parse(text: &str) -> Result<File, String> {
     })
 }
 
-fn check(report: &mut Report, file: File, has_client_ca: bool) -> Vec<Caller> {
+fn check(
+    report: &mut Report,
+    file: File,
+    around: &Surroundings,
+    files: &NamedFiles,
+) -> Vec<Caller> {
     let mut faults = unknown_keys(&file.unknown);
     if file.callers.is_empty() {
         faults.push("names a file without callers; unset it to go without".to_owned());
     }
     let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
-    let mut sans = BTreeSet::new();
+    let (mut sans, mut jwts) = (BTreeSet::new(), BTreeSet::new());
     let mut callers = Vec::new();
     for (index, entry) in file.callers.into_iter().enumerate() {
-        let (caller, mut of_caller) = check_entry(&entry);
+        let (caller, mut of_caller) = check_entry(&entry, around, files);
         if !names.insert(caller.name.clone()) {
             of_caller.push("has the name of another caller".to_owned());
         }
@@ -148,7 +181,14 @@ fn check(report: &mut Report, file: File, has_client_ca: bool) -> Vec<Caller> {
         if own.filter(|san| !sans.insert((*san).clone())).count() > 0 {
             of_caller.push("has the spiffe_id or dns_san of another caller".to_owned());
         }
-        if !has_client_ca && (entry.spiffe_id.is_some() || entry.dns_san.is_some()) {
+        if caller
+            .jwt
+            .as_ref()
+            .is_some_and(|jwt| !jwts.insert(identity(jwt)))
+        {
+            of_caller.push("has the issuer, audience and subject of another caller".to_owned());
+        }
+        if !around.has_client_ca && (entry.spiffe_id.is_some() || entry.dns_san.is_some()) {
             of_caller.push(format!(
                 "has a spiffe_id or dns_san, but {} is not set",
                 config::tls::CLIENT_CA
@@ -173,6 +213,11 @@ fn check(report: &mut Report, file: File, has_client_ca: bool) -> Vec<Caller> {
     callers
 }
 
+/// What tells one caller's JWTs from another's.
+fn identity(jwt: &Jwt) -> [String; 3] {
+    [&jwt.issuer, &jwt.audience, &jwt.subject].map(Clone::clone)
+}
+
 /// How a mistake names a caller. A malformed name is not repeated, because it could be anything,
 /// even a token.
 fn label(name: &str, index: usize) -> String {
@@ -191,7 +236,7 @@ fn is_name(name: &str) -> bool {
         && !name.starts_with(TOKEN_PREFIX)
 }
 
-fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
+fn check_entry(entry: &Entry, around: &Surroundings, files: &NamedFiles) -> (Caller, Vec<String>) {
     let mut faults = unknown_keys(&entry.unknown);
     if !is_name(&entry.name) {
         faults.push(format!(
@@ -201,9 +246,10 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
     if entry.name == OPEN {
         faults.push("has a name that is taken for a service without callers".to_owned());
     }
+    let has_another = entry.spiffe_id.is_some() || entry.dns_san.is_some() || entry.jwt.is_some();
     match entry.token_sha256.len() {
-        0 if entry.spiffe_id.is_none() && entry.dns_san.is_none() => faults.push(
-            "has no credential: give it a token_sha256 (countersign caller new-token), a spiffe_id or a dns_san".to_owned(),
+        0 if !has_another => faults.push(
+            "has no credential: give it a token_sha256 (countersign caller new-token), a jwt, a spiffe_id or a dns_san".to_owned(),
         ),
         0..=MAX_TOKENS => {}
         _ => faults.push(format!("has more than {MAX_TOKENS} token_sha256")),
@@ -218,6 +264,8 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
     let token_sha256 = collect(&entry.token_sha256, &mut faults, hash);
     let spiffe_id = collect(entry.spiffe_id.as_slice(), &mut faults, san::spiffe_id).pop();
     let dns_san = collect(entry.dns_san.as_slice(), &mut faults, san::dns_name).pop();
+    let jwt = entry.jwt.as_ref();
+    let jwt = jwt.and_then(|jwt| jwt::check(jwt, &around.issuer, files, &mut faults));
     let permissions = collect(&entry.permissions, &mut faults, permissions)
         .into_iter()
         .flatten()
@@ -228,6 +276,7 @@ fn check_entry(entry: &Entry) -> (Caller, Vec<String>) {
             token_sha256,
             spiffe_id,
             dns_san,
+            jwt,
             permissions,
             audiences: entry.audiences.clone(),
             limits: limits::check(entry.limits.as_ref(), &mut faults),

@@ -10,6 +10,8 @@ use super::certificate::Certificate;
 use super::context::{CallerContext, History};
 use super::credential::TOKEN_PREFIX;
 use super::file::{Caller, Callers};
+use super::jwt::{Found, JwtCallers};
+use super::keys::Wait;
 use super::permission::{Permission, permission_of};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -26,18 +28,30 @@ pub struct Gate {
     metrics: Arc<metrics::Callers>,
 }
 
+/// Who makes a call.
+#[derive(Debug)]
+pub enum Identified {
+    /// Nobody needs to be known for it: it is to health or reflection.
+    Public,
+    /// A known caller, and the permission that it needs for the call.
+    Caller(Arc<CallerContext>, Permission),
+    /// The keys that verify the caller's token have to be fetched first; then the gate is asked again.
+    Undecided(Wait),
+}
+
 #[derive(Debug)]
 enum Known {
     Open(Arc<CallerContext>),
-    Listed(Listed),
+    Listed(Box<Listed>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Listed {
     /// By SHA-256 of the token, so that the time of a lookup tells only about the hash.
     tokens: HashMap<[u8; 32], Arc<CallerContext>>,
     spiffe_ids: HashMap<String, Arc<CallerContext>>,
     dns_sans: HashMap<String, Arc<CallerContext>>,
+    jwts: JwtCallers,
     names: HashMap<Arc<str>, Arc<CallerContext>>,
 }
 
@@ -45,10 +59,7 @@ impl Gate {
     /// A gate for the configured callers.
     #[must_use]
     pub fn new(callers: &Callers, clock: Clock, metrics: Arc<metrics::Callers>) -> Self {
-        let nobody = Listed::default();
-        let known = Known::new(callers, &nobody, || {
-            History::new(clock.clone(), Arc::clone(&metrics))
-        });
+        let known = Known::new(callers, None, &clock, &metrics);
         Self {
             known: Arc::new(RwLock::new(known)),
             clock,
@@ -57,83 +68,101 @@ impl Gate {
     }
 
     /// Replaces the callers, from the next call on. What callers use of their limits is kept, by
-    /// their names.
+    /// their names, and so are the keys of the same URLs.
     pub fn replace(&self, callers: &Callers) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let nobody = Listed::default();
         let before = match &*known {
-            Known::Open(_) => &nobody,
-            Known::Listed(before) => before,
+            Known::Open(_) => None,
+            Known::Listed(before) => Some(&**before),
         };
-        let replaced = Known::new(callers, before, || {
-            History::new(self.clock.clone(), Arc::clone(&self.metrics))
-        });
+        let replaced = Known::new(callers, before, &self.clock, &self.metrics);
         *known = replaced;
     }
 
-    /// The caller, and the permission that it needs for this call; `None` for health and reflection,
-    /// which need no caller. `certificate` is what the connection's peer has proven to be.
+    /// Who makes a call, and what it needs for it. `certificate` is what the connection's peer has
+    /// proven to be.
     ///
     /// # Errors
     /// [`Error::MethodUnknown`] for a path that is not in the protos, before anything else is
-    /// looked at; then [`Error::CallerUnknown`].
+    /// looked at; then [`Error::CallerUnknown`], and [`Error::CallerKeysUnavailable`] if that cannot
+    /// be decided.
     pub fn identify(
         &self,
         path: &str,
         headers: &HeaderMap,
         certificate: Option<&Certificate>,
-    ) -> Result<Option<(Arc<CallerContext>, Permission)>> {
+    ) -> Result<Identified> {
         let Some(permission) = permission_of(path) else {
             return if is_public(path) {
-                Ok(None)
+                Ok(Identified::Public)
             } else {
                 Err(Error::MethodUnknown)
             };
         };
-        let caller = self.find(headers, certificate);
-        let caller = caller.ok_or(Error::CallerUnknown)?;
-        Ok(Some((caller, permission)))
+        match self.find(headers, certificate) {
+            Found::Caller(caller) => Ok(Identified::Caller(caller, permission)),
+            Found::Undecided(wait) => Ok(Identified::Undecided(wait)),
+            Found::Unknown => Err(Error::CallerUnknown),
+            Found::NoKeys => Err(Error::CallerKeysUnavailable(
+                "the keys of the token's issuer could not be fetched".into(),
+            )),
+        }
     }
 
-    fn find(
-        &self,
-        headers: &HeaderMap,
-        certificate: Option<&Certificate>,
-    ) -> Option<Arc<CallerContext>> {
+    fn find(&self, headers: &HeaderMap, certificate: Option<&Certificate>) -> Found {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let caller = match &*known {
             Known::Open(caller) => Some(caller),
             // If a call names a credential, only that one counts: with a wrong token it would go on
             // as another caller otherwise.
             Known::Listed(callers) if headers.contains_key(AUTHORIZATION) => {
-                callers.tokens.get(&sha256(token(headers)?))
+                match bearer(headers) {
+                    Some(token) if token.starts_with(TOKEN_PREFIX) => callers.of_token(token),
+                    Some(token) => return callers.jwts.find(token),
+                    None => None,
+                }
             }
-            Known::Listed(callers) => callers.of(certificate?),
+            Known::Listed(callers) => certificate.and_then(|one| callers.of(one)),
         };
-        caller.cloned()
+        caller.map_or(Found::Unknown, |caller| Found::Caller(Arc::clone(caller)))
     }
 }
 
 impl Known {
-    fn new(callers: &Callers, before: &Listed, new: impl Fn() -> Arc<History>) -> Self {
+    fn new(
+        callers: &Callers,
+        before: Option<&Listed>,
+        clock: &Clock,
+        metrics: &Arc<metrics::Callers>,
+    ) -> Self {
+        let new = || History::new(clock.clone(), Arc::clone(metrics));
         let Callers::Listed(callers) = callers else {
             return Self::Open(Arc::new(CallerContext::open(new())));
         };
-        let mut known = Listed::default();
+        let mut known = Listed {
+            tokens: HashMap::new(),
+            spiffe_ids: HashMap::new(),
+            dns_sans: HashMap::new(),
+            jwts: JwtCallers::new(clock.clone(), Arc::clone(metrics)),
+            names: HashMap::new(),
+        };
+        let fetched = before.map(|before| before.jwts.fetched());
         for caller in callers {
-            let same = before.names.get(&*caller.name);
-            let history = same.map_or_else(&new, |same| Arc::clone(same.history()));
-            known.add(caller, history);
+            let same = before.and_then(|before| before.names.get(&*caller.name));
+            let history = same.map_or_else(new, |same| Arc::clone(same.history()));
+            let context = Arc::new(CallerContext::listed(caller, history));
+            if let Some(jwt) = &caller.jwt {
+                let fetched = fetched.as_deref().unwrap_or_default();
+                known.jwts.add(jwt, &context, fetched);
+            }
+            known.add(caller, context);
         }
-        Self::Listed(known)
+        Self::Listed(Box::new(known))
     }
 }
 
 impl Listed {
-    fn add(&mut self, caller: &Caller, history: Arc<History>) {
-        let context = Arc::new(CallerContext::listed(caller, history));
-        self.names
-            .insert(Arc::clone(context.name()), Arc::clone(&context));
+    fn add(&mut self, caller: &Caller, context: Arc<CallerContext>) {
         let hashes = caller.token_sha256.iter();
         self.tokens
             .extend(hashes.map(|hash| (*hash, Arc::clone(&context))));
@@ -143,6 +172,11 @@ impl Listed {
         let dns_san = caller.dns_san.iter();
         self.dns_sans
             .extend(dns_san.map(|name| (name.clone(), Arc::clone(&context))));
+        self.names.insert(Arc::clone(context.name()), context);
+    }
+
+    fn of_token(&self, token: &str) -> Option<&Arc<CallerContext>> {
+        (token.len() <= MAX_TOKEN).then(|| self.tokens.get(&sha256(token.as_bytes())))?
     }
 
     /// The only caller that the certificate names. A SPIFFE ID counts if it is the certificate's
@@ -166,15 +200,13 @@ fn is_public(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.")
 }
 
-/// The token of the only `authorization` value.
-fn token(headers: &HeaderMap) -> Option<&[u8]> {
+/// The bearer token of the only `authorization` value.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    let fits = scheme.eq_ignore_ascii_case("bearer")
-        && token.starts_with(TOKEN_PREFIX)
-        && token.len() <= MAX_TOKEN;
-    (fits && values.next().is_none()).then_some(token.as_bytes())
+    let is_only = scheme.eq_ignore_ascii_case("bearer") && values.next().is_none();
+    is_only.then_some(token)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use url::Url;
 use super::super::fetch;
 use super::super::requests::Requests;
 use crate::config::providers::{DISCOVERY_PATH, normalized_issuer};
-use crate::error::{Cause, Error, Result};
+use crate::error::Cause;
 use crate::http::Client;
 use crate::jose;
 use crate::metrics::Asked;
@@ -42,13 +42,7 @@ struct Document {
 }
 
 /// Fetches and checks the discovery document.
-pub(super) async fn discover(requests: &Requests, issuer: &str) -> Result<Metadata> {
-    read(requests, issuer)
-        .await
-        .map_err(Error::ProviderUnavailable)
-}
-
-async fn read(requests: &Requests, issuer: &str) -> Result<Metadata, Cause> {
+pub(super) async fn discover(requests: &Requests, issuer: &str) -> Result<Metadata, Cause> {
     let issuer = normalized_issuer(issuer);
     let url = requests
         .client()

@@ -6,12 +6,12 @@ use openidconnect::core::CoreJsonWebKey;
 use serde_json::Value;
 use url::Url;
 
-use super::super::cached::Cached;
 use super::super::fetch;
 use super::super::requests::Requests;
 use super::verify::{self, Expected, Rejected};
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
+use crate::http::Cached;
 use crate::jose;
 use crate::metrics::Asked;
 use crate::provider::claims::VerifiedClaims;
@@ -44,11 +44,13 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Result<VerifiedClaims, Rejected>> {
         let id_token = id_token.expose_secret();
-        let keys = self.0.get(fetch_keys(requests, jwks_uri)).await?;
+        let keys = self.0.get(fetch_keys(requests, jwks_uri)).await;
+        let keys = keys.map_err(Error::ProviderUnavailable)?;
         match verify::verify(id_token, &keys, expected, now) {
             Err(Rejected::KeyUnknown) => {
                 let fetch = fetch_keys(requests, jwks_uri);
-                let newer = self.0.renew(Some(&keys), fetch).await?;
+                let newer = self.0.renew(Some(&keys), fetch).await;
+                let newer = newer.map_err(Error::ProviderUnavailable)?;
                 Ok(verify::verify(id_token, &newer, expected, now))
             }
             verified => Ok(verified),
@@ -56,15 +58,10 @@ impl Keys {
     }
 }
 
-async fn fetch_keys(requests: &Requests, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>> {
-    let body = fetch::json(requests, Asked::Keys, jwks_uri, None)
-        .await
-        .map_err(Error::ProviderUnavailable)?;
-    let keys = jose::provider_keys(&body).ok_or_else(|| {
-        Error::ProviderUnavailable(
-            "its jwks_uri does not return a JWK set of at most 100 keys".into(),
-        )
-    })?;
+async fn fetch_keys(requests: &Requests, jwks_uri: &Url) -> Result<Vec<CoreJsonWebKey>, Cause> {
+    let body = fetch::json(requests, Asked::Keys, jwks_uri, None).await?;
+    let keys = jose::provider_keys(&body)
+        .ok_or("its jwks_uri does not return a JWK set of at most 100 keys")?;
     Ok(keys
         .into_iter()
         .filter_map(|key| serde_json::from_value(Value::Object(key)).ok())

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::authorization::Authorization;
-use super::cached::Cached;
 use super::claims::VerifiedClaims;
 use super::grant::{self, Grant, Owner, RefreshError};
 use super::requests::Requests;
@@ -26,7 +25,7 @@ use super::{profile, token_endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::config::providers::OpenIdProvider;
 use crate::error::{Error, Result};
-use crate::http;
+use crate::http::{self, Cached};
 use crate::metrics;
 use crate::secret::{ExposeSecret as _, SecretString, random_token};
 use discovery::Metadata;
@@ -301,6 +300,7 @@ impl OpenIdClient {
         self.metadata
             .get(discovery::discover(&self.requests, &self.config.issuer))
             .await
+            .map_err(Error::ProviderUnavailable)
     }
 
     /// The configured scopes, and the one that the provider's preset adds.

@@ -15,9 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::config::providers::SigningAlg;
-use crate::jose;
+use crate::jose::{self, numeric_date};
 use crate::provider::claims::VerifiedClaims;
-use crate::provider::numeric_date::numeric_date;
 use crate::secret::equal;
 
 /// How old `iat` may be. We receive a token as soon as it is issued, but Entra dates it five

@@ -132,7 +132,9 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::RenewalPostponed { retry_after } => {
             details.set_retry_info(Some(*retry_after));
         }
-        Error::StoreUnavailable(_) | Error::ProviderUnavailable(_) => {
+        Error::StoreUnavailable(_)
+        | Error::ProviderUnavailable(_)
+        | Error::CallerKeysUnavailable(_) => {
             details.set_retry_info(Some(UNAVAILABLE_RETRY));
         }
         Error::Invalid(fields) => add_fields(fields, details),

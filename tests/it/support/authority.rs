@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use rcgen::date_time_ymd;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -107,6 +107,18 @@ impl Pair {
 
     pub fn key(&self) -> String {
         pem("PRIVATE KEY", &self.key)
+    }
+
+    /// The configuration of a server that shows this certificate.
+    pub fn server_config(&self) -> ServerConfig {
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(self.key.clone()).expect("a key");
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("supported")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key)
+            .expect("a pair")
     }
 }
 

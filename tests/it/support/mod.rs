@@ -9,6 +9,7 @@ pub mod collector;
 pub mod engine;
 pub mod federated;
 pub mod hostile;
+pub mod issuer;
 pub mod logs;
 pub mod mount;
 pub mod mutual;

@@ -1,3 +1,5 @@
+mod jwt;
+
 use std::fs;
 
 use super::*;
@@ -6,11 +8,18 @@ use crate::caller::limits::Rate;
 const A: &str = "0b5b3d5f9f6f1c1a7a2f60a8f5a1a1d0c7d2f0b1a9e8d7c6b5a4f3e2d1c0b9a8";
 const B: &str = "1b5b3d5f9f6f1c1a7a2f60a8f5a1a1d0c7d2f0b1a9e8d7c6b5a4f3e2d1c0b9a8";
 
+fn around() -> Surroundings {
+    Surroundings {
+        has_client_ca: true,
+        issuer: "https://chat.example".to_owned(),
+    }
+}
+
 fn read_text(text: &str) -> Result<Vec<Caller>, String> {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), text).expect("written");
     let mut report = Report::default();
-    let (callers, _) = Callers::read(Some(file.path()), true, &mut report);
+    let (callers, _) = Callers::read(Some(file.path()), &around(), &mut report);
     report.finish().map_err(|mistakes| mistakes.to_string())?;
     match callers {
         Callers::Listed(callers) => Ok(callers),

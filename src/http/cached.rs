@@ -1,20 +1,22 @@
-//! A cache for what a provider publishes. Only one call fetches at a time, and the last good value
+//! A cache for what another service publishes. Only one call fetches at a time, and the last good value
 //! is used during an outage.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Cause;
+
+type Result<T> = std::result::Result<T, Cause>;
 
 /// How long after a failed fetch the next one may begin if there is no value yet: shorter than the
-/// usual pause, because every login fails until then.
+/// usual pause, because whatever needs it fails until then.
 const PAUSE_IF_EMPTY: Duration = Duration::from_secs(3);
-/// How long the last good value is used while the provider cannot be reached.
+/// How long the last good value is used while no newer one can be fetched.
 const MAX_AGE: Duration = Duration::from_hours(24);
 
 /// A value that is fetched when it is needed.
-pub(super) struct Cached<T> {
+pub struct Cached<T> {
     clock: Clock,
     fresh: Duration,
     pause: Duration,
@@ -42,7 +44,7 @@ impl<T> Clone for Entry<T> {
 
 impl<T> Cached<T> {
     /// An empty cache. A value is used for `fresh`, and fetched again at most once in `pause`.
-    pub(super) fn new(clock: Clock, fresh: Duration, pause: Duration) -> Self {
+    pub fn new(clock: Clock, fresh: Duration, pause: Duration) -> Self {
         Self {
             clock,
             fresh,
@@ -53,7 +55,7 @@ impl<T> Cached<T> {
     }
 
     /// The value; it is fetched first if there is none or it is no longer fresh.
-    pub(super) async fn get(&self, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
+    pub async fn get(&self, fetch: impl Future<Output = Result<T>>) -> Result<Arc<T>> {
         let entry = self.entry();
         match &entry {
             Some(entry) if self.age(entry) < self.fresh => Ok(Arc::clone(&entry.value)),
@@ -68,9 +70,34 @@ impl<T> Cached<T> {
         }
     }
 
+    /// What was fetched last, if it may still be used, and whether it is fresh. Nothing is fetched.
+    pub fn known(&self) -> Option<(Arc<T>, bool)> {
+        let entry = self.entry()?;
+        let age = self.age(&entry);
+        (age < MAX_AGE).then_some((entry.value, age < self.fresh))
+    }
+
+    /// Whether [`Cached::renew`] would fetch a value, or wait for another call that does.
+    pub fn is_due(&self) -> bool {
+        let Ok(last_attempt) = self.last_attempt.try_lock() else {
+            return true;
+        };
+        !self.is_too_soon(*last_attempt, self.entry().is_some())
+    }
+
+    fn is_too_soon(&self, last_attempt: Option<Duration>, has_value: bool) -> bool {
+        let pause = if has_value {
+            self.pause
+        } else {
+            PAUSE_IF_EMPTY
+        };
+        let since = |at| self.clock.elapsed().saturating_sub(at);
+        last_attempt.is_some_and(|at| since(at) < pause)
+    }
+
     /// A newer value than `seen`. If the last fetch was a moment ago or this one fails, the value
     /// that there is.
-    pub(super) async fn renew(
+    pub async fn renew(
         &self,
         seen: Option<&Arc<T>>,
         fetch: impl Future<Output = Result<T>>,
@@ -83,20 +110,11 @@ impl<T> Cached<T> {
         {
             return Ok(Arc::clone(&entry.value));
         }
-        let now = self.clock.elapsed();
-        let pause = if entry.is_some() {
-            self.pause
-        } else {
-            PAUSE_IF_EMPTY
-        };
-        if last_attempt.is_some_and(|at| now.saturating_sub(at) < pause) {
-            return self.last_good(
-                entry,
-                Error::ProviderUnavailable("a request failed a moment ago".into()),
-            );
+        if self.is_too_soon(*last_attempt, entry.is_some()) {
+            return self.last_good(entry, "a request failed a moment ago".into());
         }
         // Set before the fetch too, in case this call is cancelled during it.
-        *last_attempt = Some(now);
+        *last_attempt = Some(self.clock.elapsed());
         let fetched = fetch.await;
         // The pause begins after the fetch, so that calls that waited through a slow failure do not
         // fetch once more, one after the other.
@@ -107,7 +125,7 @@ impl<T> Cached<T> {
         }
     }
 
-    fn last_good(&self, entry: Option<Entry<T>>, error: Error) -> Result<Arc<T>> {
+    fn last_good(&self, entry: Option<Entry<T>>, error: Cause) -> Result<Arc<T>> {
         entry
             .filter(|entry| self.age(entry) < MAX_AGE)
             .map(|entry| entry.value)
@@ -152,7 +170,7 @@ mod tests {
     }
 
     fn down() -> std::future::Ready<Result<usize>> {
-        std::future::ready(Err(Error::ProviderUnavailable("down".into())))
+        std::future::ready(Err("down".into()))
     }
 
     #[tokio::test]
@@ -242,5 +260,31 @@ mod tests {
         assert_eq!(*cached.get(down()).await.expect("the last good one"), 1);
         clock.advance(MAX_AGE);
         assert!(cached.get(down()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_known_and_whether_a_fetch_is_due_is_told_without_one() {
+        let (clock, cached) = cached();
+        assert!(cached.known().is_none() && cached.is_due());
+        assert!(cached.get(down()).await.is_err());
+        assert!(!cached.is_due());
+        clock.advance(PAUSE_IF_EMPTY);
+        assert!(cached.is_due());
+        cached.get(async { Ok(1) }).await.expect("up");
+        assert!(
+            cached
+                .known()
+                .is_some_and(|(value, fresh)| *value == 1 && fresh)
+        );
+        assert!(!cached.is_due());
+        clock.advance(FRESH);
+        assert!(
+            cached
+                .known()
+                .is_some_and(|(value, fresh)| *value == 1 && !fresh)
+        );
+        assert!(cached.is_due());
+        clock.advance(MAX_AGE);
+        assert!(cached.known().is_none());
     }
 }

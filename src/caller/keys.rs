@@ -1,0 +1,202 @@
+//! The keys that verify JWTs of callers: those of a file, or those that an issuer publishes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::key_source::{KeySource, KeyUrl};
+use crate::clock::Clock;
+use crate::config;
+use crate::error::{Cause, Error};
+use crate::http::{Cached, json_body, json_request};
+use crate::jose::CallerKeys;
+use crate::metrics::{self, CallerTokenRefusal, KeyFetch};
+use crate::repeats::Repeats;
+use crate::secret::SecretString;
+
+/// How long keys are used before they are fetched again.
+const FRESH: Duration = Duration::from_mins(10);
+/// The shortest time between two fetches, so that tokens with unknown keys do not cause a fetch each.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How long a call waits for a fetch.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// The keys of an issuer.
+#[derive(Clone, Debug)]
+pub(super) enum Keys {
+    File(Arc<CallerKeys>),
+    Url(Arc<Fetched>),
+}
+
+/// Keys that an issuer publishes. They are fetched by a task in the background when a call needs
+/// them, so that a call is never held up by an issuer that does not answer, except by one that has
+/// never answered or that has a new key.
+pub(super) struct Fetched {
+    source: KeyUrl,
+    keys: Cached<CallerKeys>,
+    /// Whether the task runs.
+    fetching: AtomicBool,
+    /// How often it has ended.
+    ended: watch::Sender<u64>,
+    metrics: Arc<metrics::Callers>,
+    failures: Repeats<()>,
+}
+
+/// The wait for keys that are being fetched.
+#[derive(Debug)]
+pub struct Wait {
+    fetched: Arc<Fetched>,
+    seen: Option<Arc<CallerKeys>>,
+    ended: watch::Receiver<u64>,
+}
+
+impl Keys {
+    /// The keys of a source. `known` are those of the sources before, whose keys go on being used.
+    pub(super) fn new(
+        source: &KeySource,
+        known: &[Arc<Fetched>],
+        clock: &Clock,
+        metrics: &Arc<metrics::Callers>,
+    ) -> Self {
+        match source {
+            KeySource::File(keys) => Self::File(Arc::new(keys.clone())),
+            KeySource::Url(url) => {
+                let same = known.iter().find(|fetched| fetched.source == *url);
+                let fetched = same.map(Arc::clone);
+                Self::Url(fetched.unwrap_or_else(|| Fetched::new(url, clock, metrics)))
+            }
+        }
+    }
+
+    /// The keys that there are. If they are old, newer ones are fetched meanwhile.
+    pub(super) fn known(&self) -> Option<Arc<CallerKeys>> {
+        match self {
+            Self::File(keys) => Some(Arc::clone(keys)),
+            Self::Url(fetched) => {
+                let (keys, is_fresh) = fetched.keys.known()?;
+                if !is_fresh && fetched.keys.is_due() {
+                    fetched.fetch(Some(Arc::clone(&keys)));
+                }
+                Some(keys)
+            }
+        }
+    }
+
+    /// How to wait for newer keys than these; `None` if none are to be had now.
+    pub(super) fn newer(&self, seen: Option<&Arc<CallerKeys>>) -> Option<Wait> {
+        match self {
+            Self::Url(fetched) if fetched.keys.is_due() => Some(Wait {
+                ended: fetched.ended.subscribe(),
+                fetched: Arc::clone(fetched),
+                seen: seen.cloned(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Wait {
+    /// The error of a call that has waited already.
+    #[must_use]
+    pub fn in_vain(self) -> Error {
+        let metrics = &self.fetched.metrics;
+        if self.seen.is_some() {
+            metrics.refused(CallerTokenRefusal::KeyUnknown);
+            return Error::CallerUnknown;
+        }
+        metrics.refused(CallerTokenRefusal::NoKeys);
+        Error::CallerKeysUnavailable("the fetch of the keys takes too long".into())
+    }
+
+    /// Waits until the keys were fetched, or for two seconds.
+    pub async fn done(mut self) {
+        self.fetched.fetch(self.seen);
+        let _ended_or_too_slow = timeout(WAIT, self.ended.changed()).await;
+    }
+}
+
+impl Fetched {
+    fn new(source: &KeyUrl, clock: &Clock, metrics: &Arc<metrics::Callers>) -> Arc<Self> {
+        Arc::new(Self {
+            source: source.clone(),
+            keys: Cached::new(clock.clone(), FRESH, PAUSE),
+            fetching: AtomicBool::new(false),
+            ended: watch::Sender::new(0),
+            metrics: Arc::clone(metrics),
+            failures: Repeats::new(clock.clone()),
+        })
+    }
+
+    /// Fetches newer keys than these in the background, unless that is under way.
+    fn fetch(self: &Arc<Self>, seen: Option<Arc<CallerKeys>>) {
+        if self.fetching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let running = Running(Arc::clone(self));
+        tokio::spawn(async move {
+            let this = &running.0;
+            // The keys that there are count even if this fails.
+            let _keys = match &seen {
+                Some(_) => this.keys.renew(seen.as_ref(), this.request()).await,
+                None => this.keys.get(this.request()).await,
+            };
+        });
+    }
+
+    async fn request(&self) -> Result<CallerKeys, Cause> {
+        let answer = self.exchange().await;
+        match &answer {
+            Ok(_) => self.metrics.fetched(KeyFetch::Ok),
+            Err(cause) => {
+                self.metrics.fetched(KeyFetch::Failed);
+                if let Some((_, unlogged)) = self.failures.due(Some(())) {
+                    let url = self.source.url.as_str();
+                    tracing::warn!(
+                        url, %cause, unlogged,
+                        "keys that verify callers' tokens could not be fetched"
+                    );
+                }
+            }
+        }
+        answer
+    }
+
+    async fn exchange(&self) -> Result<CallerKeys, Cause> {
+        let token = match self.source.token_file.clone() {
+            Some(path) => Some(spawn_blocking(move || read_token(&path)).await??),
+            None => None,
+        };
+        let request = json_request(&self.source.url, token.as_ref())?;
+        let body = json_body(self.source.client.send(request).await?)?;
+        CallerKeys::parse(&body).ok_or("the answer is not a JWK set of at most 100 keys".into())
+    }
+}
+
+fn read_token(path: &Path) -> Result<SecretString, Cause> {
+    let text = config::read_text(path);
+    let text = text.map_err(|error| format!("the token_file cannot be read: {error}"))?;
+    Ok(SecretString::from(text.trim().to_owned()))
+}
+
+/// The task that fetches keys, until it is dropped.
+struct Running(Arc<Fetched>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // In this order: who finds no task running starts one, and who finds one running is told of
+        // its end.
+        self.0.fetching.store(false, Ordering::Release);
+        self.0.ended.send_modify(|ended| *ended += 1);
+    }
+}
+
+impl std::fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetched").finish_non_exhaustive()
+    }
+}
