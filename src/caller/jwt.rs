@@ -7,7 +7,7 @@ use moka::sync::Cache;
 
 use super::context::CallerContext;
 use super::key_source::Jwt;
-use super::keys::{Fetched, Keys, Wait};
+use super::keys::{Fetched, Keys, Newer, Wait};
 use crate::clock::{Clock, Timestamp};
 use crate::jose::{CallerToken, CallerTokenFault, MAX_CALLER_TOKEN};
 use crate::metrics::{self, CallerTokenRefusal};
@@ -130,25 +130,33 @@ impl JwtCallers {
         };
         // Before anything is fetched for it.
         token.check_times(now)?;
-        let keys = known.keys.known();
-        let Some(keys) = keys else {
-            return Err(match known.keys.newer(None) {
-                Some(wait) => Unverified::Undecided(wait),
-                None => Unverified::Refused(CallerTokenRefusal::NoKeys),
-            });
+        let Some(keys) = known.keys.known() else {
+            return Err(without_key(
+                known.keys.newer(None),
+                CallerTokenRefusal::NoKeys,
+            ));
         };
-        match token.verify(&keys, now) {
-            Ok(end) => Ok(Verified {
-                known: known.clone(),
-                digest: *keys.digest(),
-                end,
-            }),
-            Err(CallerTokenFault::KeyUnknown) => Err(match known.keys.newer(Some(&keys)) {
-                Some(wait) => Unverified::Undecided(wait),
-                None => CallerTokenFault::KeyUnknown.into(),
-            }),
-            Err(fault) => Err(fault.into()),
-        }
+        let verified = token.verify(&keys, now).map(|end| Verified {
+            known: known.clone(),
+            digest: *keys.digest(),
+            end,
+        });
+        verified.map_err(|fault| match fault {
+            CallerTokenFault::KeyUnknown => {
+                let newer = known.keys.newer(Some(&keys));
+                without_key(newer, CallerTokenRefusal::KeyUnknown)
+            }
+            fault => fault.into(),
+        })
+    }
+}
+
+/// What becomes of a token whose key is not known.
+fn without_key(newer: Newer, otherwise: CallerTokenRefusal) -> Unverified {
+    match newer {
+        Newer::Wait(wait) => Unverified::Undecided(wait),
+        Newer::NotDue => Unverified::Refused(otherwise),
+        Newer::Crowded => Unverified::Refused(CallerTokenRefusal::NoKeys),
     }
 }
 
@@ -175,5 +183,58 @@ impl From<CallerTokenFault> for Unverified {
             CallerTokenFault::KeyUnknown => CallerTokenRefusal::KeyUnknown,
             CallerTokenFault::SignatureWrong => CallerTokenRefusal::SignatureWrong,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use url::Url;
+
+    use super::*;
+    use crate::caller::Caller;
+    use crate::caller::context::History;
+    use crate::caller::key_source::{KeySource, KeyUrl};
+    use crate::http::Client;
+
+    fn callers(clock: &Clock) -> JwtCallers {
+        let metrics = metrics::Metrics::new(clock).callers;
+        let history = History::new(clock.clone(), Arc::clone(&metrics));
+        let caller = Arc::new(CallerContext::listed(&Caller::default(), history));
+        let url = Url::parse("https://issuer.example/keys").expect("a URL");
+        let jwt = Jwt {
+            issuer: "i".to_owned(),
+            audience: "a".to_owned(),
+            subject: "s".to_owned(),
+            keys: KeySource::Url(KeyUrl {
+                client: Client::for_issuer(&url).expect("a client"),
+                url,
+                authorities: None,
+                token_file: None,
+            }),
+        };
+        let mut callers = JwtCallers::new(clock.clone(), metrics);
+        callers.add(&jwt, &caller, &[]);
+        callers
+    }
+
+    #[test]
+    fn only_so_many_calls_wait_for_the_keys_of_an_issuer() {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let callers = callers(&clock);
+        let claims = r#"{"iss":"i","aud":"a","sub":"s","exp":1800000060}"#;
+        let [header, claims] =
+            [r#"{"alg":"RS256","kid":"k"}"#, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let token = format!("{header}.{claims}.c2ln");
+        let wait = || match callers.find(&token) {
+            Found::Undecided(wait) => Some(wait),
+            _ => None,
+        };
+        let mut waits: Vec<_> = std::iter::from_fn(wait).take(1000).collect();
+        assert_eq!(waits.len(), 256);
+        assert!(matches!(callers.find(&token), Found::NoKeys));
+        waits.pop();
+        assert!(wait().is_some());
     }
 }

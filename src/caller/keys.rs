@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -25,6 +25,8 @@ const FRESH: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long a call waits for a fetch.
 const WAIT: Duration = Duration::from_secs(2);
+/// How many calls may wait for the keys of one issuer: nobody knows yet whether they are of callers.
+const MAX_WAITING: usize = 256;
 
 /// The keys of an issuer.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub(super) struct Fetched {
     fetching: AtomicBool,
     /// How often it has ended.
     ended: watch::Sender<u64>,
+    waiting: Arc<Semaphore>,
     metrics: Arc<metrics::Callers>,
     failures: Repeats<()>,
 }
@@ -53,6 +56,17 @@ pub struct Wait {
     fetched: Arc<Fetched>,
     seen: Option<Arc<CallerKeys>>,
     ended: watch::Receiver<u64>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What there is to do without the key of a token.
+pub(super) enum Newer {
+    /// To wait for newer keys.
+    Wait(Wait),
+    /// Nothing: they were fetched a moment ago.
+    NotDue,
+    /// Nothing: too many calls wait already.
+    Crowded,
 }
 
 impl Keys {
@@ -87,16 +101,21 @@ impl Keys {
         }
     }
 
-    /// How to wait for newer keys than these; `None` if none are to be had now.
-    pub(super) fn newer(&self, seen: Option<&Arc<CallerKeys>>) -> Option<Wait> {
-        match self {
-            Self::Url(fetched) if fetched.keys.is_due() => Some(Wait {
-                ended: fetched.ended.subscribe(),
-                fetched: Arc::clone(fetched),
-                seen: seen.cloned(),
-            }),
-            _ => None,
-        }
+    /// Whether newer keys than these are to be had.
+    pub(super) fn newer(&self, seen: Option<&Arc<CallerKeys>>) -> Newer {
+        let fetched = match self {
+            Self::Url(fetched) if fetched.keys.is_due() => fetched,
+            _ => return Newer::NotDue,
+        };
+        let Ok(place) = Arc::clone(&fetched.waiting).try_acquire_owned() else {
+            return Newer::Crowded;
+        };
+        Newer::Wait(Wait {
+            ended: fetched.ended.subscribe(),
+            fetched: Arc::clone(fetched),
+            seen: seen.cloned(),
+            _place: place,
+        })
     }
 }
 
@@ -127,6 +146,7 @@ impl Fetched {
             keys: Cached::new(clock.clone(), FRESH, PAUSE),
             fetching: AtomicBool::new(false),
             ended: watch::Sender::new(0),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             metrics: Arc::clone(metrics),
             failures: Repeats::new(clock.clone()),
         })
