@@ -111,6 +111,7 @@ reasons! {
     BanNotFound = "BAN_NOT_FOUND" NotFound,
     SessionNotFound = "SESSION_NOT_FOUND" NotFound,
     ServiceUnknown = "SERVICE_UNKNOWN" NotFound,
+    SigningKeyNotFound = "SIGNING_KEY_NOT_FOUND" NotFound,
     MethodUnknown = "METHOD_UNKNOWN" Unimplemented,
     DeadlineExceeded = "DEADLINE_EXCEEDED" DeadlineExceeded,
     Internal = "INTERNAL" Internal,
@@ -203,6 +204,8 @@ pub enum Error {
     BanNotFound,
     #[error("no such live session")]
     SessionNotFound,
+    #[error("no such signing key")]
+    SigningKeyNotFound,
     #[error("internal error")]
     Internal(#[source] Cause),
 }
@@ -353,6 +356,7 @@ impl Error {
             Self::ProviderNotFound => Reason::ProviderNotFound,
             Self::BanNotFound => Reason::BanNotFound,
             Self::SessionNotFound => Reason::SessionNotFound,
+            Self::SigningKeyNotFound => Reason::SigningKeyNotFound,
             Self::Internal(_) => Reason::Internal,
         }
     }

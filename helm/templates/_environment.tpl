@@ -6,6 +6,10 @@
   value: {{ printf "%s:50052" .Values.listenAddress | quote }}
 - name: COUNTERSIGN_OPS_LISTEN
   value: {{ printf "%s:9464" .Values.listenAddress | quote }}
+{{- if kindIs "invalid" .Values.config.COUNTERSIGN_OPS_URL }}
+- name: COUNTERSIGN_OPS_URL
+  value: {{ printf "http://%s-ops.%s.svc:9464" (include "countersign.fullname" .) .Release.Namespace | quote }}
+{{- end }}
 - name: COUNTERSIGN_CALLERS
   value: /etc/countersign/config/callers.yaml
 - name: COUNTERSIGN_LOG_FORMAT

@@ -17,10 +17,11 @@ pub(super) async fn ops(
     let Some(address) = config.ops_listen else {
         return Ok(None);
     };
-    let started = Ops::start(address, metrics.clone(), health.clone()).await;
+    let (url, metrics, health) = (config.ops_url.clone(), metrics.clone(), health.clone());
+    let started = Ops::start(address, url, metrics, health).await;
     let ops =
         started.map_err(|cause| StartError::listen("COUNTERSIGN_OPS_LISTEN", address, cause))?;
-    tracing::info!(address = %ops.address(), "the ops listener serves metrics and probes");
+    tracing::info!(address = %ops.address(), "the ops listener serves metrics, probes and public keys");
     Ok(Some(ops))
 }
 

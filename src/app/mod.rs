@@ -148,6 +148,9 @@ impl App {
             &metrics,
         )
         .await?;
+        if let Some(ops) = &ops {
+            ops.publish(api.tokens().clone());
+        }
         Ok(Self {
             api,
             feed,
@@ -263,6 +266,10 @@ impl App {
         let (feed, tasks) = (self.feed.clone(), self.tasks.clone());
         self.tasks
             .keep(Feed::TASK, move || feed.clone().run(tasks.clone()));
+        let (tokens, tasks) = (self.api.tokens().clone(), self.tasks.clone());
+        self.tasks.keep(Tokens::KEYS_TASK, move || {
+            tokens.clone().keep_keys(tasks.clone())
+        });
         let (store, health, tasks) = (self.store.clone(), self.health.clone(), self.tasks.clone());
         self.tasks.keep(StoreWatch::NAME, move || {
             StoreWatch::new(store.clone(), health.clone(), tasks.clone()).run()
@@ -287,7 +294,7 @@ async fn join(
         clock.clone(),
         config.token,
         budget.tokens,
-        Arc::clone(&metrics.sessions),
+        metrics,
     )
     .await?;
     let moderation = Moderation::new(
@@ -339,6 +346,7 @@ mod tests {
         let env = Env::from_pairs([
             ("SESSION_EXPIRY", "canary()"),
             ("COUNTERSIGN_SESSIONS_PER_USER", "canary"),
+            ("COUNTERSIGN_KEY_ROTATION", "canary"),
             ("MIN_PASSWORD_LENGTH", "canary"),
             ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
             ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
@@ -346,6 +354,7 @@ mod tests {
             ("OPENID_CLIENT_SECRET", "another canary"),
             ("COUNTERSIGN_LISTEN", "canary"),
             ("COUNTERSIGN_OPS_LISTEN", "canary"),
+            ("COUNTERSIGN_OPS_URL", "canary"),
             ("COUNTERSIGN_HEALTH_LISTEN", "canary"),
             ("COUNTERSIGN_LOG", "a=canary=b"),
             ("COUNTERSIGN_LOG_FORMAT", "canary"),
@@ -365,7 +374,7 @@ mod tests {
             ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
         ]);
         let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
-        assert_eq!(mistakes.mistakes.len(), 26, "{mistakes}");
+        assert_eq!(mistakes.mistakes.len(), 28, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

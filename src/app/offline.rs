@@ -3,10 +3,16 @@
 use super::{App, StartError, close};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::health::Health;
+use crate::jose::Algorithm;
 use crate::metrics::Metrics;
+use crate::model::signing_key::SigningKeyInfo;
 use crate::store::{Migrated, OpenStoreError, Opened, Store};
+use crate::token::StoredKeys;
+
+/// Who changes keys, for the log.
+const COMMAND_LINE: &str = "the command line";
 
 impl App {
     /// Brings the tables of the store up to date.
@@ -29,6 +35,42 @@ impl App {
         close(&store).await;
         bumped.map_err(|error| Error::from(error).into())
     }
+
+    /// The signing keys in the store, the newest first.
+    ///
+    /// # Errors
+    /// [`StartError`]; if the keys do not fit the store, nothing was changed.
+    pub async fn list_keys(config: Config) -> Result<Vec<SigningKeyInfo>, StartError> {
+        with_keys(config, async |keys| keys.list().await).await
+    }
+
+    /// Lets another signing key sign from now on, and returns it.
+    ///
+    /// # Errors
+    /// [`StartError`]; if the keys do not fit the store, nothing was changed.
+    pub async fn rotate_key(config: Config) -> Result<SigningKeyInfo, StartError> {
+        with_keys(config, async |keys| keys.rotate(COMMAND_LINE).await).await
+    }
+
+    /// Revokes a signing key, and returns the one that signs.
+    ///
+    /// # Errors
+    /// [`StartError`], also if there is no such key; if the keys do not fit the store, nothing was
+    /// changed.
+    pub async fn revoke_key(config: Config, kid: &str) -> Result<SigningKeyInfo, StartError> {
+        with_keys(config, async |keys| keys.revoke(kid, COMMAND_LINE).await).await
+    }
+}
+
+async fn with_keys<T>(
+    config: Config,
+    work: impl AsyncFnOnce(StoredKeys) -> Result<T>,
+) -> Result<T, StartError> {
+    let Opened { store, keyring, .. } = open_alone(config).await?;
+    let keys = StoredKeys::new(store.clone(), keyring, Clock::system(), Algorithm::EdDsa);
+    let done = work(keys).await;
+    close(&store).await;
+    Ok(done?)
 }
 
 pub(super) async fn open_alone(config: Config) -> Result<Opened, OpenStoreError> {

@@ -43,6 +43,7 @@ permissions! {
     TokenRead = "token.read" false,
     TokenReadAny = "token.read.any" true,
     TokenMint = "token.mint" true,
+    TokenKeys = "token.keys" true,
     ModerationReport = "moderation.report" false,
     ModerationCheck = "moderation.check" false,
     ModerationAdmin = "moderation.admin" false,

@@ -43,7 +43,8 @@ pub enum Command {
     /// The epoch of the store.
     #[command(subcommand)]
     Epoch(EpochCommand),
-    /// The keys.
+    /// The keys: those that sign access tokens, and those that seal what is in the store. The tables are
+    /// brought up to date first.
     #[command(subcommand)]
     Key(KeyCommand),
 }

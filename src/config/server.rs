@@ -10,6 +10,7 @@ use super::urls;
 
 const LISTEN: &str = "COUNTERSIGN_LISTEN";
 const OPS_LISTEN: &str = "COUNTERSIGN_OPS_LISTEN";
+const OPS_URL: &str = "COUNTERSIGN_OPS_URL";
 const HEALTH_LISTEN: &str = "COUNTERSIGN_HEALTH_LISTEN";
 
 /// Where and how to serve.
@@ -19,6 +20,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// COUNTERSIGN_OPS_LISTEN, default `127.0.0.1:9464`; `None` if it is `off`.
     pub ops_listen: Option<SocketAddr>,
+    /// COUNTERSIGN_OPS_URL: where others reach that listener, without a trailing slash.
+    pub ops_url: Option<String>,
     /// COUNTERSIGN_HEALTH_LISTEN; by default there is no such listener.
     pub health_listen: Option<SocketAddr>,
     /// COUNTERSIGN_REFLECTION, by default on only if the service listens on loopback.
@@ -46,9 +49,18 @@ pub(super) fn read(r: &mut Reader<'_>) -> Server {
         "off" => Ok(false),
         _ => Err("must be on or off"),
     });
+    let ops_listen = ops_listen.unwrap_or_else(|| Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
+    let ops_url = r.parse(OPS_URL, urls::base_url);
+    let ops_url = ops_url.map(|url| urls::without_slash(url.as_str()).to_owned());
+    if ops_url.is_some() && ops_listen.is_none() {
+        r.warn(format!(
+            "{OPS_URL} has no effect, because {OPS_LISTEN} is off"
+        ));
+    }
     Server {
         listen,
-        ops_listen: ops_listen.unwrap_or_else(|| Some(SocketAddr::from(([127, 0, 0, 1], 9464)))),
+        ops_listen,
+        ops_url,
         health_listen: r.parse(HEALTH_LISTEN, parse),
         reflection: reflection.unwrap_or_else(|| is_loopback(listen)),
     }

@@ -19,6 +19,8 @@ pub struct Token {
     pub session_ttl: Duration,
     /// COUNTERSIGN_SESSIONS_PER_USER: how many live sessions a user may have, default 100.
     pub sessions_per_user: u32,
+    /// COUNTERSIGN_KEY_ROTATION: for how long a signing key signs, default 30 days.
+    pub key_rotation: Duration,
 }
 
 const ACCESS: &str = "SESSION_EXPIRY";
@@ -26,8 +28,10 @@ const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
 const SESSIONS_PER_USER: &str = "COUNTERSIGN_SESSIONS_PER_USER";
 /// A sign-in sorts the user's live sessions, so they must not be any number.
 const MOST_SESSIONS: u32 = 1000;
+const ROTATION: &str = "COUNTERSIGN_KEY_ROTATION";
 /// JWTs state times in whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST_ROTATION: Duration = Duration::from_hours(48);
 /// Verification refuses access tokens with a longer lifetime (`jose::MAX_LIFETIME`).
 const LONGEST_ACCESS: Duration = Duration::from_hours(24);
 
@@ -58,12 +62,21 @@ impl Token {
                 format!("is shorter than {ACCESS}: a session would end before its access tokens"),
             );
         }
+        let key_rotation = r.duration(ROTATION, Duration::from_hours(30 * 24), SHORTEST);
+        if key_rotation < SHORTEST_ROTATION {
+            r.mistake(
+                ROTATION,
+                "is shorter than 2 days: the next key is published a day before it signs; it is in milliseconds"
+                    .to_owned(),
+            );
+        }
         Self {
             issuer,
             audience,
             access_ttl,
             session_ttl,
             sessions_per_user,
+            key_rotation,
         }
     }
 }

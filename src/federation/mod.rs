@@ -262,6 +262,7 @@ fn affects(change: &Announcement) -> Affects<'_> {
         Announcement::UserChanged(user) | Announcement::TokensOfUserChanged(user) => {
             Affects::User(user)
         }
+        Announcement::KeyRevoked(_) | Announcement::KeysChanged => Affects::Nothing,
         Announcement::Everything => Affects::Everything,
     }
 }

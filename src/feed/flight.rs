@@ -8,10 +8,10 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 /// Work under way. Whoever waits for it drives it, so it goes on if the call that began it is
 /// cancelled, and is dropped if all of them are.
-pub(in crate::feed) type Flight<T> = Shared<BoxFuture<'static, T>>;
+pub type Flight<T> = Shared<BoxFuture<'static, T>>;
 
 /// The place of one piece of work.
-pub(in crate::feed) struct Flights<T: Clone>(Mutex<Option<WeakShared<BoxFuture<'static, T>>>>);
+pub struct Flights<T: Clone>(Mutex<Option<WeakShared<BoxFuture<'static, T>>>>);
 
 impl<T: Clone> Default for Flights<T> {
     fn default() -> Self {
@@ -21,7 +21,7 @@ impl<T: Clone> Default for Flights<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// The work that is under way, or else new work.
-    pub(in crate::feed) fn board<F>(&self, begin: impl FnOnce() -> F) -> Flight<T>
+    pub fn board<F>(&self, begin: impl FnOnce() -> F) -> Flight<T>
     where
         F: Future<Output = T> + Send + 'static,
     {

@@ -2,7 +2,7 @@
 //! changes.
 
 pub mod cache;
-mod flight;
+pub mod flight;
 mod follower;
 mod stamps;
 

@@ -63,6 +63,12 @@ impl Api {
         }
     }
 
+    /// The sessions and their tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Reads the clock, once for the whole call.
     pub(super) fn begin<T>(&self, request: Request<T>) -> Result<Incoming<T>, Status> {
         Ok(Incoming {

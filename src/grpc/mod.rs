@@ -13,6 +13,7 @@ mod page;
 mod parse;
 pub mod proto;
 mod revocations;
+mod signing_keys;
 mod subject;
 mod token_service;
 

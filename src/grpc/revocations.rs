@@ -78,6 +78,7 @@ fn change(news: News) -> Option<Change> {
         News::BanLifted(lifted) => Change::BanLifted(proto::BanLifted {
             ban_id: lifted.to_string(),
         }),
+        News::KeyRevoked(kid) => Change::KeyRevoked(proto::KeyRevoked { kid }),
         News::Unknown => return None,
     })
 }

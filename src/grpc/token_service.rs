@@ -224,6 +224,27 @@ impl TokenService for Api {
         })
         .await
     }
+
+    async fn list_signing_keys(
+        &self,
+        request: Request<proto::ListSigningKeysRequest>,
+    ) -> Result<Response<proto::ListSigningKeysResponse>, Status> {
+        self.list_keys(request).await
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<proto::RotateSigningKeyRequest>,
+    ) -> Result<Response<proto::RotateSigningKeyResponse>, Status> {
+        self.rotate_key(request).await
+    }
+
+    async fn revoke_signing_key(
+        &self,
+        request: Request<proto::RevokeSigningKeyRequest>,
+    ) -> Result<Response<proto::RevokeSigningKeyResponse>, Status> {
+        self.revoke_key(request).await
+    }
 }
 
 impl Api {

@@ -18,6 +18,7 @@ mod register;
 mod reload;
 mod rpc;
 mod sessions;
+mod signing_keys;
 mod store;
 mod tasks;
 mod telemetry;
@@ -43,6 +44,7 @@ pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, 
 pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{Ended, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified};
+pub use signing_keys::{KeyChange, KeyState, SigningKeys};
 pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};
 pub use tasks::{Task, Tasks};
 pub use telemetry::Telemetry;
@@ -78,6 +80,7 @@ pub struct Metrics {
     pub connections: Arc<Connections>,
     pub feed: Arc<Feed>,
     pub sessions: Arc<Sessions>,
+    pub signing_keys: Arc<SigningKeys>,
     pub moderation: Arc<Moderation>,
     pub passwords: Arc<Passwords>,
     pub providers: Arc<Providers>,
@@ -109,6 +112,7 @@ impl Metrics {
             connections: Arc::new(Connections::new(&mut registry)),
             feed: Arc::new(Feed::new(&mut registry)),
             sessions: Arc::new(Sessions::new(&mut registry)),
+            signing_keys: Arc::new(SigningKeys::new(&mut registry)),
             moderation: Arc::new(Moderation::new(&mut registry)),
             passwords: Arc::new(Passwords::new(&mut registry)),
             providers: Arc::new(Providers::new(&mut registry)),

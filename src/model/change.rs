@@ -20,6 +20,10 @@ pub enum Change {
     Banned { ban: BanId, user: Option<UserId> },
     /// A ban was lifted; the user, if it was of one.
     BanLifted { ban: BanId, user: Option<UserId> },
+    /// A signing key was revoked, and replaced if it was the active one.
+    KeyRevoked(String),
+    /// Signing keys came, went, or changed their states.
+    KeysChanged,
     /// A change that this version does not know, made by a newer one.
     Unknown,
 }

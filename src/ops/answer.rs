@@ -3,24 +3,27 @@
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
+use super::discovery::{self, Discovery};
 use super::scrapes::Scrapes;
+use super::text::text;
 use crate::health::Health;
 use crate::metrics::Format;
-
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a request, whose body is not read. hyper leaves out the body of the answer to HEAD.
 pub(super) async fn answer<B>(
     request: Request<B>,
     scrapes: &Scrapes,
     health: &Health,
+    discovery: &Discovery,
 ) -> Response<String> {
     let (request, _) = request.into_parts();
     let state = health.state();
     let path = request.uri.path();
     let is_read = [Method::GET, Method::HEAD].contains(&request.method);
     let mut response = match path {
-        "/metrics" | "/livez" | "/readyz" | "/startupz" if !is_read => {
+        "/metrics" | "/livez" | "/readyz" | "/startupz" | discovery::JWKS | discovery::METADATA
+            if !is_read =>
+        {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD");
             let allowed = HeaderValue::from_static("GET, HEAD");
             refused.headers_mut().insert(ALLOW, allowed);
@@ -34,6 +37,8 @@ pub(super) async fn answer<B>(
             shown.headers_mut().insert(CONTENT_TYPE, of_type);
             shown
         }
+        discovery::JWKS => discovery.jwks(&request.headers),
+        discovery::METADATA => discovery.metadata(),
         "/livez" => text(StatusCode::OK, "alive"),
         "/startupz" if state.is_started() => text(StatusCode::OK, "started"),
         "/readyz" if state.is_ready() => text(StatusCode::OK, "ready"),
@@ -43,19 +48,13 @@ pub(super) async fn answer<B>(
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /livez, /readyz and /startupz",
+            "there are /metrics, /livez, /readyz, /startupz, /.well-known/jwks.json and \
+             /.well-known/openid-configuration",
         ),
     };
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn text(status: StatusCode, text: &str) -> Response<String> {
-    let mut response = Response::new(format!("{text}\n"));
-    *response.status_mut() = status;
-    let of_type = HeaderValue::from_static(TEXT);
-    response.headers_mut().insert(CONTENT_TYPE, of_type);
+    let cached = headers.entry(CACHE_CONTROL);
+    cached.or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

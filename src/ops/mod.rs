@@ -1,15 +1,18 @@
-//! The HTTP side listener: metrics and probes, in clear text and without a secret.
+//! The HTTP side listener: metrics, probes and public keys, in clear text and without a secret.
 //!
 //! A connection carries one request and lives for a few seconds, so that none can be kept. If all
 //! places are taken, the oldest connection makes room: strangers cannot keep probes out.
 
 mod answer;
+mod discovery;
 mod scrapes;
+mod text;
 mod watch;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -23,7 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::token::Tokens;
 use answer::answer;
+use discovery::Discovery;
 use scrapes::Scrapes;
 
 pub use watch::StoreWatch;
@@ -42,21 +47,39 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Ops {
     address: SocketAddr,
+    discovery: Arc<Discovery>,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Ops {
-    /// Serves at `address` from now on.
+    /// Serves at `address` from now on; others reach it at `url`.
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub async fn start(address: SocketAddr, metrics: Metrics, health: Health) -> io::Result<Self> {
+    pub async fn start(
+        address: SocketAddr,
+        url: Option<String>,
+        metrics: Metrics,
+        health: Health,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let scrapes = Scrapes::new(metrics, Clock::system());
+        let address = listener.local_addr()?;
+        let discovery = Arc::new(Discovery::new(url, address));
+        let shown = Shown {
+            scrapes: Scrapes::new(metrics, Clock::system()),
+            health,
+            discovery: Arc::clone(&discovery),
+        };
         Ok(Self {
-            address: listener.local_addr()?,
-            _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, scrapes, health))),
+            address,
+            discovery,
+            _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, shown))),
         })
+    }
+
+    /// Tells the public keys of these tokens from now on.
+    pub fn publish(&self, tokens: Tokens) {
+        self.discovery.publish(tokens);
     }
 
     /// Where it listens.
@@ -66,7 +89,15 @@ impl Ops {
     }
 }
 
-async fn serve(listener: TcpListener, scrapes: Scrapes, health: Health) {
+/// What is shown. Clones share everything.
+#[derive(Clone)]
+struct Shown {
+    scrapes: Scrapes,
+    health: Health,
+    discovery: Arc<Discovery>,
+}
+
+async fn serve(listener: TcpListener, shown: Shown) {
     let mut open = VecDeque::<AbortOnDropHandle<()>>::new();
     loop {
         let stream = match listener.accept().await {
@@ -81,14 +112,14 @@ async fn serve(listener: TcpListener, scrapes: Scrapes, health: Health) {
         if open.len() == MAX_CONNECTIONS {
             open.pop_front();
         }
-        let connection = connection(stream, scrapes.clone(), health.clone());
+        let connection = connection(stream, shown.clone());
         open.push_back(AbortOnDropHandle::new(tokio::spawn(connection)));
     }
 }
 
-async fn connection(stream: TcpStream, scrapes: Scrapes, health: Health) {
+async fn connection(stream: TcpStream, shown: Shown) {
     let service = service_fn(|request| {
-        let answered = answer(request, &scrapes, &health);
+        let answered = answer(request, &shown.scrapes, &shown.health, &shown.discovery);
         answered.map(Ok::<_, std::convert::Infallible>)
     });
     let connection = http1::Builder::new()

@@ -20,6 +20,10 @@ pub enum Announcement {
     /// Sessions of a user were ended, with their provider tokens, or the user's fields or bans
     /// changed.
     UserChanged(UserId),
+    /// The signing key with this `kid` was revoked.
+    KeyRevoked(String),
+    /// Signing keys came, went, or changed their states.
+    KeysChanged,
     /// It is not known what changed.
     Everything,
 }
@@ -54,6 +58,8 @@ impl Announcement {
             Change::Banned { user, .. } | Change::BanLifted { user, .. } => {
                 user.clone().map(Self::UserChanged)
             }
+            Change::KeyRevoked(kid) => Some(Self::KeyRevoked(kid.clone())),
+            Change::KeysChanged => Some(Self::KeysChanged),
             Change::Unknown => Some(Self::Everything),
         }
     }

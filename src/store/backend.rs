@@ -82,6 +82,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("migrations/0005_change_feed.sql"),
         ),
         (
+            6,
+            "life of signing keys",
+            include_str!("migrations/0006_life_of_signing_keys.sql"),
+        ),
+        (
             7,
             "live sessions",
             include_str!("migrations/0007_live_sessions.sql"),

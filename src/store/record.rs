@@ -7,6 +7,7 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, Postgres, Row, Sqlite, Type};
 use super::error::StoreError;
 use crate::clock::Timestamp;
 use crate::id::{BanId, IdentityId, SessionId, UserId};
+use crate::model::algorithm::Algorithm;
 use crate::model::email::Email;
 use crate::model::network::Network;
 use crate::model::signing_key::SigningKeyState;
@@ -69,14 +70,8 @@ text_columns! {
     BanId: |text: String| Self::parse(&text), ToString::to_string;
     Network: |text: String| text.parse().ok(), ToString::to_string;
     Email: |text: String| Some(Self::from_canonical(text)), |email: &Self| email.as_str().to_owned();
-    SigningKeyState: |text: String| match text.as_str() {
-        "active" => Some(Self::Active),
-        "retired" => Some(Self::Retired),
-        _ => None,
-    }, |state: &Self| match state {
-        Self::Active => "active".to_owned(),
-        Self::Retired => "retired".to_owned(),
-    };
+    Algorithm: |text: String| Self::parse(&text), |algorithm: &Self| algorithm.name().to_owned();
+    SigningKeyState: |text: String| Self::parse(&text), |state: &Self| state.name().to_owned();
 }
 
 impl Column for Timestamp {

@@ -1,27 +1,26 @@
-//! Access tokens: minted for a session. Verifying a token again reads only memory, until its session or
-//! user changes.
+//! Verifies access tokens. Verifying a token again reads only memory, until its session or user changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use super::session_cache::{Outage, Sourced, TokenHash, VerifiedToken};
-use super::{Inner, TokenPair, Tokens};
+use super::outage::Outage;
+use super::session_cache::{Sourced, TokenHash, VerifiedToken};
+use super::signing_keys::{Key, Refused};
+use super::{Inner, Tokens};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed::cache::{Entry, Moment};
 use crate::id::SessionId;
-use crate::jose::{self, AccessClaims, Expected, MAX_LIFETIME, Rejected};
+use crate::jose::{AccessClaims, Expected};
 use crate::metrics::{Source, Verified};
-use crate::model::session::{NotLive, Session, SessionState};
+use crate::model::session::{NotLive, SessionState};
 use crate::secret;
 
 /// How long callers may reuse an answer, and so how late they may learn of a ban or the end of a
 /// session.
 const CACHE_TTL: Duration = Duration::from_secs(5);
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The state for a token that is bad without it.
 const NOT_NEEDED: Sourced = (Source::Memory, Ok(None));
@@ -52,15 +51,27 @@ enum Checked {
     /// It was verified before.
     Known(Arc<VerifiedToken>),
     /// Its signature is good.
-    Signed(TokenHash, Box<AccessClaims>, Arc<Entry<SessionState>>),
+    Signed(Box<Signed>),
     /// It is not live, whatever its session's state.
     Bad(Inactive),
+    /// Its key is not in memory.
+    UnknownKey,
+    /// Its key is not in memory and could not be read.
+    Failed(Error),
+}
+
+/// A token whose signature is good.
+struct Signed {
+    hash: TokenHash,
+    claims: AccessClaims,
+    key: Arc<Key>,
+    session: Arc<Entry<SessionState>>,
 }
 
 /// Why a token is not live. Any reason but `Invalid` is given only if the signature is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inactive {
-    /// Malformed, not issued here, or for another audience.
+    /// Malformed, not issued here, of a key that was revoked, or for another audience.
     Invalid,
     /// The token or its session has expired.
     Expired,
@@ -78,8 +89,16 @@ impl Checked {
     fn session(&self) -> Option<&Arc<Entry<SessionState>>> {
         match self {
             Self::Known(token) => Some(&token.session),
-            Self::Signed(_, _, session) => Some(session),
-            Self::Bad(_) => None,
+            Self::Signed(signed) => Some(&signed.session),
+            Self::Bad(_) | Self::UnknownKey | Self::Failed(_) => None,
+        }
+    }
+
+    /// What there is instead of a session's state.
+    fn without_session(&self) -> Sourced {
+        match self {
+            Self::Failed(error) => (Source::Store, Err(error.clone())),
+            _ => NOT_NEEDED,
         }
     }
 }
@@ -111,10 +130,19 @@ impl Tokens {
         outage: Outage,
         now: Timestamp,
     ) -> Result<Verdict> {
-        let checked = self.0.check(token, audience, now);
+        let mut checked = self.0.check(token, audience, now);
+        if matches!(checked, Checked::UnknownKey) {
+            checked = match Box::pin(self.0.keys.read()).await {
+                Ok(()) => self.0.check(token, audience, now),
+                Err(error) => Checked::Failed(error),
+            };
+        }
         let state = match checked.session() {
-            Some(session) => self.0.sessions.state(session, outage, now).await,
-            None => NOT_NEEDED,
+            Some(session) => {
+                let state = self.0.sessions.state(session, outage, now).await;
+                with_keys(state, self.0.keys.catch_up(outage).await)
+            }
+            None => checked.without_session(),
         };
         self.0.conclude(checked, state, audience, now)
     }
@@ -136,16 +164,43 @@ impl Tokens {
             }
             checked.push(token);
         }
+        if checked.iter().any(|one| matches!(one, Checked::UnknownKey)) {
+            Box::pin(self.check_again(&mut checked, tokens, audience, now)).await;
+        }
         let sessions = checked.iter().filter_map(Checked::session);
         let states = self.0.sessions.states(sessions, now).await;
+        let keys = self.0.keys.catch_up(Outage::Remember).await;
         let conclude = |token: Checked| {
             let state = match token.session() {
-                Some(session) => states.get(session.id()).cloned().unwrap_or(NOT_FOUND),
-                None => NOT_NEEDED,
+                Some(session) => {
+                    let state = states.get(session.id()).cloned().unwrap_or(NOT_FOUND);
+                    with_keys(state, keys.clone())
+                }
+                None => token.without_session(),
             };
             self.0.conclude(token, state, audience, now)
         };
         checked.into_iter().map(conclude).collect()
+    }
+
+    /// Reads the keys once for all tokens of unknown ones, and checks these again.
+    async fn check_again(
+        &self,
+        checked: &mut [Checked],
+        tokens: &[String],
+        audience: &str,
+        now: Timestamp,
+    ) {
+        let read = self.0.keys.read().await;
+        for (checked, token) in checked.iter_mut().zip(tokens) {
+            if matches!(checked, Checked::UnknownKey) {
+                *checked = match &read {
+                    Ok(()) => self.0.check(token, audience, now),
+                    Err(error) => Checked::Failed(error.clone()),
+                };
+                yield_now().await;
+            }
+        }
     }
 
     /// A session's state, from memory if it is up to date there; `None` if there is no such session.
@@ -163,93 +218,24 @@ impl Tokens {
     pub fn moment(&self) -> Moment {
         self.0.sessions.moment()
     }
-
-    /// The token pair of a live session at its current generation, with a new access token. The
-    /// token and the state, whose reading began at `began`, are remembered, so the token's first
-    /// use checks no signature and does not read the store.
-    pub fn issue(&self, state: SessionState, began: Moment, now: Timestamp) -> TokenPair {
-        let issued = now.max(state.session.create_time);
-        self.issue_at(state, began, issued, issued)
-    }
-
-    /// As [`Tokens::issue`], for an answer that is given once more. Nothing locks the session, which
-    /// may be ended right now, so the token says that it was issued when the session was opened or
-    /// refreshed: all that was issued later counts as a token of a later session.
-    pub(super) fn issue_again(
-        &self,
-        state: SessionState,
-        began: Moment,
-        now: Timestamp,
-    ) -> TokenPair {
-        let session = &state.session;
-        let issued = session.refresh_time.min(now).max(session.create_time);
-        self.issue_at(state, began, issued, now.max(issued))
-    }
-
-    fn issue_at(
-        &self,
-        state: SessionState,
-        began: Moment,
-        issued: Timestamp,
-        now: Timestamp,
-    ) -> TokenPair {
-        let session = &state.session;
-        let access_expire_time = now
-            .plus(shortened(self.0.settings.access_ttl, secret::random()))
-            .min(session.expire_time)
-            .min(issued.plus(MAX_LIFETIME))
-            .whole_secs();
-        let claims = self.0.claims(session, access_expire_time, issued);
-        let pair = TokenPair {
-            access_token: self.0.keys.active().sign(&claims),
-            refresh_token: self
-                .0
-                .refresh
-                .issue(&session.id, session.generation, &session.salt),
-            access_expire_time,
-            refresh_expire_time: session.expire_time,
-            session_id: session.id.clone(),
-        };
-        let hash = secret::sha256(pair.access_token.as_bytes());
-        let state = Arc::new(state);
-        let entry = self.0.sessions.keep(Arc::clone(&state), began);
-        self.0.sessions.insert(hash, claims, entry, &state);
-        pair
-    }
 }
 
 impl Inner {
-    /// A token's claims, in whole seconds, as they are read from it again.
-    fn claims(&self, session: &Session, expire_time: Timestamp, issued: Timestamp) -> AccessClaims {
-        AccessClaims {
-            iss: self.settings.issuer.clone(),
-            sub: session.user_id.to_string(),
-            aud: self.settings.audience.clone(),
-            sid: session.id.to_string(),
-            jti: hex::encode(secret::random::<16>()),
-            // A token expires after it was issued.
-            iat: issued.whole_secs().min(expire_time.minus(SECOND)),
-            exp: expire_time,
-            auth_time: session.auth_time.whole_secs(),
-            amr: session.amr.split(' ').map(str::to_owned).collect(),
-            client_id: session.caller.clone(),
-            id: None,
-            username: None,
-            provider: None,
-            email: None,
-        }
-    }
-
     fn check(&self, token: &str, audience: &str, now: Timestamp) -> Checked {
         let hash = secret::sha256(token.as_bytes());
-        if let Some(token) = self.sessions.find(&hash) {
+        let known = self.sessions.find(&hash);
+        // A key that was refused may count again after a restore.
+        if let Some(token) = known.filter(|token| !token.key.is_refused()) {
             return Checked::Known(token);
         }
         match self.check_signature(token, audience, now) {
-            Ok((claims, session)) => {
-                Checked::Signed(hash, Box::new(claims), self.sessions.entry(&session))
-            }
-            Err(inactive) => Checked::Bad(inactive),
+            Ok((claims, key, session)) => Checked::Signed(Box::new(Signed {
+                hash,
+                claims,
+                key,
+                session: self.sessions.entry(&session),
+            })),
+            Err(bad) => bad,
         }
     }
 
@@ -275,14 +261,25 @@ impl Inner {
     ) -> Verdict {
         match (checked, state) {
             (Checked::Bad(inactive), _) => Verdict::Inactive(inactive),
+            (Checked::UnknownKey | Checked::Failed(_), _) => Verdict::Inactive(Inactive::Invalid),
             (Checked::Known(token), state) => judge(token, state, audience, now),
-            (Checked::Signed(hash, claims, session), Some(state)) => {
-                let token = self.sessions.insert(hash, *claims, session, &state);
+            (Checked::Signed(signed), Some(state)) => {
+                let Signed {
+                    hash,
+                    claims,
+                    key,
+                    session,
+                } = *signed;
+                let token = self.sessions.insert(hash, claims, session, key, &state);
                 judge(token, Some(state), audience, now)
             }
             // A token of an unknown session is not cached. The store was set back to an earlier
             // state, or the session's row was deleted.
-            (Checked::Signed(..), None) => Verdict::Inactive(Inactive::SessionRevoked),
+            (Checked::Signed(signed), None) => Verdict::Inactive(if signed.key.is_refused() {
+                Inactive::Invalid
+            } else {
+                Inactive::SessionRevoked
+            }),
         }
     }
 
@@ -291,7 +288,7 @@ impl Inner {
         token: &str,
         audience: &str,
         now: Timestamp,
-    ) -> Result<(AccessClaims, SessionId), Inactive> {
+    ) -> Result<(AccessClaims, Arc<Key>, SessionId), Checked> {
         if token
             .get(..7)
             .is_some_and(|start| start.eq_ignore_ascii_case("Bearer "))
@@ -304,13 +301,23 @@ impl Inner {
             issuer: &self.settings.issuer,
             audience: None,
         };
-        let claims = jose::verify_access(token, |kid| self.keys.find(kid), &expected, now)
-            .map_err(|rejected| match rejected {
-                Rejected::Expired(claims) if claims.aud == audience => Inactive::Expired,
-                Rejected::Expired(_) | Rejected::Invalid => Inactive::Invalid,
-            })?;
-        let session = SessionId::parse(&claims.sid).ok_or(Inactive::Invalid)?;
-        Ok((claims, session))
+        let verified = self.keys.verify(token, &expected, now);
+        let (claims, key) = verified.map_err(|refused| match refused {
+            Refused::Expired(claims) if claims.aud == audience => Checked::Bad(Inactive::Expired),
+            Refused::Expired(_) | Refused::Invalid => Checked::Bad(Inactive::Invalid),
+            Refused::UnknownKey => Checked::UnknownKey,
+        })?;
+        let session = SessionId::parse(&claims.sid);
+        let session = session.ok_or(Checked::Bad(Inactive::Invalid))?;
+        Ok((claims, key, session))
+    }
+}
+
+/// The state of a session, unless it is not known whether the token's key was revoked.
+fn with_keys((source, state): Sourced, keys: Result<()>) -> Sourced {
+    match keys {
+        Ok(()) => (source, state),
+        Err(error) => (source, state.and(Err(error))),
     }
 }
 
@@ -326,21 +333,13 @@ const fn counted(verdict: &Result<Verdict>) -> Verified {
     }
 }
 
-/// A token's lifetime, shortened by up to a twentieth, in whole seconds: tokens that were issued at the
-/// same time are then not refreshed at the same time.
-fn shortened(ttl: Duration, random: [u8; 4]) -> Duration {
-    let most = ttl.as_secs() / 20;
-    let random = u64::from(u32::from_be_bytes(random));
-    ttl.saturating_sub(Duration::from_secs(random % (most + 1)))
-}
-
 fn judge(
     token: Arc<VerifiedToken>,
     state: Option<Arc<SessionState>>,
     audience: &str,
     now: Timestamp,
 ) -> Verdict {
-    if token.claims.aud != audience {
+    if token.claims.aud != audience || token.key.is_refused() {
         return Verdict::Inactive(Inactive::Invalid);
     }
     let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
@@ -362,21 +361,4 @@ fn judge(
         state,
         cache_ttl: CACHE_TTL.min(now.until(expire_time)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lifetime_is_shortened_by_a_twentieth_at_most_and_by_whole_seconds() {
-        let ttl = Duration::from_mins(15);
-        let seconds = |n: u32| shortened(ttl, n.to_be_bytes()).as_secs();
-        assert_eq!([0, 1, 45, 46, 91].map(seconds), [900, 899, 855, 900, 855]);
-        for (ttl, shortest) in [(1, 1), (19, 19), (20, 19), (40, 38)] {
-            let ttl = Duration::from_secs(ttl);
-            let lives = (0..100_u32).map(|n| shortened(ttl, n.to_be_bytes()));
-            assert_eq!(lives.min(), Some(Duration::from_secs(shortest)));
-        }
-    }
 }

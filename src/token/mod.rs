@@ -2,7 +2,9 @@
 
 mod access;
 mod doubt;
+mod issue;
 mod opening;
+mod outage;
 mod reauthentication;
 mod refresh;
 mod resealing;
@@ -19,9 +21,12 @@ use crate::config::token::Token as Settings;
 use crate::error::Result;
 use crate::feed::Feed;
 use crate::id::SessionId;
-use crate::metrics;
+use crate::jose::Algorithm;
+use crate::metrics::{self, Metrics};
+use crate::model::signing_key::SigningKeyInfo;
 use crate::secret::Keyring;
 use crate::store::Store;
+use crate::tasks::Tasks;
 use doubt::Doubts;
 use refresh::RefreshTokens;
 use session_cache::SessionCache;
@@ -30,9 +35,10 @@ use watches::Watches;
 
 pub use access::{Inactive, LiveToken, Verdict};
 pub use opening::OpenSession;
+pub use outage::{Outage, verifies_without_store};
 pub use resealing::reseal_signing_keys;
 pub use revocations::{Event, News, Watch};
-pub use session_cache::{Outage, verifies_without_store};
+pub use signing_keys::{Jwks, StoredKeys};
 
 /// Opens, verifies, refreshes and ends sessions. Clones share everything.
 #[derive(Clone, Debug)]
@@ -79,9 +85,12 @@ impl Tokens {
         clock: Clock,
         settings: Settings,
         memory: u64,
-        metrics: Arc<metrics::Sessions>,
+        metrics: &Metrics,
     ) -> Result<Self> {
-        let keys = SigningKeys::load(&store, keyring, clock.now()).await?;
+        let (sealing, time) = (keyring.clone(), clock.clone());
+        let stored = StoredKeys::new(store.clone(), sealing, time, Algorithm::EdDsa);
+        let counted = Arc::clone(&metrics.signing_keys);
+        let keys = SigningKeys::start(stored, feed.clone(), settings.key_rotation, counted).await?;
         let refresh = RefreshTokens::new(keyring);
         let doubts = Doubts::new(clock.clone());
         let sessions = SessionCache::new(
@@ -101,13 +110,58 @@ impl Tokens {
             doubts,
             sessions,
             watches: Watches::new(),
-            metrics,
+            metrics: Arc::clone(&metrics.sessions),
         })))
     }
 
     /// Shows the cache of verified tokens in the metrics.
     pub fn show(&self, caches: &metrics::Caches) {
         self.0.sessions.show(caches);
+    }
+
+    /// The name of the background task that keeps the signing keys in order.
+    pub const KEYS_TASK: &str = SigningKeys::TASK;
+
+    /// Rotates the signing keys when they are due, and follows what others do to them. It never
+    /// returns.
+    pub async fn keep_keys(self, tasks: Tasks) {
+        self.0.keys.clone().run(tasks).await;
+    }
+
+    /// The signing keys, the newest first, and the public ones of those whose tokens are accepted.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub async fn list_keys(&self) -> Result<(Vec<SigningKeyInfo>, Arc<Jwks>)> {
+        self.0.keys.list().await
+    }
+
+    /// Lets another key sign from now on, and returns it. Tokens of the former one are accepted until
+    /// they expire.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub async fn rotate_key(&self, caller: &str) -> Result<SigningKeyInfo> {
+        self.0.keys.rotate(caller).await
+    }
+
+    /// Refuses all tokens of a key from now on, and returns the key that signs. It is no error if the
+    /// key was revoked before.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::SigningKeyNotFound`], and the store's errors.
+    pub async fn revoke_key(&self, kid: &str, caller: &str) -> Result<SigningKeyInfo> {
+        self.0.keys.revoke(kid, caller).await
+    }
+
+    /// The public keys of all tokens that are accepted, as they are known here.
+    pub fn jwks(&self) -> Arc<Jwks> {
+        self.0.keys.jwks()
+    }
+
+    /// The issuer of the tokens that are issued here.
+    pub fn issuer(&self) -> &str {
+        &self.0.settings.issuer
     }
 
     /// The audience of the tokens that are issued here; a request with an empty `audience` means

@@ -19,6 +19,7 @@ use crate::metrics::GaugeGuard;
 use crate::model::ban::Ban;
 use crate::model::change::{Change, Numbered};
 use crate::model::page::{Cursor as PageCursor, PageRequest};
+use crate::model::signing_key::{SealedSigningKey, SigningKeyState};
 use crate::store::{Head, Store};
 
 /// How often a watcher is told that it has missed nothing, if nothing else is told.
@@ -53,6 +54,8 @@ pub enum News {
     UserChanged(UserId),
     Banned(Box<Ban>),
     BanLifted(BanId),
+    /// No token of the key with this `kid` counts.
+    KeyRevoked(String),
     /// Something that this version does not know.
     Unknown,
 }
@@ -78,6 +81,8 @@ pub struct Watch {
 /// What is told next.
 #[derive(Clone)]
 enum Phase {
+    /// The keys that were revoked.
+    Keys,
     /// The bans in force, after this one.
     Bans(Option<PageCursor>),
     /// The changes in the feed, after the one with this number.
@@ -108,7 +113,7 @@ impl Tokens {
         } else {
             let turn = self.0.watches.snapshot().await?;
             feed.refresh().await?;
-            (Phase::Bans(None), position.borrow().clone(), Some(turn))
+            (Phase::Keys, position.borrow().clone(), Some(turn))
         };
         let mut heartbeats = interval(HEARTBEAT);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,6 +166,7 @@ impl Watch {
                 return Ok(Some(event));
             }
             match self.phase.clone() {
+                Phase::Keys => self.tell_keys().await?,
                 Phase::Bans(after) => self.tell_bans(after).await?,
                 Phase::Changes(after) => self.tell_changes(after).await?,
                 Phase::News => {
@@ -180,6 +186,18 @@ impl Watch {
             return Err(Error::ShuttingDown);
         }
         Ok(self.end.is_elapsed())
+    }
+
+    /// Tells which keys were revoked, those too that the feed does not have any more: whoever has the
+    /// key may make tokens that live as long as they like.
+    async fn tell_keys(&mut self) -> Result<()> {
+        let keys = self.store.list_signing_keys().await?;
+        let is_revoked = |key: &SealedSigningKey| key.state == SigningKeyState::Revoked;
+        for key in keys.into_iter().filter(is_revoked) {
+            self.push(None, News::KeyRevoked(key.id));
+        }
+        self.phase = Phase::Bans(None);
+        Ok(())
     }
 
     async fn tell_bans(&mut self, after: Option<PageCursor>) -> Result<()> {
@@ -204,11 +222,17 @@ impl Watch {
         for Numbered { change, .. } in changes.into_iter().filter(|change| change.number <= end) {
             match change {
                 Change::SessionRevoked(_) | Change::UserNotBefore { .. } | Change::Unknown => {
-                    let news = news(&self.store, change).await?;
-                    self.push(None, news);
+                    if let Some(news) = news(&self.store, change).await? {
+                        self.push(None, news);
+                    }
                 }
-                // Bans were told, and what is known of users is not older than the watch.
-                Change::UserChanged(_) | Change::Banned { .. } | Change::BanLifted { .. } => {}
+                // Bans and revoked keys were told, and what is known of users is not older than the
+                // watch.
+                Change::UserChanged(_)
+                | Change::Banned { .. }
+                | Change::BanLifted { .. }
+                | Change::KeyRevoked(_)
+                | Change::KeysChanged => {}
             }
         }
         self.phase = Phase::Changes(last);
@@ -230,17 +254,20 @@ impl Watch {
     }
 
     async fn tell_news(&mut self) -> Result<()> {
-        for Numbered { number, change } in self.feed.after(self.at.number).await? {
+        let changes = self.feed.after(self.at.number).await?;
+        if changes.is_empty() {
+            // They were deleted.
+            return Err(Error::CursorExpired);
+        }
+        for Numbered { number, change } in changes {
             if number != self.at.number + 1 {
                 return Err(Error::CursorExpired);
             }
             let news = news(&self.store, change).await?;
             self.at.number = number;
-            self.push(Some(number), news);
-        }
-        if self.events.is_empty() {
-            // They were deleted.
-            return Err(Error::CursorExpired);
+            if let Some(news) = news {
+                self.push(Some(number), news);
+            }
         }
         Ok(())
     }
@@ -274,8 +301,9 @@ impl Watch {
     }
 }
 
-async fn news(store: &Store, change: Change) -> Result<News> {
-    Ok(match change {
+/// What a change means for watchers; `None` if nothing.
+async fn news(store: &Store, change: Change) -> Result<Option<News>> {
+    Ok(Some(match change {
         Change::SessionRevoked(session) => News::SessionRevoked(session),
         Change::UserNotBefore {
             user,
@@ -293,8 +321,10 @@ async fn news(store: &Store, change: Change) -> Result<News> {
             None => News::BanLifted(ban),
         },
         Change::BanLifted { ban, .. } => News::BanLifted(ban),
+        Change::KeyRevoked(kid) => News::KeyRevoked(kid),
+        Change::KeysChanged => return Ok(None),
         Change::Unknown => News::Unknown,
-    })
+    }))
 }
 
 impl fmt::Debug for Watch {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache as Bounded;
-use tokio::time::timeout;
 
+use super::outage::{Outage, in_time, is_outage};
+use super::signing_keys::Key;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
-use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment, WITHOUT_STORE};
+use crate::feed::cache::{Affects, Cache, Cached, Entry, Moment};
 use crate::id::{SessionId, UserId};
 use crate::jose::AccessClaims;
 use crate::metrics::{self, Caches, Source};
@@ -28,24 +29,6 @@ use crate::store::announcements::Announcement;
 const OVERHEAD: usize = 3800;
 const TIMES_TEXT: usize = 3;
 
-/// Whether access tokens can be verified from memory if the store has been silent for so long.
-#[must_use]
-pub fn verifies_without_store(silence: Duration) -> bool {
-    silence <= WITHOUT_STORE
-}
-
-/// What a call does while the store does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outage {
-    /// It is answered from memory for as long as that counts.
-    Remember,
-    /// It fails, because somebody would act on it.
-    Fail,
-}
-
-/// How long a call waits for the store if it may be answered from memory otherwise.
-const WAIT: Duration = Duration::from_secs(2);
-
 /// Sessions whose states are to be read.
 type Entries<'a> = HashMap<SessionId, &'a Arc<Entry<SessionState>>>;
 
@@ -55,10 +38,11 @@ pub(super) type TokenHash = [u8; 32];
 /// The state of a session, `None` if there is no such session, and where it came from.
 pub(super) type Sourced = (Source, Result<Option<Arc<SessionState>>>);
 
-/// A token whose signature was checked once. It keeps its session's entry alive.
+/// A token whose signature was checked once. It keeps its session's entry alive, and its key.
 pub(super) struct VerifiedToken {
     pub claims: AccessClaims,
     pub session: Arc<Entry<SessionState>>,
+    pub key: Arc<Key>,
     /// The bytes that it occupies with its session.
     weight: u32,
 }
@@ -112,12 +96,14 @@ impl SessionCache {
         hash: TokenHash,
         claims: AccessClaims,
         session: Arc<Entry<SessionState>>,
+        key: Arc<Key>,
         state: &SessionState,
     ) -> Arc<VerifiedToken> {
         let weight = OVERHEAD + TIMES_TEXT * (claims.text_bytes() + state.text_bytes());
         let token = Arc::new(VerifiedToken {
             claims,
             session,
+            key,
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
         });
         self.tokens.insert(hash, Arc::clone(&token));
@@ -158,26 +144,16 @@ impl SessionCache {
         if outage == Outage::Fail || self.states.last_known(entry).is_none() {
             return (Source::Store, read.await);
         }
-        match Box::pin(self.in_time(read)).await {
+        match Box::pin(in_time(self.states.is_store_silent(), read)).await {
             Ok(state) => (Source::Store, Ok(state)),
             Err(error) => self.during_outage(entry, error),
         }
     }
 
-    /// The result of reading the store, which is not waited for long, because there is something in
-    /// memory that counts otherwise.
-    async fn in_time<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
-        if self.states.is_store_silent() {
-            return Err(silent());
-        }
-        timeout(WAIT, read).await.unwrap_or_else(|_| Err(silent()))
-    }
-
     /// What is in memory of a session that could not be read.
     fn during_outage(&self, entry: &Entry<SessionState>, error: Error) -> Sourced {
-        // A store that has too much to do does answer.
-        let answers = matches!(error, Error::Busy { .. });
-        let known = self.states.last_known(entry).filter(|_| !answers);
+        let known = self.states.last_known(entry);
+        let known = known.filter(|_| is_outage(&error));
         known.map_or((Source::Store, Err(error)), from_memory)
     }
 
@@ -233,7 +209,7 @@ impl SessionCache {
             .values()
             .any(|entry| self.states.last_known(entry).is_some())
         {
-            self.in_time(read).await
+            in_time(self.states.is_store_silent(), read).await
         } else {
             read.await
         }
@@ -264,10 +240,6 @@ fn from_memory(state: Arc<SessionState>) -> Sourced {
     (Source::Memory, Ok(Some(state)))
 }
 
-fn silent() -> Error {
-    Error::StoreUnavailable("it did not answer in time".into())
-}
-
 impl Cached for SessionState {
     fn user(&self) -> Option<&UserId> {
         Some(&self.user.id)
@@ -279,7 +251,10 @@ fn affects(change: &Announcement) -> Affects<'_> {
         Announcement::SessionRevoked(session) => Affects::Session(session),
         Announcement::UserChanged(user) => Affects::User(user),
         Announcement::Everything => Affects::Everything,
-        Announcement::TokensChanged(_) | Announcement::TokensOfUserChanged(_) => Affects::Nothing,
+        Announcement::TokensChanged(_)
+        | Announcement::TokensOfUserChanged(_)
+        | Announcement::KeyRevoked(_)
+        | Announcement::KeysChanged => Affects::Nothing,
     }
 }
 

@@ -30,13 +30,13 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
         access_ttl: TTL,
         session_ttl: 10 * TTL,
         sessions_per_user: 100,
+        key_rotation: 3000 * TTL,
     };
     let keyring = Keyring::new(key, Vec::new());
     let clock = Clock::manual(NOW);
     let metrics = Metrics::new(&clock);
     let feed = Feed::start(store.clone(), clock.clone(), Arc::clone(&metrics.feed)).await;
     let feed = feed.expect("starts");
-    let sessions = Arc::clone(&metrics.sessions);
     let started = Tokens::start(
         store.clone(),
         feed,
@@ -44,7 +44,7 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
         clock,
         settings,
         memory,
-        sessions,
+        &metrics,
     );
     let tokens = started.await.expect("starts");
     tokens.show(&metrics.caches);
@@ -142,6 +142,44 @@ async fn there_is_a_limit_to_watches() {
         ));
         watches.pop();
         watch().await.expect("a place");
+    })
+    .await;
+}
+
+/// A token that was signed with a key of somebody else's.
+fn forged() -> String {
+    use crate::jose::{AccessClaims, Algorithm, SigningKey};
+    let pkcs8 = SigningKey::generate_pkcs8(Algorithm::EdDsa);
+    let key = SigningKey::from_pkcs8(Algorithm::EdDsa, &pkcs8).expect("a key");
+    let text = || "x".to_owned();
+    key.sign(&AccessClaims {
+        iss: AUDIENCE.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: text(),
+        sid: text(),
+        jti: text(),
+        iat: NOW,
+        exp: NOW.plus(TTL),
+        auth_time: NOW,
+        amr: Vec::new(),
+        client_id: text(),
+        id: None,
+        username: None,
+        provider: None,
+        email: None,
+    })
+}
+
+#[tokio::test]
+async fn tokens_of_unknown_keys_in_a_batch_are_refused_after_one_reading_of_the_keys() {
+    on_each_engine(async |store| {
+        let ours = replica(&store).await;
+        let tokens: Vec<_> = (0..COUNT).map(|_| forged()).collect();
+        let is_invalid = |verdict| matches!(verdict, Ok(Verdict::Inactive(Inactive::Invalid)));
+        let before = store.answers();
+        let verdicts = ours.verify_all(&tokens, AUDIENCE, NOW).await;
+        assert!(verdicts.into_iter().all(is_invalid));
+        assert_eq!(store.answers() - before, 1);
     })
     .await;
 }

@@ -1,4 +1,5 @@
-"""Generates code for Python, Go and Node.js with the commands of README.md, and runs a client of each: `check.py BINARY`."""
+"""Generates code for Python, Go and Node.js with the commands of README.md, and runs a client of each; then lets JWT libraries of Python
+and Go verify tokens with the public keys alone: `check.py BINARY`."""
 
 import json
 import os
@@ -14,7 +15,7 @@ WORK = ROOT / ".cache" / "clients"
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 from document import blocks, section  # noqa: E402
-from service import Service  # noqa: E402
+from service import Service, free_port  # noqa: E402
 
 # The versions that README leaves open.
 PLUGINS = {"google.golang.org/protobuf/cmd/protoc-gen-go": "v1.36.12", "google.golang.org/grpc/cmd/protoc-gen-go-grpc": "v1.6.2"}
@@ -69,6 +70,31 @@ def check(name, said):
     print(f"ok   {name}")
 
 
+def verify_alone(binary):
+    """A token before and after a rotation, by libraries that know the address of the ops listener and the issuer."""
+    issuer, ops = "http://localhost:3080", f"127.0.0.1:{free_port()}"
+    service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops)
+    try:
+        service.start()
+        client = {"ip_address": "203.0.113.7"}
+        account = {"email": "ann@example.com", "password": "kestrel lantern orbit", "name": "Ann", "client": client}
+        user = service.client.call("AuthService.Register", account)["user"]["id"]
+
+        def token():
+            return service.client.call("TokenService.MintSession", {"user_id": user})["tokens"]["access_token"]
+
+        old = token()
+        active = service.client.call("TokenService.RotateSigningKey", {})["active_key"]["algorithm"]
+        for access_token in (old, token()):
+            for command, cwd in (([sys.executable, HERE / "verify.py"], WORK), (["go", "run", "./verify"], WORK / "go")):
+                lines = run(*command, f"http://{ops}", issuer, access_token, cwd=cwd).splitlines()
+                assert lines[0] == f"user: {user} by {active}" and lines[1].startswith("refused: "), lines
+        print(f"ok   verify.py and verify/main.go with {active}")
+    finally:
+        service.kill()
+        service.remove()
+
+
 def main():
     WORK.mkdir(parents=True, exist_ok=True)
     generate()
@@ -82,7 +108,8 @@ def main():
     finally:
         service.kill()
         service.remove()
-    print("3 passed, 0 failed")
+    verify_alone(sys.argv[1])
+    print("4 passed, 0 failed")
 
 
 if __name__ == "__main__":

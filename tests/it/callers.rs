@@ -162,6 +162,7 @@ async fn every_method_is_refused_without_its_permission_and_let_in_with_it() {
 fn what_acts_without_the_user_or_changes_everything_is_sensitive() {
     for name in [
         "token.mint",
+        "token.keys",
         "federation.act_as",
         "federation.inline",
         "federation.template_env",

@@ -68,6 +68,7 @@ fn backends() -> (Backend, Backend) {
         "auth.*",
         "token.*",
         "token.mint",
+        "token.keys",
         "federation.*",
         "federation.inline",
         "federation.tokens",
@@ -143,6 +144,24 @@ async fn a_caller_of_another_audience_gets_no_token_of_ours() {
         ] {
             assert_eq!(refused.as_deref(), Some(AUDIENCE));
         }
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_of_another_audience_changes_no_key_of_ours() {
+    let (_, agents) = backends();
+    let file = CallersFile::new(&[&agents]);
+    on_each_engine(async |engine| {
+        let settings = [(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", AUDIENCE)];
+        let world = World::start(engine, &settings).await;
+        let rotate = agents.sends(RotateSigningKeyRequest {});
+        let rotated = world.tokens().rotate_signing_key(rotate).await;
+        assert_eq!(refused_for(&rotated, "audience").as_deref(), Some(AUDIENCE));
+        let revoke = agents.sends(RevokeSigningKeyRequest::default());
+        let revoked = world.tokens().revoke_signing_key(revoke).await;
+        assert_eq!(refused_for(&revoked, "audience").as_deref(), Some(AUDIENCE));
         world.end().await;
     })
     .await;

@@ -1,4 +1,4 @@
-//! The HTTP side listener: metrics and probes.
+//! The HTTP side listener: metrics and probes. `discovery.rs` tests its public keys.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::support::{Engine, World, on_each_engine};
 const ANY: (&str, &str) = ("COUNTERSIGN_OPS_LISTEN", "127.0.0.1:0");
 
 /// Sends a request and returns the whole answer; the server closes the connection after it.
-async fn send(address: SocketAddr, head: &str) -> String {
+pub(crate) async fn send(address: SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let request = format!("{head}host: ops\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -22,7 +22,7 @@ async fn send(address: SocketAddr, head: &str) -> String {
 }
 
 /// The status and the body of the answer to a GET.
-pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let answer = send(address, &format!("GET {path} HTTP/1.1\r\n")).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (status(head), body.to_owned())
@@ -99,16 +99,20 @@ async fn metrics_come_in_the_format_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn anything_but_reading_its_four_paths_is_refused() {
+async fn anything_but_reading_its_paths_is_refused() {
     let engine = Engine::sqlite();
     let (world, ops) = start(&engine).await;
     for (line, expected) in [
         ("POST /metrics", 405),
         ("DELETE /livez", 405),
+        ("POST /.well-known/jwks.json", 405),
+        ("PUT /.well-known/openid-configuration", 405),
+        ("GET /.well-known/", 404),
         ("GET /", 404),
         ("GET /metrics/", 404),
         ("POST /nothing", 404),
         ("HEAD /readyz", 200),
+        ("HEAD /.well-known/jwks.json", 200),
     ] {
         let answer = send(ops, &format!("{line} HTTP/1.1\r\n")).await;
         assert_eq!(status(&answer), expected, "{line}");
@@ -158,6 +162,11 @@ async fn a_service_that_starts_is_alive_and_says_what_it_waits_for() {
         let missing = "store: does not answer\nkeys: not checked yet\nmigrations: not done yet\nservice: not started yet\n";
         for path in ["/startupz", "/readyz"] {
             assert_eq!(get(ops, path).await, (503, missing.to_owned()));
+        }
+        let unread = "the signing keys are not read yet\n".to_owned();
+        for name in ["jwks.json", "openid-configuration"] {
+            let answer = get(ops, &format!("/.well-known/{name}")).await;
+            assert_eq!(answer, (503, unread.clone()));
         }
     };
     let (started, ()) = tokio::join!(world.another(), probed);

@@ -12,7 +12,7 @@ use crate::support::calls::{answers, fields};
 use crate::support::{World, on_each_engine, reason};
 
 pub(crate) const ACTIVE: (bool, InactiveReason) = (true, InactiveReason::Unspecified);
-const EXPIRED: (bool, InactiveReason) = (false, InactiveReason::Expired);
+pub(crate) const EXPIRED: (bool, InactiveReason) = (false, InactiveReason::Expired);
 pub(crate) const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
 pub(crate) const REVOKED: (bool, InactiveReason) = (false, InactiveReason::SessionRevoked);
 

@@ -1,6 +1,7 @@
 //! `countersign key …`, one file for each subcommand.
 
 mod reencrypt;
+mod signing;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,16 @@ pub enum KeyCommand {
     /// Seal everything in the store anew with the first of COUNTERSIGN_ENCRYPTION_KEYS, and say until
     /// when the others are needed. Services may go on; it can be interrupted and begun again.
     Reencrypt,
+    /// Show all signing keys, the newest first.
+    List,
+    /// Let another key sign from now on: the next one if it is published already, or else a new one.
+    /// Tokens of the former key stay active until they expire.
+    Rotate,
+    /// Refuse all tokens of a signing key from now on. If it is the active one, another key signs.
+    Revoke {
+        /// The key's id, as `countersign key list` shows it.
+        kid: String,
+    },
 }
 
 impl KeyCommand {
@@ -20,6 +31,9 @@ impl KeyCommand {
     pub fn run(&self) -> ExitCode {
         match self {
             Self::Reencrypt => reencrypt::run(),
+            Self::List => signing::list(),
+            Self::Rotate => signing::rotate(),
+            Self::Revoke { kid } => signing::revoke(kid),
         }
     }
 }

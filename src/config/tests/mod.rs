@@ -212,6 +212,12 @@ fn n05_inconsistent_times_are_refused() {
         ["SESSION_EXPIRY"]
     );
     good(&[("SESSION_EXPIRY", "1000*60*60*24")]);
+    assert_eq!(
+        refused(&[("COUNTERSIGN_KEY_ROTATION", "1000*60*60*48 - 1")]),
+        ["COUNTERSIGN_KEY_ROTATION"]
+    );
+    let config = good(&[("COUNTERSIGN_KEY_ROTATION", "1000*60*60*48")]);
+    assert_eq!(config.token.key_rotation, Duration::from_hours(48));
     assert_eq!(refused(&[("BAN_DURATION", "-1")]), ["BAN_DURATION"]);
     let config = good(&[("BAN_DURATION", "0"), ("VIOLATION_SCORE_TTL", "0")]);
     assert!(config.moderation.ban_duration.is_zero() && config.moderation.score_ttl.is_none());

@@ -45,9 +45,10 @@ impl World {
             Announcement::SessionRevoked(session) => Affects::Session(session),
             Announcement::UserChanged(user) => Affects::User(user),
             Announcement::Everything => Affects::Everything,
-            Announcement::TokensChanged(_) | Announcement::TokensOfUserChanged(_) => {
-                Affects::Nothing
-            }
+            Announcement::TokensChanged(_)
+            | Announcement::TokensOfUserChanged(_)
+            | Announcement::KeyRevoked(_)
+            | Announcement::KeysChanged => Affects::Nothing,
         });
         Self {
             cache,

@@ -142,12 +142,12 @@ impl Feed {
     }
 
     /// Whether the last reading failed and the store has answered nobody since it began.
-    pub(in crate::feed) fn is_silent(&self) -> bool {
+    pub fn is_silent(&self) -> bool {
         self.fails() && self.0.store.answers() == self.0.answers.load(Ordering::SeqCst)
     }
 
     /// How long ago the last reading began that succeeded. All that was committed before it is known.
-    pub(in crate::feed) fn age(&self) -> Duration {
+    pub fn age(&self) -> Duration {
         self.0.clock.elapsed().saturating_sub(self.read_at())
     }
 
@@ -158,7 +158,7 @@ impl Feed {
     /// Waits until all is known that was committed up to [`CURRENT`] before this call; `false` if the
     /// feed cannot be read in time. If it could not the last time, only the background task tries it
     /// again, and nobody waits.
-    pub(in crate::feed) async fn catch_up(&self) -> bool {
+    pub async fn catch_up(&self) -> bool {
         if self.is_current() {
             return true;
         }

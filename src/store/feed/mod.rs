@@ -19,6 +19,8 @@ const USER_NOT_BEFORE: &str = "user_not_before";
 const USER_CHANGED: &str = "user_changed";
 const BANNED: &str = "banned";
 const BAN_LIFTED: &str = "ban_lifted";
+const KEY_REVOKED: &str = "key_revoked";
+const KEYS_CHANGED: &str = "keys_changed";
 
 /// A change as stored.
 #[derive(Default)]
@@ -29,11 +31,12 @@ struct ChangeRow {
     user_id: Option<String>,
     ban_id: Option<String>,
     not_before: Option<i64>,
+    kid: Option<String>,
     create_time: i64,
 }
 
 record!(ChangeRow, "changes", key kind, {
-    number, kind, session_id, user_id, ban_id, not_before, create_time,
+    number, kind, session_id, user_id, ban_id, not_before, kid, create_time,
 });
 
 statements! {
@@ -84,6 +87,15 @@ impl ChangeRow {
             },
             Change::Banned { ban, user } => row.of_ban(BANNED, ban, user.as_ref()),
             Change::BanLifted { ban, user } => row.of_ban(BAN_LIFTED, ban, user.as_ref()),
+            Change::KeyRevoked(kid) => Self {
+                kind: KEY_REVOKED.to_owned(),
+                kid: Some(kid.clone()),
+                ..row
+            },
+            Change::KeysChanged => Self {
+                kind: KEYS_CHANGED.to_owned(),
+                ..row
+            },
             Change::Unknown => row,
         }
     }
@@ -115,6 +127,8 @@ impl ChangeRow {
             USER_CHANGED => user.map(Change::UserChanged),
             BANNED => ban.map(|ban| Change::Banned { ban, user }),
             BAN_LIFTED => ban.map(|ban| Change::BanLifted { ban, user }),
+            KEY_REVOKED => self.kid.clone().map(Change::KeyRevoked),
+            KEYS_CHANGED => Some(Change::KeysChanged),
             _ => None,
         };
         change.ok_or_else(|| self.corrupt())

@@ -140,7 +140,7 @@ async fn a_reader_that_follows_many_writers_misses_nothing() {
 async fn a_row_of_a_newer_version_is_an_unknown_change() {
     on_each_engine(async |store| {
         for (number, row) in [
-            (1, "'key_revoked', NULL"),
+            (1, "'of_the_future', NULL"),
             (2, "'user_changed', 'nobody'"),
             (3, "'session_revoked', NULL"),
         ] {

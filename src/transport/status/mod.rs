@@ -162,6 +162,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::ProviderNotFound
         | Error::BanNotFound
         | Error::SessionNotFound
+        | Error::SigningKeyNotFound
         | Error::Internal(_) => {}
     }
 }

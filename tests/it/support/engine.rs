@@ -9,8 +9,8 @@ use tempfile::TempDir;
 /// The encryption keys of databases that have no key file.
 pub const KEYS: &str = "test:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
-/// The tables of sessions and of the change feed.
-const TABLES_TAKEN_AWAY: [&str; 2] = ["change_counter", "sessions"];
+/// The tables of sessions, of the change feed and of signing keys.
+const TABLES_TAKEN_AWAY: [&str; 3] = ["change_counter", "sessions", "signing_keys"];
 
 /// A fresh database; it is deleted with this value.
 pub enum Engine {

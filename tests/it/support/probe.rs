@@ -101,6 +101,9 @@ service!(TokenService {
     revoke_session: RevokeSessionRequest => RevokeSessionResponse,
     revoke_user_sessions: RevokeUserSessionsRequest => RevokeUserSessionsResponse,
     list_sessions: ListSessionsRequest => ListSessionsResponse,
+    list_signing_keys: ListSigningKeysRequest => ListSigningKeysResponse,
+    rotate_signing_key: RotateSigningKeyRequest => RotateSigningKeyResponse,
+    revoke_signing_key: RevokeSigningKeyRequest => RevokeSigningKeyResponse,
 }
 type WatchRevocationsStream = futures_util::stream::Empty<Result<WatchRevocationsResponse, Status>>;
 

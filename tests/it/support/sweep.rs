@@ -24,7 +24,7 @@ pub async fn check(engine: &Engine, canaries: &[String]) {
     }
 }
 
-const RULES: [(&str, &str); 5] = [
+const RULES: [(&str, &str); 6] = [
     (
         "a session moves to the next generation with each refresh, within its life",
         "SELECT COUNT(*) FROM sessions WHERE (generation = 1 AND refresh_time <> create_time) OR refresh_time < create_time OR refresh_time >= expire_time",
@@ -44,5 +44,9 @@ const RULES: [(&str, &str); 5] = [
     (
         "one signing key is active",
         "SELECT COUNT(*) - 1 FROM signing_keys WHERE state = 'active'",
+    ),
+    (
+        "a signing key has the times of its state",
+        "SELECT COUNT(*) FROM signing_keys WHERE (state = 'active') <> (activate_time IS NOT NULL AND retire_time IS NULL AND revoke_time IS NULL) OR (state = 'next') <> (activate_time IS NULL AND revoke_time IS NULL) OR (state = 'retired' AND retire_time IS NULL)",
     ),
 ];

@@ -103,7 +103,8 @@ impl<'a> World<'a> {
 
     /// Starts another replica on the same database, with a clock of its own.
     pub async fn another_at(&self, clock: Clock) -> Result<Replica, StartError> {
-        Replica::start(self.load_settings(), clock).await
+        // Boxed, because the start would make the future of every test larger.
+        Box::pin(Replica::start(self.load_settings(), clock)).await
     }
 
     /// Starts another replica on the same database that can be killed.
