@@ -7,7 +7,7 @@ use moka::sync::Cache;
 
 use super::context::CallerContext;
 use super::key_source::Jwt;
-use super::keys::{Fetched, Keys, Newer, Wait};
+use super::keys::{Fetched, Held, Keys, Newer, Wait};
 use crate::clock::{Clock, Timestamp};
 use crate::jose::{CallerToken, CallerTokenFault, MAX_CALLER_TOKEN};
 use crate::metrics::{self, CallerTokenRefusal};
@@ -130,11 +130,16 @@ impl JwtCallers {
         };
         // Before anything is fetched for it.
         token.check_times(now)?;
-        let Some(keys) = known.keys.known() else {
-            return Err(without_key(
-                known.keys.newer(None),
-                CallerTokenRefusal::NoKeys,
-            ));
+        let keys = match known.keys.known() {
+            None => {
+                let newer = known.keys.newer(None);
+                return Err(without_key(newer, CallerTokenRefusal::NoKeys));
+            }
+            Some(Held { keys, is_unasked }) if is_unasked => match known.keys.newer(Some(&keys)) {
+                Newer::NotDue => keys,
+                newer => return Err(without_key(newer, CallerTokenRefusal::NoKeys)),
+            },
+            Some(Held { keys, .. }) => keys,
         };
         let verified = token.verify(&keys, now).map(|end| Verified {
             known: known.clone(),
@@ -163,8 +168,8 @@ fn without_key(newer: Newer, otherwise: CallerTokenRefusal) -> Unverified {
 impl Verified {
     /// Whether it has not ended, and its issuer has withdrawn no key since.
     fn is_good(&self, now: Timestamp) -> bool {
-        let keys = self.known.keys.known();
-        now < self.end && keys.is_some_and(|keys| *keys.digest() == self.digest)
+        let is_same = |held: Held| !held.is_unasked && *held.keys.digest() == self.digest;
+        now < self.end && self.known.keys.known().is_some_and(is_same)
     }
 }
 

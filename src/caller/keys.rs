@@ -23,6 +23,8 @@ use crate::secret::SecretString;
 const FRESH: Duration = Duration::from_mins(10);
 /// The shortest time between two fetches, so that tokens with unknown keys do not cause a fetch each.
 const PAUSE: Duration = Duration::from_secs(30);
+/// If the issuer was not asked for so long, a call waits until it is: it may have withdrawn a key.
+const UNASKED: Duration = Duration::from_mins(20);
 /// How long a call waits for a fetch.
 const WAIT: Duration = Duration::from_secs(2);
 /// How many calls may wait for the keys of one issuer: nobody knows yet whether they are of callers.
@@ -36,15 +38,16 @@ pub(super) enum Keys {
 }
 
 /// Keys that an issuer publishes. They are fetched by a task in the background when a call needs
-/// them, so that a call is never held up by an issuer that does not answer, except by one that has
-/// never answered or that has a new key.
+/// them, so that a call is not held up by an issuer that does not answer, unless that has never answered,
+/// has a new key, or was not asked for long.
 pub(super) struct Fetched {
     source: KeyUrl,
+    clock: Clock,
     keys: Cached<CallerKeys>,
     /// Whether the task runs.
     fetching: AtomicBool,
-    /// How often it has ended.
-    ended: watch::Sender<u64>,
+    /// When it last ended, or had kept a call waiting in vain.
+    asked: watch::Sender<Option<Duration>>,
     waiting: Arc<Semaphore>,
     metrics: Arc<metrics::Callers>,
     failures: Repeats<()>,
@@ -55,8 +58,15 @@ pub(super) struct Fetched {
 pub struct Wait {
     fetched: Arc<Fetched>,
     seen: Option<Arc<CallerKeys>>,
-    ended: watch::Receiver<u64>,
+    asked: watch::Receiver<Option<Duration>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// The keys that there are.
+pub(super) struct Held {
+    pub(super) keys: Arc<CallerKeys>,
+    /// Whether the issuer was not asked for long.
+    pub(super) is_unasked: bool,
 }
 
 /// What there is to do without the key of a token.
@@ -88,17 +98,22 @@ impl Keys {
     }
 
     /// The keys that there are. If they are old, newer ones are fetched meanwhile.
-    pub(super) fn known(&self) -> Option<Arc<CallerKeys>> {
-        match self {
-            Self::File(keys) => Some(Arc::clone(keys)),
-            Self::Url(fetched) => {
-                let (keys, is_fresh) = fetched.keys.known()?;
-                if !is_fresh && fetched.keys.is_due() {
-                    fetched.fetch(Some(Arc::clone(&keys)));
-                }
-                Some(keys)
+    pub(super) fn known(&self) -> Option<Held> {
+        let fetched = match self {
+            Self::File(keys) => {
+                return Some(Held {
+                    keys: Arc::clone(keys),
+                    is_unasked: false,
+                });
             }
+            Self::Url(fetched) => fetched,
+        };
+        let (keys, is_fresh) = fetched.keys.known()?;
+        let is_unasked = fetched.is_unasked();
+        if !is_fresh && fetched.keys.is_due() {
+            fetched.fetch(Some(Arc::clone(&keys)));
         }
+        Some(Held { keys, is_unasked })
     }
 
     /// Whether newer keys than these are to be had.
@@ -111,7 +126,7 @@ impl Keys {
             return Newer::Crowded;
         };
         Newer::Wait(Wait {
-            ended: fetched.ended.subscribe(),
+            asked: fetched.asked.subscribe(),
             fetched: Arc::clone(fetched),
             seen: seen.cloned(),
             _place: place,
@@ -120,22 +135,20 @@ impl Keys {
 }
 
 impl Wait {
-    /// The error of a call that has waited already.
+    /// The error of a call that has waited already: the fetch is still under way.
     #[must_use]
     pub fn in_vain(self) -> Error {
-        let metrics = &self.fetched.metrics;
-        if self.seen.is_some() {
-            metrics.refused(CallerTokenRefusal::KeyUnknown);
-            return Error::CallerUnknown;
-        }
-        metrics.refused(CallerTokenRefusal::NoKeys);
+        self.fetched.metrics.refused(CallerTokenRefusal::NoKeys);
         Error::CallerKeysUnavailable("the fetch of the keys takes too long".into())
     }
 
     /// Waits until the keys were fetched, or for two seconds.
     pub async fn done(mut self) {
         self.fetched.fetch(self.seen);
-        let _ended_or_too_slow = timeout(WAIT, self.ended.changed()).await;
+        if timeout(WAIT, self.asked.changed()).await.is_err() {
+            // From now on the last keys count, as they do when a fetch fails.
+            self.fetched.note_asked();
+        }
     }
 }
 
@@ -143,13 +156,23 @@ impl Fetched {
     fn new(source: &KeyUrl, clock: &Clock, metrics: &Arc<metrics::Callers>) -> Arc<Self> {
         Arc::new(Self {
             source: source.clone(),
+            clock: clock.clone(),
             keys: Cached::new(clock.clone(), FRESH, PAUSE),
             fetching: AtomicBool::new(false),
-            ended: watch::Sender::new(0),
+            asked: watch::Sender::new(None),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             metrics: Arc::clone(metrics),
             failures: Repeats::new(clock.clone()),
         })
+    }
+
+    fn is_unasked(&self) -> bool {
+        let asked = *self.asked.borrow();
+        asked.is_none_or(|at| self.clock.elapsed().saturating_sub(at) > UNASKED)
+    }
+
+    fn note_asked(&self) {
+        self.asked.send_replace(Some(self.clock.elapsed()));
     }
 
     /// Fetches newer keys than these in the background, unless that is under way.
@@ -211,7 +234,7 @@ impl Drop for Running {
         // In this order: who finds no task running starts one, and who finds one running is told of
         // its end.
         self.0.fetching.store(false, Ordering::Release);
-        self.0.ended.send_modify(|ended| *ended += 1);
+        self.0.note_asked();
     }
 }
 

@@ -98,7 +98,9 @@ impl Usage {
     fn count(&self, rate: Rate, now: Duration) -> Result<(), Exceeded> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let ahead = rate.interval() * u64::from(rate.burst);
-        let next = |due: u64| due.max(now).saturating_add(rate.interval());
+        // A higher rate than before must not wait for calls that were let in at the lower one.
+        let used = |due: u64| due.clamp(now, now.saturating_add(ahead));
+        let next = |due: u64| used(due).saturating_add(rate.interval());
         let in_time = |due| Some(next(due)).filter(|next| *next - now <= ahead);
         let counted = self
             .due

@@ -238,6 +238,26 @@ async fn the_keys_of_a_file_are_read_again_and_a_wrong_file_leaves_them() {
     .await;
 }
 
+/// Asks after a time in which the issuer was not asked: it is waited for.
+async fn ask_of_a_silent_issuer(
+    world: &World<'_>,
+    issuer: &Issuer,
+    token: &str,
+) -> Result<(), Status> {
+    let asked = issuer.heads().len();
+    let mut asking = Box::pin(ask(world, token));
+    while issuer.heads().len() == asked {
+        tokio::select! {
+            biased;
+            _ = &mut asking => panic!("the issuer was not asked"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    // The call gives up after two seconds, the request after five.
+    time_passes(Duration::from_secs(6)).await;
+    asking.await
+}
+
 #[tokio::test]
 async fn keys_that_were_fetched_once_serve_for_a_day_while_the_issuer_is_down() {
     let engine = Engine::sqlite();
@@ -255,7 +275,8 @@ async fn keys_that_were_fetched_once_serve_for_a_day_while_the_issuer_is_down() 
     issuer.answer(Answer::Silence);
     for _ in 0..23 {
         world.clock.advance(60 * MINUTE);
-        ask(&world, &fresh()).await.expect("known by the last keys");
+        let answer = ask_of_a_silent_issuer(&world, &issuer, &fresh()).await;
+        answer.expect("known by the last keys");
     }
     world.clock.advance(61 * MINUTE);
     issuer.answer(Answer::Status(500));
@@ -301,6 +322,11 @@ async fn a_new_key_is_fetched_when_a_token_needs_it_once_in_thirty_seconds() {
         tokio::task::yield_now().await;
     }
     ask(&world, &new).await.expect("its key is still there");
+
+    // If nobody has called for long, the issuer is asked before anybody is let in.
+    issuer.answer(Answer::Keys(vec![Key::Rsa]));
+    world.clock.advance(21 * MINUTE);
+    assert_unknown(ask(&world, &new).await, "its key is withdrawn");
     world.end().await;
 }
 
