@@ -1,12 +1,18 @@
 """Generates code for Python, Go and Node.js with the commands of README.md, and runs a client of each; then lets JWT libraries of Python
-and Go verify tokens with the public keys alone: `check.py BINARY`."""
+and Go verify tokens with the public keys alone: `check.py BINARY`.
 
+
+Each client runs twice: at a service without callers, and as a caller with a JWT, at a service that knows it.
+"""
+
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -60,6 +66,32 @@ def generate():
     shutil.move(WORK / "gen" / "node", WORK / "node" / "gen")
 
 
+def encode(content):
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def openssl(*arguments, given=b""):
+    return subprocess.run(["openssl", *arguments], input=given, stdout=subprocess.PIPE, check=True, timeout=60).stdout
+
+
+def issue(directory):
+    """An issuer's key in a JWK set, a callers' file that names it, and the file with a caller's token."""
+    key, keys, callers, token = (directory / name for name in ("issuer.pem", "keys.json", "callers.yaml", "token"))
+    openssl("genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key)
+    modulus = openssl("rsa", "-in", key, "-noout", "-modulus").decode().strip().removeprefix("Modulus=")
+    jwk = {"kty": "RSA", "kid": "issuer", "use": "sig", "n": encode(bytes.fromhex(modulus)), "e": "AQAB"}
+    keys.write_text(json.dumps({"keys": [jwk]}))
+    subject = {"issuer": "https://issuer.example", "audience": "countersign", "subject": "system:serviceaccount:chat:backend"}
+    permissions = ["auth.sign_in", "token.verify", "federation.resolve", "federation.inline"]
+    caller = {"name": "backend", "jwt": {**subject, "jwks_file": str(keys)}, "permissions": permissions}
+    callers.write_text(json.dumps({"callers": [caller]}))
+    now = int(time.time())
+    claims = {"iss": subject["issuer"], "aud": [subject["audience"]], "sub": subject["subject"], "iat": now, "exp": now + 3600}
+    signed = ".".join(encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": "issuer"}, claims))
+    token.write_text(f"{signed}.{encode(openssl('dgst', '-sha256', '-sign', key, given=signed.encode()))}\n")
+    return callers, token
+
+
 def check(name, said):
     """What a client printed: a verified token, the user's address, and a refusal with its reason."""
     active, user, refused = said.splitlines()
@@ -98,18 +130,20 @@ def verify_alone(binary):
 def main():
     WORK.mkdir(parents=True, exist_ok=True)
     generate()
-    service = Service(sys.argv[1])
-    try:
-        service.start()
-        there = service.address
-        check("client.py", run(sys.executable, HERE / "client.py", there, PYTHONPATH=str(WORK / "gen" / "python")))
-        check("main.go", run("go", "run", ".", there, cwd=WORK / "go"))
-        check("client.mjs", run("node", "client.mjs", there, cwd=WORK / "node"))
-    finally:
-        service.kill()
-        service.remove()
+    callers, token = issue(WORK)
+    for settings, token_file in (({}, []), ({"COUNTERSIGN_CALLERS": str(callers)}, [token])):
+        service = Service(sys.argv[1], **settings)
+        try:
+            service.start()
+            arguments = [service.address, *token_file]
+            check("client.py", run(sys.executable, HERE / "client.py", *arguments, PYTHONPATH=str(WORK / "gen" / "python")))
+            check("main.go", run("go", "run", ".", *arguments, cwd=WORK / "go"))
+            check("client.mjs", run("node", "client.mjs", *arguments, cwd=WORK / "node"))
+        finally:
+            service.kill()
+            service.remove()
     verify_alone(sys.argv[1])
-    print("4 passed, 0 failed")
+    print("7 passed, 0 failed")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// A backend in Go with generated code: `go run . HOST:PORT`.
+// A backend in Go with generated code: `go run . HOST:PORT [TOKEN_FILE]`.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -19,8 +20,23 @@ import (
 
 const email, password = "go@example.com", "kestrel lantern orbit"
 
+// The file with the caller's token. It is read for each call, because a projected one is replaced.
+type tokenFile string
+
+func (path tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	token, err := os.ReadFile(string(path))
+	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, err
+}
+
+// True with TLS, which this example goes without.
+func (tokenFile) RequireTransportSecurity() bool { return false }
+
 func main() {
-	channel, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if len(os.Args) > 2 { // With a callers' file.
+		options = append(options, grpc.WithPerRPCCredentials(tokenFile(os.Args[2])))
+	}
+	channel, err := grpc.NewClient(os.Args[1], options...)
 	check(err)
 	defer channel.Close()
 	users := countersignv1.NewAuthServiceClient(channel)
@@ -28,7 +44,6 @@ func main() {
 	placeholders := countersignv1.NewFederationServiceClient(channel)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// With a callers' file: ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer csc_…").
 
 	client := &countersignv1.ClientContext{IpAddress: "203.0.113.7"}
 	_, err = users.Register(ctx, &countersignv1.RegisterRequest{Email: email, Password: password, Name: "Go Example", Client: client})

@@ -1,4 +1,5 @@
-// A backend in Node.js with generated code: `node client.mjs HOST:PORT`.
+// A backend in Node.js with generated code: `node client.mjs HOST:PORT [TOKEN_FILE]`.
+import { readFileSync } from "node:fs";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "./gen/countersign/v1/auth_service_pb.js";
@@ -6,14 +7,19 @@ import { FederationService } from "./gen/countersign/v1/federation_service_pb.js
 import { TokenService } from "./gen/countersign/v1/token_service_pb.js";
 
 const [email, password] = ["node@example.com", "kestrel lantern orbit"];
-// With a callers' file: { authorization: "Bearer csc_…" }.
-const caller = {};
+const [address, tokenFile] = process.argv.slice(2);
 
-const transport = createGrpcTransport({ baseUrl: `http://${process.argv[2]}` });
+// With a callers' file, the caller's token. It is read for each call, because a projected one is replaced.
+const caller = (next) => (request) => {
+  if (tokenFile) request.header.set("authorization", `Bearer ${readFileSync(tokenFile, "utf8").trim()}`);
+  return next(request);
+};
+
+const transport = createGrpcTransport({ baseUrl: `http://${address}`, interceptors: [caller] });
 const users = createClient(AuthService, transport);
 const tokens = createClient(TokenService, transport);
 const placeholders = createClient(FederationService, transport);
-const options = { timeoutMs: 10_000, headers: caller };
+const options = { timeoutMs: 10_000 };
 
 const client = { ipAddress: "203.0.113.7" };
 await users.register({ email, password, name: "Node Example", client }, options);
