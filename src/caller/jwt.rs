@@ -136,7 +136,7 @@ impl JwtCallers {
                 return Err(without_key(newer, CallerTokenRefusal::NoKeys));
             }
             Some(Held { keys, is_unasked }) if is_unasked => match known.keys.newer(Some(&keys)) {
-                Newer::NotDue => keys,
+                Newer::Newest | Newer::Failed => keys,
                 newer => return Err(without_key(newer, CallerTokenRefusal::NoKeys)),
             },
             Some(Held { keys, .. }) => keys,
@@ -160,8 +160,8 @@ impl JwtCallers {
 fn without_key(newer: Newer, otherwise: CallerTokenRefusal) -> Unverified {
     match newer {
         Newer::Wait(wait) => Unverified::Undecided(wait),
-        Newer::NotDue => Unverified::Refused(otherwise),
-        Newer::Crowded => Unverified::Refused(CallerTokenRefusal::NoKeys),
+        Newer::Newest => Unverified::Refused(otherwise),
+        Newer::Failed | Newer::Crowded => Unverified::Refused(CallerTokenRefusal::NoKeys),
     }
 }
 

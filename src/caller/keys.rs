@@ -49,6 +49,8 @@ pub(super) struct Fetched {
     /// When it last ended, or had kept a call waiting in vain.
     asked: watch::Sender<Option<Duration>>,
     waiting: Arc<Semaphore>,
+    /// Whether the last request failed.
+    has_failed: AtomicBool,
     metrics: Arc<metrics::Callers>,
     failures: Repeats<()>,
 }
@@ -73,9 +75,11 @@ pub(super) struct Held {
 pub(super) enum Newer {
     /// To wait for newer keys.
     Wait(Wait),
-    /// Nothing: they were fetched a moment ago.
-    NotDue,
-    /// Nothing: too many calls wait already.
+    /// Nothing: these are the newest.
+    Newest,
+    /// To try again later: the issuer did not answer a moment ago.
+    Failed,
+    /// To try again later: too many calls wait already.
     Crowded,
 }
 
@@ -118,10 +122,17 @@ impl Keys {
 
     /// Whether newer keys than these are to be had.
     pub(super) fn newer(&self, seen: Option<&Arc<CallerKeys>>) -> Newer {
-        let fetched = match self {
-            Self::Url(fetched) if fetched.keys.is_due() => fetched,
-            _ => return Newer::NotDue,
+        let Self::Url(fetched) = self else {
+            return Newer::Newest;
         };
+        if !fetched.keys.is_due() {
+            let has_failed = fetched.has_failed.load(Ordering::Acquire);
+            return if has_failed {
+                Newer::Failed
+            } else {
+                Newer::Newest
+            };
+        }
         let Ok(place) = Arc::clone(&fetched.waiting).try_acquire_owned() else {
             return Newer::Crowded;
         };
@@ -161,6 +172,7 @@ impl Fetched {
             fetching: AtomicBool::new(false),
             asked: watch::Sender::new(None),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            has_failed: AtomicBool::new(false),
             metrics: Arc::clone(metrics),
             failures: Repeats::new(clock.clone()),
         })
@@ -193,6 +205,7 @@ impl Fetched {
 
     async fn request(&self) -> Result<CallerKeys, Cause> {
         let answer = self.exchange().await;
+        self.has_failed.store(answer.is_err(), Ordering::Release);
         match &answer {
             Ok(_) => self.metrics.fetched(KeyFetch::Ok),
             Err(cause) => {

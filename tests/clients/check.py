@@ -1,7 +1,6 @@
 """Generates code for Python, Go and Node.js with the commands of README.md, and runs a client of each; then lets JWT libraries of Python
 and Go verify tokens with the public keys alone: `check.py BINARY`.
 
-
 Each client runs twice: at a service without callers, and as a caller with a JWT, at a service that knows it.
 """
 

@@ -308,11 +308,17 @@ async fn a_new_key_is_fetched_when_a_token_needs_it_once_in_thirty_seconds() {
     for _ in 0..5 {
         assert_unknown(ask(&world, &new).await, "fetched a moment ago");
     }
-    issuer.answer(Answer::Keys(vec![Key::Rsa, Key::Ec]));
     assert_eq!(issuer.heads().len(), 1);
     world.clock.advance(Duration::from_secs(30));
+    issuer.answer(Answer::Status(500));
+    for _ in 0..2 {
+        assert_no_keys(ask(&world, &new).await);
+        ask(&world, &old).await.expect("its key is known");
+    }
+    issuer.answer(Answer::Keys(vec![Key::Rsa, Key::Ec]));
+    world.clock.advance(Duration::from_secs(30));
     ask(&world, &new).await.expect("its key is fetched");
-    assert_eq!(issuer.heads().len(), 2);
+    assert_eq!(issuer.heads().len(), 3);
 
     // A key that is withdrawn counts for ten minutes at most, also for tokens that are remembered.
     issuer.answer(Answer::Keys(vec![Key::Ec]));

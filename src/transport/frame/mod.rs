@@ -92,31 +92,6 @@ impl<S> Shared<S> {
         identified.inspect_err(|error| self.note_stranger(error, call, path))
     }
 
-    /// Lets the call in, and returns its work; `None` for health and reflection, which are not
-    /// counted among the calls at work. A call whose caller is still undecided has waited in vain.
-    fn admit(
-        &self,
-        identified: Identified,
-        call: &mut Call,
-        request: &mut Request<Body>,
-    ) -> Result<Option<Arc<Work>>> {
-        match identified {
-            Identified::Caller(caller, permission) => {
-                call.admit(caller, permission, request).map(Some)
-            }
-            Identified::Public => {
-                let is_reflection = request.uri().path().starts_with(REFLECTION);
-                call.admit_public(is_reflection, request)?;
-                Ok(None)
-            }
-            Identified::Undecided(wait) => {
-                let error = wait.in_vain();
-                self.note_stranger(&error, call, request.uri().path());
-                Err(error)
-            }
-        }
-    }
-
     fn note_stranger(&self, error: &Error, call: &Call, path: &str) {
         if matches!(error, Error::CallerUnknown) {
             self.refusals.note(call.usage().map(Usage::network), path);
@@ -158,7 +133,7 @@ where
         if let Ok(Identified::Undecided(wait)) = identified {
             return Box::pin(once_decided(Arc::clone(shared), wait, call, request));
         }
-        let admitted = identified.and_then(|who| shared.admit(who, &mut call, &mut request));
+        let admitted = identified.and_then(|who| admit(who, &mut call, &mut request));
         let work = match admitted {
             Ok(work) => work,
             Err(error) => return Box::pin(ready(Ok(call.fail(&status(error))))),
@@ -170,6 +145,24 @@ where
         let handler = call.trace().clone().scope(handler);
         let answer = timeout(limit, AssertUnwindSafe(handler).catch_unwind());
         Box::pin(answer.map(move |handled| Ok(answered(call, handled))))
+    }
+}
+
+/// Lets the call in, and returns its work; `None` for health and reflection, which are not
+/// counted among the calls at work. A call whose caller is still undecided has waited in vain.
+fn admit(
+    identified: Identified,
+    call: &mut Call,
+    request: &mut Request<Body>,
+) -> Result<Option<Arc<Work>>> {
+    match identified {
+        Identified::Caller(caller, permission) => call.admit(caller, permission, request).map(Some),
+        Identified::Public => {
+            let is_reflection = request.uri().path().starts_with(REFLECTION);
+            call.admit_public(is_reflection, request)?;
+            Ok(None)
+        }
+        Identified::Undecided(wait) => Err(wait.in_vain()),
     }
 }
 
@@ -189,7 +182,7 @@ where
     let handled = timeout(limit, async move {
         wait.done().await;
         let identified = shared.identify(begun, &request)?;
-        let work = shared.admit(identified, begun, &mut request)?;
+        let work = admit(identified, begun, &mut request)?;
         let handler = at_work(work, shared.inner.clone().call(request));
         let handler = begun.trace().clone().scope(handler);
         Ok(AssertUnwindSafe(handler).catch_unwind().await)
