@@ -18,13 +18,20 @@ const CLEANING: Duration = Duration::from_mins(10);
 
 /// Deletes expired rows at each tick, each kind on its own: a failure is logged, counted and tried
 /// again at the next tick, and the other rows are deleted nevertheless.
-pub(super) async fn clean(store: Store, clock: Clock, tasks: Tasks) {
+pub(super) async fn clean(store: Store, tokens: Tokens, clock: Clock, tasks: Tasks) {
     let mut ticks = interval(CLEANING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failures = BTreeMap::<Expired, u64>::new();
     loop {
         ticks.tick().await;
         let mut succeeded = true;
+        if let Err(error) = tokens.expire_idle(clock.now()).await {
+            succeeded = false;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "idle sessions could not be ended"
+            );
+        }
         for (rows, before) in expired(clock.now()) {
             if let Err(error) = store.delete_expired(rows, before).await {
                 succeeded = false;

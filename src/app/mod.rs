@@ -78,6 +78,7 @@ pub struct App {
     ops: Option<Ops>,
     health_listener: Option<TcpListener>,
     api: Api,
+    tokens: Tokens,
     gate: Gate,
     tls: Option<Tls>,
     reload: Reload,
@@ -138,7 +139,7 @@ impl App {
         let budget = Budget::announced(settings.memory);
         let feed_metrics = Arc::clone(&metrics.feed);
         let feed = Feed::start(opened.store.clone(), clock.clone(), feed_metrics).await?;
-        let api = join(
+        let (api, tokens) = join(
             config,
             budget,
             &opened,
@@ -153,6 +154,7 @@ impl App {
         }
         Ok(Self {
             api,
+            tokens,
             feed,
             store: opened.store,
             clock,
@@ -220,7 +222,11 @@ impl App {
         let served = server::serve(serving, shutdown).await;
         // The server may have failed before it was told to stop.
         self.tasks.stop();
-        if timeout(FINISHING, self.tasks.finished()).await.is_err() {
+        let finish = async {
+            self.tasks.finished().await;
+            self.tokens.write_last_seen().await;
+        };
+        if timeout(FINISHING, finish).await.is_err() {
             let seconds = FINISHING.as_secs();
             tracing::warn!("work was still under way after {seconds} seconds");
         }
@@ -257,8 +263,13 @@ impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
         let (store, clock, tasks) = (self.store.clone(), self.clock.clone(), self.tasks.clone());
+        let tokens = self.tokens.clone();
         self.tasks.keep(cleaner::TASK, move || {
-            cleaner::clean(store.clone(), clock.clone(), tasks.clone())
+            cleaner::clean(store.clone(), tokens.clone(), clock.clone(), tasks.clone())
+        });
+        let (tokens, tasks) = (self.tokens.clone(), self.tasks.clone());
+        self.tasks.keep(Tokens::LAST_SEEN, move || {
+            tokens.clone().keep_writing_last_seen(tasks.clone())
         });
         let (reload, tasks) = (self.reload.clone(), self.tasks.clone());
         self.tasks
@@ -286,7 +297,7 @@ async fn join(
     clock: &Clock,
     tasks: &Tasks,
     metrics: &Metrics,
-) -> Result<Api> {
+) -> Result<(Api, Tokens)> {
     let tokens = Tokens::start(
         store.clone(),
         feed,
@@ -330,11 +341,11 @@ async fn join(
         clock: clock.clone(),
         tasks: tasks.clone(),
         auth,
-        tokens,
+        tokens: tokens.clone(),
         moderation,
         federation,
     };
-    Ok(Api::new(parts, keyring))
+    Ok((Api::new(parts, keyring), tokens))
 }
 
 #[cfg(test)]
@@ -347,6 +358,7 @@ mod tests {
             ("SESSION_EXPIRY", "canary()"),
             ("COUNTERSIGN_SESSIONS_PER_USER", "canary"),
             ("COUNTERSIGN_KEY_ROTATION", "canary"),
+            ("COUNTERSIGN_SESSION_IDLE", "canary"),
             ("MIN_PASSWORD_LENGTH", "canary"),
             ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
             ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
@@ -374,7 +386,7 @@ mod tests {
             ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
         ]);
         let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
-        assert_eq!(mistakes.mistakes.len(), 28, "{mistakes}");
+        assert_eq!(mistakes.mistakes.len(), 29, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

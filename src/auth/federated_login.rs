@@ -276,7 +276,7 @@ impl Auth {
         let confirmed = ConfirmedLogin {
             account,
             session: session.clone(),
-            most_sessions: self.0.tokens.sessions_per_user(),
+            limit: self.0.tokens.session_limit(now),
             tokens,
         };
         (confirmed, session)

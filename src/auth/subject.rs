@@ -82,12 +82,8 @@ impl Auth {
             Subject::Session(id) => self.acting_by_session(id, now).await,
             Subject::User(id) => {
                 self.0.moderation.refuse_banned(Some(id), None, now).await?;
-                let latest = self
-                    .0
-                    .store
-                    .find_acting_session(id, now, now.plus(MIN_LIFE))
-                    .await?
-                    .ok_or(Error::SessionNotFound)?;
+                let latest = self.0.tokens.acting_session(id, now.plus(MIN_LIFE), now);
+                let latest = latest.await?.ok_or(Error::SessionNotFound)?;
                 self.acting_by_session(&latest, now).await
             }
         }
@@ -110,14 +106,8 @@ impl Auth {
     }
 
     async fn acting_by_session(&self, id: &SessionId, now: Timestamp) -> Result<Arc<SessionState>> {
-        let state = self
-            .0
-            .tokens
-            .session(id, now)
-            .await?
-            .ok_or(Error::SessionNotFound)?;
-        match state.check_live(now) {
-            Ok(()) => Ok(state),
+        match self.0.tokens.live_session(id, now).await? {
+            Ok(state) => Ok(state),
             Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
             Err(NotLive::Revoked | NotLive::Expired) => Err(Error::SessionNotFound),
         }

@@ -184,6 +184,11 @@ impl<'a> Reader<'a> {
 
     /// A duration in milliseconds, which may be an arithmetic expression.
     pub fn duration(&mut self, name: &str, default: Duration, least: Duration) -> Duration {
+        self.duration_if_set(name, least).unwrap_or(default)
+    }
+
+    /// As [`Reader::duration`], for a setting without a default.
+    pub fn duration_if_set(&mut self, name: &str, least: Duration) -> Option<Duration> {
         let parse = |text: &str| {
             let millis = arithmetic::evaluate(text).map_err(|error| match error {
                 arithmetic::NOT_A_NUMBER => NOT_A_DURATION,
@@ -198,7 +203,7 @@ impl<'a> Reader<'a> {
                 .filter(|duration| *duration <= TEN_YEARS)
                 .ok_or("is longer than ten years; it is in milliseconds")
         };
-        self.parse(name, parse).unwrap_or(default)
+        self.parse(name, parse)
     }
 
     /// A plain number of minutes, as LibreChat's limiters use it.

@@ -17,6 +17,8 @@ pub struct Token {
     pub access_ttl: Duration,
     /// REFRESH_TOKEN_EXPIRY: how long a session lasts, default 7 days.
     pub session_ttl: Duration,
+    /// COUNTERSIGN_SESSION_IDLE: how long a session lasts without being used; unset, for its whole life.
+    pub session_idle: Option<Duration>,
     /// COUNTERSIGN_SESSIONS_PER_USER: how many live sessions a user may have, default 100.
     pub sessions_per_user: u32,
     /// COUNTERSIGN_KEY_ROTATION: for how long a signing key signs, default 30 days.
@@ -25,6 +27,7 @@ pub struct Token {
 
 const ACCESS: &str = "SESSION_EXPIRY";
 const SESSION: &str = "REFRESH_TOKEN_EXPIRY";
+const IDLE: &str = "COUNTERSIGN_SESSION_IDLE";
 const SESSIONS_PER_USER: &str = "COUNTERSIGN_SESSIONS_PER_USER";
 /// A sign-in sorts the user's live sessions, so they must not be any number.
 const MOST_SESSIONS: u32 = 1000;
@@ -48,12 +51,21 @@ impl Token {
             .unwrap_or_else(|| issuer.clone());
         let access_ttl = r.duration(ACCESS, Duration::from_mins(15), SHORTEST);
         let session_ttl = r.duration(SESSION, Duration::from_hours(7 * 24), SHORTEST);
+        let session_idle = r.duration_if_set(IDLE, SHORTEST);
         let sessions_per_user = r.number(SESSIONS_PER_USER, 100, 1, MOST_SESSIONS);
         if access_ttl > LONGEST_ACCESS {
             r.mistake(
                 ACCESS,
                 "is longer than 24 hours, the longest lifetime of an access token; it is in milliseconds"
                     .to_owned(),
+            );
+        }
+        if session_idle.is_some_and(|idle| idle < access_ttl) {
+            r.mistake(
+                IDLE,
+                format!(
+                    "is shorter than {ACCESS}: between two refreshes a session may not be seen here"
+                ),
             );
         }
         if session_ttl < access_ttl {
@@ -75,6 +87,7 @@ impl Token {
             audience,
             access_ttl,
             session_ttl,
+            session_idle,
             sessions_per_user,
             key_rotation,
         }

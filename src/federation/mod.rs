@@ -249,6 +249,8 @@ impl Inner {
 }
 
 impl Cached for SessionTokens {
+    type Note = ();
+
     fn user(&self) -> Option<&UserId> {
         self.first().map(|tokens| &tokens.user_id)
     }

@@ -81,6 +81,7 @@ pub(super) fn signed_in(signed_in: SignedIn) -> proto::SignedIn {
 }
 
 pub(super) fn session(session: Session) -> proto::Session {
+    let last_use = session.last_use();
     proto::Session {
         id: session.id.to_string(),
         user_id: session.user_id.to_string(),
@@ -94,6 +95,7 @@ pub(super) fn session(session: Session) -> proto::Session {
         create_time: time(session.create_time),
         refresh_time: time(session.refresh_time),
         expire_time: time(session.expire_time),
+        last_seen_time: time(last_use),
     }
 }
 

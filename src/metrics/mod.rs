@@ -43,7 +43,9 @@ pub use passwords::{Full, Hashing, Passwords};
 pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, Token};
 pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
-pub use sessions::{Ended, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified};
+pub use sessions::{
+    Ended, LastSeen, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified,
+};
 pub use signing_keys::{KeyChange, KeyState, SigningKeys};
 pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};
 pub use tasks::{Task, Tasks};

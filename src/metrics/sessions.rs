@@ -77,6 +77,19 @@ label! {
         Abandoned = "abandoned",
         /// The user had as many as they may have, and opened another one.
         Cap = "cap",
+        /// Nobody used it for too long.
+        Idle = "idle",
+    }
+}
+
+label! {
+    /// What came of writing when sessions were used.
+    LastSeen = "outcome" {
+        Written = "written",
+        /// It is tried again.
+        Failed = "failed",
+        /// There were too many; the next use is written.
+        Dropped = "dropped",
     }
 }
 
@@ -88,6 +101,7 @@ pub struct Sessions {
     pub refreshed: Cells<Refreshed, Counter>,
     pub reauthenticated: Cells<Reauthenticated, Counter>,
     pub ended: Cells<Ended, Counter>,
+    pub last_seen: Cells<LastSeen, Counter>,
     /// Watches of revocations that are open.
     pub watchers: Gauge,
 }
@@ -119,6 +133,11 @@ impl Sessions {
                 registry,
                 "countersign_sessions_ended",
                 "Sessions that were ended before they expired",
+            ),
+            last_seen: register(
+                registry,
+                "countersign_session_last_seen_writes",
+                "Sessions whose last use was to be written",
             ),
             watchers: register(
                 registry,

@@ -2,7 +2,7 @@
 
 use super::account::{Profile, User};
 use super::provider_tokens::NewTokens;
-use super::session::{Session, UserBan};
+use super::session::{Session, SessionLimit, UserBan};
 use crate::clock::Timestamp;
 use crate::id::{IdentityId, UserId};
 
@@ -41,8 +41,7 @@ pub struct FederatedLogin {
 pub struct ConfirmedLogin {
     pub account: ConfirmedAccount,
     pub session: Session,
-    /// How many live sessions the user may have.
-    pub most_sessions: u32,
+    pub limit: SessionLimit,
     pub tokens: NewTokens,
 }
 

@@ -1,5 +1,7 @@
 //! Sessions.
 
+use std::time::Duration;
+
 use super::account::User;
 use super::page::{Cursor, Positioned};
 use crate::clock::Timestamp;
@@ -42,6 +44,25 @@ pub struct Session {
     pub refresh_time: Timestamp,
     pub expire_time: Timestamp,
     pub revoke_time: Option<Timestamp>,
+    /// When it was last used without being refreshed, as far as that was written; zero if never.
+    pub last_seen_time: Timestamp,
+}
+
+/// Which sessions are live: those that have not been ended, expire later than `now`, and were used at
+/// `used_since` or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAt {
+    pub now: Timestamp,
+    /// The beginning of time if sessions may be idle for ever.
+    pub used_since: Timestamp,
+}
+
+/// How many live sessions a user may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimit {
+    pub most: u32,
+    /// See [`LiveAt`].
+    pub used_since: Timestamp,
 }
 
 /// How and when a user authenticated.
@@ -117,12 +138,35 @@ pub enum Refreshed<T> {
     Lost,
 }
 
+impl LiveAt {
+    /// At `now`, if a session may be idle for so long.
+    #[must_use]
+    pub fn new(now: Timestamp, idle: Option<Duration>) -> Self {
+        let used_since = idle.map_or(Timestamp::from_millis(i64::MIN), |idle| now.minus(idle));
+        Self { now, used_since }
+    }
+}
+
 impl Session {
+    /// When it was used last, as far as that was written.
+    #[must_use]
+    pub fn last_use(&self) -> Timestamp {
+        self.last_seen_time.max(self.refresh_time)
+    }
+
+    /// Whether it has not been used for too long; `seen` is when it was used last beyond what was
+    /// written.
+    #[must_use]
+    pub fn is_idle(&self, at: LiveAt, seen: Timestamp) -> bool {
+        self.last_use().max(seen) < at.used_since
+    }
+
     /// Lets it count as opened at this time.
     pub fn opened_at(self, create_time: Timestamp) -> Self {
         Self {
             create_time,
             refresh_time: create_time,
+            last_seen_time: create_time,
             ..self
         }
     }
@@ -144,6 +188,7 @@ pub enum NotLive {
     Banned(UserBan),
     /// It was ended.
     Revoked,
+    /// Its time is over, or it has not been used for too long.
     Expired,
 }
 
@@ -164,17 +209,18 @@ impl SessionState {
         texts.map(String::len).iter().sum::<usize>() + request_id + self.user.text_bytes()
     }
 
-    /// Checks that the user is not banned and that the session has not ended. The ban comes first,
-    /// because it ends the user's sessions too and is the better answer.
+    /// Checks that the user is not banned and that the session is live; `seen` is when it was used last
+    /// beyond what was written. The ban comes first, because it ends the user's sessions too and is the
+    /// better answer.
     ///
     /// # Errors
     /// The first of the reasons why not, in the order of [`NotLive`].
-    pub fn check_live(&self, now: Timestamp) -> Result<(), NotLive> {
-        if let Some(ban) = self.ban.filter(|ban| ban.in_force(now)) {
+    pub fn check_live(&self, at: LiveAt, seen: Timestamp) -> Result<(), NotLive> {
+        if let Some(ban) = self.ban.filter(|ban| ban.in_force(at.now)) {
             Err(NotLive::Banned(ban))
         } else if self.session.revoke_time.is_some() {
             Err(NotLive::Revoked)
-        } else if now >= self.session.expire_time {
+        } else if at.now >= self.session.expire_time || self.session.is_idle(at, seen) {
             Err(NotLive::Expired)
         } else {
             Ok(())

@@ -88,7 +88,7 @@ fn migrations() -> Vec<Migration> {
         ),
         (
             7,
-            "live sessions",
+            "live sessions, and when they were seen",
             include_str!("migrations/0007_live_sessions.sql"),
         ),
     ];

@@ -49,6 +49,7 @@ pub use error::StoreError;
 pub use expired::Expired;
 pub use feed::Head;
 pub use open::{OpenStoreError, Opened};
+pub(crate) use sessions::idle::BATCH as LAST_SEEN_BATCH;
 pub use signing_keys::{KeyRevocation, Successor};
 
 /// The store, on SQLite or PostgreSQL. Clones share their connections.

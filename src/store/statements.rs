@@ -11,7 +11,7 @@ use super::{
     sessions, signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 19] = [
+const LISTS: [&[&str]; 20] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
     feed::STATEMENTS,
@@ -25,6 +25,7 @@ const LISTS: [&[&str]; 19] = [
     sealed::STATEMENTS,
     sessions::STATEMENTS,
     sessions::ending::STATEMENTS,
+    sessions::idle::STATEMENTS,
     sessions::lock::STATEMENTS,
     sessions::opening::STATEMENTS,
     sessions::reauthentication::STATEMENTS,

@@ -12,9 +12,14 @@ use crate::health::Health;
 use crate::id::{SessionId, UserId};
 use crate::metrics::{Ended, Metrics};
 use crate::model::account::{AdminClaim, LOCAL, Profile, Registered, User};
-use crate::model::session::{Opening, Session};
+use crate::model::session::{Opening, Session, SessionLimit};
 use crate::secret::{self, Keyring, RootKey};
 
+/// How many sessions the tests' users may have.
+pub(crate) const LIMIT: SessionLimit = SessionLimit {
+    most: 100,
+    used_since: Timestamp::from_millis(0),
+};
 /// When the stores' clock stands.
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -119,6 +124,7 @@ pub(crate) fn new_session(user: &UserId, provider: &str, now: Timestamp) -> Sess
         refresh_time: now,
         expire_time: now.plus(std::time::Duration::from_hours(24)),
         revoke_time: None,
+        last_seen_time: now,
     }
 }
 
@@ -130,7 +136,7 @@ pub(crate) async fn signed_in(store: &Store, now: Timestamp) -> (UserId, Session
         panic!("there is no address to be taken")
     };
     let session = new_session(&user.id, LOCAL, now);
-    let opened = store.insert_session(&session, 100).await;
+    let opened = store.insert_session(&session, LIMIT).await;
     let (create_time, ended) = (session.create_time, 0);
     let expected = Opening::Opened { create_time, ended };
     assert_eq!(opened.expect("stored"), expected);

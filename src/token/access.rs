@@ -203,15 +203,24 @@ impl Tokens {
         }
     }
 
-    /// A session's state, from memory if it is up to date there; `None` if there is no such session.
-    pub async fn session(
+    /// The state of a live session, which counts as used, or why there is none. It comes from memory
+    /// if it is up to date there.
+    pub async fn live_session(
         &self,
         id: &SessionId,
         now: Timestamp,
-    ) -> Result<Option<Arc<SessionState>>> {
-        let entry = self.0.sessions.entry(id);
-        let (_, state) = self.0.sessions.state(&entry, Outage::Fail, now).await;
-        state
+    ) -> Result<std::result::Result<Arc<SessionState>, NotLive>> {
+        let inner = &self.0;
+        let entry = inner.sessions.entry(id);
+        let (_, state) = inner.sessions.state(&entry, Outage::Fail, now).await;
+        let Some(state) = state? else {
+            return Ok(Err(NotLive::Revoked));
+        };
+        let live = state.check_live(inner.last_seen.live_at(now), entry.note().last());
+        if live.is_ok() {
+            inner.sessions.note_use(&entry, &state, now);
+        }
+        Ok(live.map(|()| state))
     }
 
     /// This moment; take it before a state is read that is given to [`Tokens::issue`].
@@ -262,7 +271,7 @@ impl Inner {
         match (checked, state) {
             (Checked::Bad(inactive), _) => Verdict::Inactive(inactive),
             (Checked::UnknownKey | Checked::Failed(_), _) => Verdict::Inactive(Inactive::Invalid),
-            (Checked::Known(token), state) => judge(token, state, audience, now),
+            (Checked::Known(token), state) => self.judge(token, state, audience, now),
             (Checked::Signed(signed), Some(state)) => {
                 let Signed {
                     hash,
@@ -271,7 +280,7 @@ impl Inner {
                     session,
                 } = *signed;
                 let token = self.sessions.insert(hash, claims, session, key, &state);
-                judge(token, Some(state), audience, now)
+                self.judge(token, Some(state), audience, now)
             }
             // A token of an unknown session is not cached. The store was set back to an earlier
             // state, or the session's row was deleted.
@@ -311,6 +320,40 @@ impl Inner {
         let session = session.ok_or(Checked::Bad(Inactive::Invalid))?;
         Ok((claims, key, session))
     }
+
+    /// The verdict on a token whose signature is good. If it is active, its session counts as used.
+    fn judge(
+        &self,
+        token: Arc<VerifiedToken>,
+        state: Option<Arc<SessionState>>,
+        audience: &str,
+        now: Timestamp,
+    ) -> Verdict {
+        if token.claims.aud != audience || token.key.is_refused() {
+            return Verdict::Inactive(Inactive::Invalid);
+        }
+        let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
+            return Verdict::Inactive(Inactive::SessionRevoked);
+        };
+        let at = self.last_seen.live_at(now);
+        if let Err(reason) = state.check_live(at, token.session.note().last()) {
+            return Verdict::Inactive(match reason {
+                NotLive::Banned(ban) => Inactive::Banned { until: ban.until },
+                NotLive::Revoked => Inactive::SessionRevoked,
+                NotLive::Expired => Inactive::Expired,
+            });
+        }
+        let expire_time = token.claims.exp;
+        if now >= expire_time {
+            return Verdict::Inactive(Inactive::Expired);
+        }
+        self.sessions.note_use(&token.session, &state, now);
+        Verdict::Active(LiveToken {
+            token,
+            state,
+            cache_ttl: CACHE_TTL.min(now.until(expire_time)),
+        })
+    }
 }
 
 /// The state of a session, unless it is not known whether the token's key was revoked.
@@ -331,34 +374,4 @@ const fn counted(verdict: &Result<Verdict>) -> Verified {
         Ok(Verdict::Inactive(Inactive::Banned { .. })) => Verified::Banned,
         Err(_) => Verified::Failed,
     }
-}
-
-fn judge(
-    token: Arc<VerifiedToken>,
-    state: Option<Arc<SessionState>>,
-    audience: &str,
-    now: Timestamp,
-) -> Verdict {
-    if token.claims.aud != audience || token.key.is_refused() {
-        return Verdict::Inactive(Inactive::Invalid);
-    }
-    let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
-        return Verdict::Inactive(Inactive::SessionRevoked);
-    };
-    if let Err(reason) = state.check_live(now) {
-        return Verdict::Inactive(match reason {
-            NotLive::Banned(ban) => Inactive::Banned { until: ban.until },
-            NotLive::Revoked => Inactive::SessionRevoked,
-            NotLive::Expired => Inactive::Expired,
-        });
-    }
-    let expire_time = token.claims.exp;
-    if now >= expire_time {
-        return Verdict::Inactive(Inactive::Expired);
-    }
-    Verdict::Active(LiveToken {
-        token,
-        state,
-        cache_ttl: CACHE_TTL.min(now.until(expire_time)),
-    })
 }

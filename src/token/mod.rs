@@ -2,7 +2,9 @@
 
 mod access;
 mod doubt;
+mod idle;
 mod issue;
+mod last_seen;
 mod opening;
 mod outage;
 mod reauthentication;
@@ -23,11 +25,13 @@ use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::jose::Algorithm;
 use crate::metrics::{self, Metrics};
+use crate::model::session::SessionLimit;
 use crate::model::signing_key::SigningKeyInfo;
 use crate::secret::Keyring;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use doubt::Doubts;
+use last_seen::LastSeen;
 use refresh::RefreshTokens;
 use session_cache::SessionCache;
 use signing_keys::SigningKeys;
@@ -54,6 +58,7 @@ struct Inner {
     refresh: RefreshTokens,
     doubts: Doubts,
     sessions: SessionCache,
+    last_seen: Arc<LastSeen>,
     watches: Watches,
     metrics: Arc<metrics::Sessions>,
 }
@@ -93,10 +98,17 @@ impl Tokens {
         let keys = SigningKeys::start(stored, feed.clone(), settings.key_rotation, counted).await?;
         let refresh = RefreshTokens::new(keyring);
         let doubts = Doubts::new(clock.clone());
+        let last_seen = LastSeen::new(
+            store.clone(),
+            settings.session_idle,
+            Arc::clone(&metrics.sessions),
+        );
+        let last_seen = Arc::new(last_seen);
         let sessions = SessionCache::new(
             store.clone(),
             feed.clone(),
             clock.clone(),
+            Arc::clone(&last_seen),
             settings.access_ttl,
             memory,
         );
@@ -109,6 +121,7 @@ impl Tokens {
             refresh,
             doubts,
             sessions,
+            last_seen,
             watches: Watches::new(),
             metrics: Arc::clone(&metrics.sessions),
         })))
@@ -170,9 +183,12 @@ impl Tokens {
         &self.0.settings.audience
     }
 
-    /// How many live sessions a user may have.
-    pub fn sessions_per_user(&self) -> u32 {
-        self.0.settings.sessions_per_user
+    /// How many live sessions a user may have at `now`.
+    pub fn session_limit(&self, now: Timestamp) -> SessionLimit {
+        SessionLimit {
+            most: self.0.settings.sessions_per_user,
+            used_since: self.0.last_seen.live_at(now).used_since,
+        }
     }
 }
 

@@ -65,6 +65,7 @@ impl Tokens {
             // with the session.
             expire_time: now.plus(ttl).whole_secs(),
             revoke_time: None,
+            last_seen_time: now,
         }
     }
 
@@ -83,8 +84,8 @@ impl Tokens {
     ) -> Result<TokenPair> {
         let way = open.way;
         let session = self.new_session(open, now);
-        let most = self.0.settings.sessions_per_user;
-        match self.0.store.insert_session(&session, most).await? {
+        let limit = self.session_limit(now);
+        match self.0.store.insert_session(&session, limit).await? {
             Opening::Opened { create_time, ended } => {
                 self.note_opened(way, user, ended);
                 let state = SessionState {
@@ -129,7 +130,8 @@ impl Tokens {
         if !is_like(opened, session) || now >= opened.create_time.plus(REPEATED) {
             return Err(Error::RequestIdUsed);
         }
-        match state.check_live(now) {
+        let seen = self.0.sessions.seen(&id);
+        match state.check_live(self.0.last_seen.live_at(now), seen) {
             Ok(()) => Ok(self.issue_again(state, began, now)),
             Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
             Err(NotLive::Revoked | NotLive::Expired) => Err(Error::RequestIdUsed),

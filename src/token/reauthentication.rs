@@ -30,7 +30,8 @@ impl Tokens {
             let mut state = state.ok_or(Error::AccessTokenInvalid)?;
             // The grace of the refresh token of before begins at the write.
             let now = inner.clock.now();
-            state.check_live(now).map_err(|reason| match reason {
+            let (at, seen) = (inner.last_seen.live_at(now), inner.sessions.seen(id));
+            state.check_live(at, seen).map_err(|reason| match reason {
                 NotLive::Banned(ban) => Error::Banned { until: ban.until },
                 NotLive::Revoked | NotLive::Expired => Error::AccessTokenInvalid,
             })?;

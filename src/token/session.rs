@@ -11,7 +11,7 @@ use crate::id::{SessionId, UserId};
 use crate::metrics::{self, Ended};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
-use crate::model::session::{Device, NotLive, Refresh, Refreshed, Session, SessionState};
+use crate::model::session::{Device, LiveAt, NotLive, Refresh, Refreshed, Session, SessionState};
 use crate::store::Expired;
 
 /// How often a refresh reads the session again after another one moved it. Each round is lost only to
@@ -24,6 +24,19 @@ const RETENTION: Duration = Duration::from_hours(30 * 24);
 const CHANGES_RETENTION: Duration = Duration::from_hours(25);
 
 impl Tokens {
+    /// The user's live session whose good provider tokens were renewed last; `good_until` is when an
+    /// access token that counts as good expires at the earliest.
+    pub async fn acting_session(
+        &self,
+        user: &UserId,
+        good_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<SessionId>> {
+        let at = self.0.last_seen.live_at(now);
+        let found = self.0.store.find_acting_session(user, at, good_until);
+        Ok(found.await?)
+    }
+
     /// The rows that nobody needs any more, and up to when.
     pub fn expired(now: Timestamp) -> [(Expired, Timestamp); 3] {
         [
@@ -175,14 +188,22 @@ impl Tokens {
             .await?)
     }
 
-    /// A user's live sessions, newest first.
+    /// A user's live sessions, newest first, with when they were used as far as this process knows.
     pub async fn list(
         &self,
         user: &UserId,
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<Page<Session>> {
-        Ok(self.0.store.list_sessions(user, page, now).await?)
+        let at = self.0.last_seen.live_at(now);
+        let mut page = self.0.store.list_sessions(user, page, now).await?;
+        for session in &mut page.items {
+            let seen = self.0.sessions.seen(&session.id);
+            session.last_seen_time = session.last_use().max(seen);
+        }
+        page.items
+            .retain(|session| !session.is_idle(at, session.last_seen_time));
+        Ok(page)
     }
 
     /// Checks that the token is genuine, that the session belongs to the caller and that it is
@@ -198,7 +219,8 @@ impl Tokens {
         if !self.0.refresh.is_genuine(presented, &session.salt) || session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        check_live(state, now)?;
+        let seen = self.0.sessions.seen(&session.id);
+        check_live(state, self.0.last_seen.live_at(now), seen)?;
         let step = decide(
             presented.generation,
             session.generation,
@@ -250,8 +272,8 @@ fn refusal(error: &Error) -> metrics::Refreshed {
 }
 
 /// Checks that the session is live, for a caller who presented its refresh token.
-fn check_live(state: &SessionState, now: Timestamp) -> Result<()> {
-    state.check_live(now).map_err(|reason| match reason {
+fn check_live(state: &SessionState, at: LiveAt, seen: Timestamp) -> Result<()> {
+    state.check_live(at, seen).map_err(|reason| match reason {
         NotLive::Banned(ban) => Error::Banned { until: ban.until },
         NotLive::Revoked => Error::SessionRevoked,
         NotLive::Expired => Error::RefreshTokenExpired,

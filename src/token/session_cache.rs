@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use moka::sync::Cache as Bounded;
 
+use super::last_seen::{LastSeen, Seen};
 use super::outage::{Outage, in_time, is_outage};
 use super::signing_keys::Key;
 use crate::clock::{Clock, Timestamp};
@@ -50,6 +51,7 @@ pub(super) struct VerifiedToken {
 /// The verified tokens, and the state of their sessions.
 pub(super) struct SessionCache {
     store: Store,
+    last_seen: Arc<LastSeen>,
     tokens: Bounded<TokenHash, Arc<VerifiedToken>>,
     states: Cache<SessionState>,
 }
@@ -57,7 +59,14 @@ pub(super) struct SessionCache {
 impl SessionCache {
     /// Tokens leave the cache after `ttl`, the longest lifetime of a token, and earlier if they would
     /// occupy more than `memory` bytes.
-    pub(super) fn new(store: Store, feed: Feed, clock: Clock, ttl: Duration, memory: u64) -> Self {
+    pub(super) fn new(
+        store: Store,
+        feed: Feed,
+        clock: Clock,
+        last_seen: Arc<LastSeen>,
+        ttl: Duration,
+        memory: u64,
+    ) -> Self {
         let states = Cache::new(clock, store.announcements(), affects).following(feed);
         let tokens = Bounded::builder()
             .max_capacity(memory)
@@ -65,6 +74,7 @@ impl SessionCache {
             .time_to_live(ttl);
         Self {
             store,
+            last_seen,
             tokens: tokens.build(),
             states,
         }
@@ -134,7 +144,11 @@ impl SessionCache {
         now: Timestamp,
     ) -> Sourced {
         if let Some(state) = self.states.caught_up(entry).await {
-            return from_memory(state);
+            if !self.seems_idle(entry, &state, now) {
+                return from_memory(state);
+            }
+            // Another process may have seen it.
+            self.states.forget(entry.id());
         }
         let read = |session: SessionId| {
             let store = self.store.clone();
@@ -148,6 +162,35 @@ impl SessionCache {
             Ok(state) => (Source::Store, Ok(state)),
             Err(error) => self.during_outage(entry, error),
         }
+    }
+
+    /// Whether a session has not been used for too long, as far as this process knows.
+    fn seems_idle(
+        &self,
+        entry: &Entry<SessionState>,
+        state: &SessionState,
+        now: Timestamp,
+    ) -> bool {
+        state
+            .session
+            .is_idle(self.last_seen.live_at(now), entry.note().last())
+    }
+
+    /// When a session was last used in this process; the beginning of the epoch if it was not.
+    pub(super) fn seen(&self, session: &SessionId) -> Timestamp {
+        let entry = self.states.find(session);
+        entry.map_or(Timestamp::from_millis(0), |entry| entry.note().last())
+    }
+
+    /// Notes that a live session is used now.
+    pub(super) fn note_use(
+        &self,
+        entry: &Entry<SessionState>,
+        state: &SessionState,
+        now: Timestamp,
+    ) {
+        let known = state.session.last_use();
+        self.last_seen.note(entry.id(), entry.note(), known, now);
     }
 
     /// What is in memory of a session that could not be read.
@@ -165,7 +208,7 @@ impl SessionCache {
         now: Timestamp,
     ) -> HashMap<SessionId, Sourced> {
         let mut cold: HashMap<_, _> = sessions.map(|entry| (entry.id().clone(), entry)).collect();
-        let mut states = self.remembered(&mut cold).await;
+        let mut states = self.remembered(&mut cold, now).await;
         if cold.is_empty() {
             return states;
         }
@@ -190,13 +233,22 @@ impl SessionCache {
     }
 
     /// Takes those sessions out of which what is in memory counts. The change feed is waited for once.
-    async fn remembered(&self, cold: &mut Entries<'_>) -> HashMap<SessionId, Sourced> {
-        let mut states = take(cold, |entry| self.states.fresh(entry));
+    async fn remembered(
+        &self,
+        cold: &mut Entries<'_>,
+        now: Timestamp,
+    ) -> HashMap<SessionId, Sourced> {
+        let in_use = |entry: &_, state: Option<Arc<SessionState>>| {
+            state.filter(|state| !self.seems_idle(entry, state, now))
+        };
+        let mut states = take(cold, |entry| in_use(entry, self.states.fresh(entry)));
         let may_count = cold
             .values()
             .any(|entry| self.states.unchanged(entry).is_some());
         if may_count && self.states.catch_up().await {
-            states.extend(take(cold, |entry| self.states.unchanged(entry)));
+            states.extend(take(cold, |entry| {
+                in_use(entry, self.states.unchanged(entry))
+            }));
         }
         states
     }
@@ -241,6 +293,8 @@ fn from_memory(state: Arc<SessionState>) -> Sourced {
 }
 
 impl Cached for SessionState {
+    type Note = Arc<Seen>;
+
     fn user(&self) -> Option<&UserId> {
         Some(&self.user.id)
     }

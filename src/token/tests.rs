@@ -29,6 +29,7 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
         audience: AUDIENCE.to_owned(),
         access_ttl: TTL,
         session_ttl: 10 * TTL,
+        session_idle: None,
         sessions_per_user: 100,
         key_rotation: 3000 * TTL,
     };

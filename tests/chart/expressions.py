@@ -31,6 +31,7 @@ RULES, DASHBOARD = CHART / "rules/countersign.yaml", CHART / "dashboards/counter
 VARIABLES = {"$__rate_interval": "1m", "$__range": "1m", "$job": ".*"}
 # Panels that may show zero throughout, and why.
 MAY_BE_ZERO = {
+    "Uses of sessions written": "they are written once a minute, and the load is shorter",
     "Restarts of tasks": "a task is restarted only if it panics",
     "Calls beyond a caller's limits": "the load has no callers' file, so its caller has no limits",
     "Refused JWTs of callers": "the load has no callers' file",

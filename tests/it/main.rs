@@ -71,6 +71,7 @@ mod revocations_ends;
 mod sealed_tokens;
 mod sessions_cap;
 mod sessions_ended;
+mod sessions_idle;
 mod sessions_listed;
 mod sessions_minted;
 mod settings;

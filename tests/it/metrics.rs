@@ -157,8 +157,16 @@ async fn sessions_that_are_ended_are_counted_by_reason() {
             let labels = format!("reason=\"{reason}\"");
             world.count("countersign_sessions_ended_total", &labels)
         };
-        let reasons = ["reused", "logout", "revoked", "banned", "abandoned", "cap"];
-        assert_eq!(reasons.map(ended), [1, 1, 1, 2, 0, 0]);
+        let reasons = [
+            "reused",
+            "logout",
+            "revoked",
+            "banned",
+            "abandoned",
+            "cap",
+            "idle",
+        ];
+        assert_eq!(reasons.map(ended), [1, 1, 1, 2, 0, 0, 0]);
         let bans = "target=\"user\",cause=\"caller\"";
         assert_eq!(world.count("countersign_bans_total", bans), 1);
         world.end().await;

@@ -199,6 +199,19 @@ fn a_user_may_have_one_to_a_thousand_sessions() {
 }
 
 #[test]
+fn a_session_may_not_be_idle_for_less_than_an_access_token_lives() {
+    const NAME: &str = "COUNTERSIGN_SESSION_IDLE";
+    assert_eq!(good(&[]).token.session_idle, None);
+    assert_eq!(good(&[(NAME, "")]).token.session_idle, None);
+    let config = good(&[(NAME, "1000 * 60 * 15")]);
+    assert_eq!(config.token.session_idle, Some(Duration::from_mins(15)));
+    for text in ["1000 * 60 * 15 - 1", "0", "-1", "a week"] {
+        assert_eq!(refused(&[(NAME, text)]), [NAME], "{text}");
+    }
+    good(&[(NAME, "1000"), ("SESSION_EXPIRY", "1000")]);
+}
+
+#[test]
 fn n05_inconsistent_times_are_refused() {
     assert_eq!(
         refused(&[

@@ -28,23 +28,25 @@ pub const WITHOUT_STORE: Duration = Duration::from_secs(30);
 
 /// Values by session. Changes by this process take effect at once, changes by other processes within
 /// a second.
-pub struct Cache<V> {
+pub struct Cache<V: Cached> {
     clock: Clock,
     index: Arc<Index<V>>,
     /// Tells what other processes change, if it tells all that the values depend on.
     feed: Option<Feed>,
 }
 
-struct Index<V> {
+struct Index<V: Cached> {
     entries: Mutex<HashMap<SessionId, Weak<Entry<V>>>>,
     stamps: Stamps,
 }
 
 /// The cached value of one session.
-pub struct Entry<V> {
+pub struct Entry<V: Cached> {
     session: SessionId,
     slot: Slot,
     known: RwLock<Option<Known<V>>>,
+    /// What this process notes of the session, whatever the value.
+    note: V::Note,
     readings: Flights<Landed<V>>,
     index: Weak<Index<V>>,
 }
@@ -89,6 +91,9 @@ pub enum Affects<'a> {
 
 /// A value that a cache can hold.
 pub trait Cached: Send + Sync + 'static {
+    /// What a process notes of a session, as long as the session has an entry.
+    type Note: Default + Send + Sync;
+
     /// The user whose changes affect it.
     fn user(&self) -> Option<&UserId>;
 }
@@ -127,11 +132,19 @@ impl<V: Cached> Cache<V> {
             session: session.clone(),
             slot: self.index.stamps.slot(session),
             known: RwLock::default(),
+            note: V::Note::default(),
             readings: Flights::default(),
             index: Arc::downgrade(&self.index),
         });
         entries.insert(session.clone(), Arc::downgrade(&entry));
         entry
+    }
+
+    /// The entry of a session, if there is one.
+    pub fn find(&self, session: &SessionId) -> Option<Arc<Entry<V>>> {
+        lock(&self.index.entries)
+            .get(session)
+            .and_then(Weak::upgrade)
     }
 
     /// This moment. A value that is read from now on may be given to [`Cache::keep`] with it.
@@ -286,7 +299,7 @@ impl<V: Cached> Cache<V> {
     }
 }
 
-impl<V> Index<V> {
+impl<V: Cached> Index<V> {
     fn apply(&self, affects: Affects<'_>) {
         let slot = match affects {
             Affects::Nothing => return,
@@ -298,14 +311,19 @@ impl<V> Index<V> {
     }
 }
 
-impl<V> Entry<V> {
+impl<V: Cached> Entry<V> {
     /// The session whose value it holds.
     pub fn id(&self) -> &SessionId {
         &self.session
     }
+
+    /// What this process notes of the session.
+    pub fn note(&self) -> &V::Note {
+        &self.note
+    }
 }
 
-impl<V> Drop for Entry<V> {
+impl<V: Cached> Drop for Entry<V> {
     fn drop(&mut self) {
         if let Some(index) = self.index.upgrade() {
             let mut entries = lock(&index.entries);
@@ -324,7 +342,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<V> fmt::Debug for Entry<V> {
+impl<V: Cached> fmt::Debug for Entry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("session", &self.session)
@@ -332,7 +350,7 @@ impl<V> fmt::Debug for Entry<V> {
     }
 }
 
-impl<V> fmt::Debug for Cache<V> {
+impl<V: Cached> fmt::Debug for Cache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache").finish_non_exhaustive()
     }

@@ -14,6 +14,8 @@ struct Value {
 }
 
 impl Cached for Value {
+    type Note = ();
+
     fn user(&self) -> Option<&UserId> {
         Some(&self.user)
     }

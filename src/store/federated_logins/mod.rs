@@ -112,7 +112,7 @@ async fn commit(tx: &mut Tx, login: &ConfirmedLogin) -> Result<Committed, StoreE
         Ok(user) => user,
         Err(committed) => return Ok(committed),
     };
-    let opening = sessions::opening::insert(tx, &login.session, login.most_sessions).await?;
+    let opening = sessions::opening::insert(tx, &login.session, login.limit).await?;
     let committed = match opening {
         Opening::Opened { create_time, ended } => Committed::SignedIn {
             user: Box::new(user),

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::id::IdentityId;
 use crate::model::email::Email;
 use crate::model::provider_tokens::{NewTokens, SealedTokens, TokensKey};
-use crate::store::testing::{new_session, on_each_engine, profile};
+use crate::store::testing::{LIMIT, new_session, on_each_engine, profile};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -54,7 +54,7 @@ pub(in crate::store) fn login(
             content,
         },
         session,
-        most_sessions: 100,
+        limit: LIMIT,
     }
 }
 
@@ -70,7 +70,7 @@ async fn a_confirmed_login_and_a_session_of_a_backend_take_no_turn() {
         let committed = store.commit_federated_login(confirmed).await;
         assert!(matches!(committed, Ok(Committed::SignedIn { .. })));
         let session = new_session(&user, "caller", NOW);
-        let opened = store.insert_session(&session, 100).await;
+        let opened = store.insert_session(&session, LIMIT).await;
         assert!(matches!(opened, Ok(Opening::Opened { .. })));
         assert!(!turns.is_empty());
     })

@@ -4,12 +4,12 @@ use const_format::concatcp;
 use sqlx::{query, query_scalar};
 
 use super::lock::lock_user;
-use super::{LIVE, session_id};
+use super::{LIVE, NOT_ENDED, session_id};
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 use crate::metrics::{Ended, Label as _};
 use crate::model::change::Change;
-use crate::model::session::Session;
+use crate::model::session::{Session, SessionLimit};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::error::StoreError;
@@ -17,13 +17,13 @@ use crate::store::error::StoreError;
 statements! {
     REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
     REVOKE_OWN = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE id = $1 AND user_id = $2 AND revoke_time IS NULL";
-    REVOKE_ALL = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $2 WHERE user_id = $3 AND id <> $4 AND ", LIVE);
-    /// Ends what is beyond the newest $5 of a user's live sessions without $4. Those that expire last
+    REVOKE_ALL = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $2 WHERE user_id = $3 AND id <> $4 AND ", NOT_ENDED);
+    /// Ends what is beyond the newest $6 of a user's live sessions without $5. Those that expire last
     /// are looked at, because an index has them, however many have ended.
-    REVOKE_OLDEST = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $2 WHERE revoke_time IS NULL AND id IN
+    REVOKE_OLDEST = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $3 WHERE revoke_time IS NULL AND id IN
         (SELECT id FROM
-            (SELECT id, create_time FROM sessions WHERE user_id = $3 AND id <> $4 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS found
-            ORDER BY create_time DESC, id DESC LIMIT 100 OFFSET $5)
+            (SELECT id, create_time FROM sessions WHERE user_id = $4 AND id <> $5 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS found
+            ORDER BY create_time DESC, id DESC LIMIT 100 OFFSET $6)
         RETURNING id");
     /// When the last of the sessions that were ended at $2 was refreshed or opened.
     LAST_USE = "SELECT MAX(refresh_time) FROM sessions WHERE user_id = $1 AND revoke_time = $2";
@@ -129,18 +129,19 @@ pub(in crate::store) async fn revoke_all(
     Ok(revoked)
 }
 
-/// Ends the oldest live sessions of a user who has just opened another one, so that they have `most`
-/// of them, deletes their provider tokens, and returns how many it ended. It ends a hundred at most; if
+/// Ends the oldest live sessions of a user who has just opened another one, so that they have as many
+/// as they may, deletes their provider tokens, and returns how many it ended. It ends a hundred at most; if
 /// there are more, the next session that the user opens ends them. The caller holds the lock of the user.
 pub(super) async fn revoke_oldest(
     tx: &mut Tx,
     opened: &Session,
-    most: u32,
+    limit: SessionLimit,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let others = i64::from(most.saturating_sub(1));
+    let others = i64::from(limit.most.saturating_sub(1));
     let revoked: Vec<String> = in_tx!(*tx, REVOKE_OLDEST, |db, sql| query_scalar(sql)
         .bind(now.millis())
+        .bind(limit.used_since.millis())
         .bind(Ended::Cap.value())
         .bind(opened.user_id.as_str())
         .bind(opened.id.as_str())

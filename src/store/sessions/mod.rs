@@ -1,6 +1,7 @@
 //! Sessions: one row each, whose generation says which refresh token is current.
 
 pub(super) mod ending;
+pub(super) mod idle;
 pub(super) mod lock;
 pub(super) mod opening;
 pub(super) mod reauthentication;
@@ -19,11 +20,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
-use crate::model::session::{Refresh, Refreshed, Session, SessionState, UserBan};
+use crate::model::session::{LiveAt, Refresh, Refreshed, Session, SessionState, UserBan};
 
 record!(Session, "sessions", key id, as "s" "session_", {
     id, user_id, caller, provider, amr, acr, salt, generation, ip_address, user_agent, device_name, request_id,
-    auth_time, create_time, refresh_time, expire_time, revoke_time,
+    auth_time, create_time, refresh_time, expire_time, revoke_time, last_seen_time,
 });
 
 /// How many sessions one statement reads.
@@ -39,8 +40,14 @@ const IDS: &str = "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
     $72, $73, $74, $75, $76, $77, $78, $79, $80, $81, \
     $82, $83, $84, $85, $86, $87, $88, $89, $90, $91, \
     $92, $93, $94, $95, $96, $97, $98, $99, $100, $101";
-/// A session that has not ended at `$1`.
-const LIVE: &str = "revoke_time IS NULL AND expire_time > $1";
+/// A session that was not ended and has not expired at `$1`. What lists, moves or ends sessions asks for no
+/// more: whether they are idle is decided on what the process knows, too.
+const NOT_ENDED: &str = "revoke_time IS NULL AND expire_time > $1";
+/// A session that is live at `$1`, as far as it is written, if it was used at `$2` or later ([`LiveAt`]).
+const LIVE: &str = concatcp!(
+    NOT_ENDED,
+    " AND (last_seen_time >= $2 OR refresh_time >= $2)"
+);
 /// A session with its user and the user's longest ban in force at `$1`.
 const STATE: &str = concatcp!(
     "SELECT ", Session::JOINED, ", ", User::JOINED, ",
@@ -56,15 +63,15 @@ statements! {
     /// The live session of a user whose good provider tokens were renewed last. Tokens are good if
     /// they have not expired or can be renewed. Sessions with other tokens come next, and then those
     /// without any.
-    FIND_ACTING = concatcp!("SELECT s.id FROM sessions s WHERE s.user_id = $2 AND ", LIVE, "
+    FIND_ACTING = concatcp!("SELECT s.id FROM sessions s WHERE s.user_id = $3 AND ", LIVE, "
         ORDER BY COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id
-                AND (t.access_expire_time > $3 OR (t.refresh_token IS NOT NULL AND t.state <> 'RECONNECT_REQUIRED'))), 0) DESC,
+                AND (t.access_expire_time > $4 OR (t.refresh_token IS NOT NULL AND t.state <> 'RECONNECT_REQUIRED'))), 0) DESC,
             COALESCE((SELECT MAX(t.update_time) FROM federated_tokens t WHERE t.session_id = s.id), 0) DESC, s.refresh_time DESC, s.id LIMIT 1");
     ROTATE = concatcp!("UPDATE sessions SET generation = generation + 1, refresh_time = $1, ip_address = $4, user_agent = $5, device_name = $6
-        WHERE id = $2 AND generation = $3 AND ", LIVE);
+        WHERE id = $2 AND generation = $3 AND ", NOT_ENDED);
     LIST = concatcp!(
         "SELECT ", Session::COLUMNS, " FROM sessions
-        WHERE user_id = $2 AND ", LIVE, " AND (create_time, id) < ($3, $4)
+        WHERE user_id = $2 AND ", NOT_ENDED, " AND (create_time, id) < ($3, $4)
         ORDER BY create_time DESC, id DESC LIMIT $5"
     );
 }
@@ -153,11 +160,12 @@ impl Store {
     pub async fn find_acting_session(
         &self,
         user: &UserId,
-        now: Timestamp,
+        at: LiveAt,
         good_until: Timestamp,
     ) -> Result<Option<SessionId>, StoreError> {
         let id: Option<String> = reading!(self, FIND_ACTING, |db, sql| query_scalar(sql)
-            .bind(now.millis())
+            .bind(at.now.millis())
+            .bind(at.used_since.millis())
             .bind(user.as_str())
             .bind(good_until.millis())
             .fetch_optional(db)
@@ -207,7 +215,7 @@ impl Store {
         }))
     }
 
-    /// A user's live sessions, newest first.
+    /// A user's sessions that were not ended and have not expired, newest first.
     pub async fn list_sessions(
         &self,
         user: &UserId,

@@ -9,7 +9,7 @@ use super::ending::revoke_oldest;
 use super::lock::lock_user;
 use super::user_ban;
 use crate::metrics::Ended;
-use crate::model::session::{Opening, Session};
+use crate::model::session::{Opening, Session, SessionLimit};
 use crate::store::Store;
 use crate::store::backend::{Tx, in_tx, statements, transaction};
 use crate::store::error::StoreError;
@@ -28,17 +28,17 @@ statements! {
 }
 
 impl Store {
-    /// Opens a session, unless its request id has opened one before or its user is banned. The user
-    /// keeps `most` live sessions with it; the oldest ones are ended.
+    /// Opens a session, unless its request id has opened one before or its user is banned. The user's
+    /// oldest sessions beyond the limit are ended.
     // No turn: a login took one when it was counted, and a session that a backend opens does not
     // wait behind the logins of strangers.
     pub async fn insert_session(
         &self,
         session: &Session,
-        most: u32,
+        limit: SessionLimit,
     ) -> Result<Opening, StoreError> {
         let opening = transaction!(self, |tx| {
-            let opening = insert(&mut tx, session, most).await?;
+            let opening = insert(&mut tx, session, limit).await?;
             tx.commit().await?;
             Ok(opening)
         })?;
@@ -49,11 +49,11 @@ impl Store {
     }
 }
 
-/// Opens a session within a transaction, and ends the user's oldest ones beyond `most`.
+/// Opens a session within a transaction, and ends the user's oldest ones beyond the limit.
 pub(in crate::store) async fn insert(
     tx: &mut Tx,
     session: &Session,
-    most: u32,
+    limit: SessionLimit,
 ) -> Result<Opening, StoreError> {
     let (user, now) = (session.user_id.as_str(), session.create_time);
     let not_before = lock_user(tx, &session.user_id).await?;
@@ -80,6 +80,6 @@ pub(in crate::store) async fn insert(
     }
     // Whoever opens a session of the same user at the same time waits for the lock, and counts this
     // one.
-    let ended = revoke_oldest(tx, &session, most, now).await?;
+    let ended = revoke_oldest(tx, &session, limit, now).await?;
     Ok(Opening::Opened { create_time, ended })
 }

@@ -3,7 +3,7 @@
 use const_format::concatcp;
 use sqlx::query;
 
-use super::LIVE;
+use super::NOT_ENDED;
 use crate::clock::Timestamp;
 use crate::model::change::Change;
 use crate::model::session::Session;
@@ -14,7 +14,7 @@ use crate::store::error::StoreError;
 statements! {
     REAUTHENTICATE = concatcp!("UPDATE sessions SET generation = generation + 1, refresh_time = $1, auth_time = $1, amr = $4, acr = $5,
             ip_address = $6, user_agent = $7, device_name = $8
-        WHERE id = $2 AND generation = $3 AND ", LIVE);
+        WHERE id = $2 AND generation = $3 AND ", NOT_ENDED);
 }
 
 impl Store {
