@@ -86,6 +86,7 @@ reasons! {
     RegistrationClosed = "REGISTRATION_CLOSED" PermissionDenied,
     DestinationNotAllowed = "DESTINATION_NOT_ALLOWED" PermissionDenied,
     LoginClosed = "LOGIN_CLOSED" PermissionDenied,
+    ScopeInsufficient = "SCOPE_INSUFFICIENT" PermissionDenied,
     EmailInUse = "EMAIL_IN_USE" AlreadyExists,
     RequestIdUsed = "REQUEST_ID_USED" Aborted,
     NotFederated = "NOT_FEDERATED" FailedPrecondition,
@@ -139,6 +140,10 @@ pub enum Error {
     PasswordGuessable,
     #[error("the access token is not a live one")]
     AccessTokenInvalid,
+    #[error("the access token may not be used for this: it lacks the scope {0}")]
+    ScopeInsufficient(String),
+    #[error("the access token was exchanged as often as it may be")]
+    ExchangedTooOften,
     #[error("the refresh token is not a live one")]
     RefreshTokenInvalid,
     #[error("the session has reached its end")]
@@ -323,6 +328,7 @@ impl Error {
             Self::MethodUnknown => Reason::MethodUnknown,
             Self::CredentialsWrong => Reason::CredentialsWrong,
             Self::AccessTokenInvalid => Reason::AccessTokenInvalid,
+            Self::ScopeInsufficient(_) => Reason::ScopeInsufficient,
             Self::RefreshTokenInvalid => Reason::RefreshTokenInvalid,
             Self::RefreshTokenExpired => Reason::RefreshTokenExpired,
             Self::RefreshTokenReused => Reason::RefreshTokenReused,
@@ -349,9 +355,10 @@ impl Error {
             Self::ProviderUnavailable(_) | Self::RenewalPostponed { .. } => {
                 Reason::ProviderUnavailable
             }
-            Self::Invalid(_) | Self::PasswordGuessable | Self::OutputTooLarge => {
-                Reason::FieldsInvalid
-            }
+            Self::Invalid(_)
+            | Self::PasswordGuessable
+            | Self::ExchangedTooOften
+            | Self::OutputTooLarge => Reason::FieldsInvalid,
             Self::UserNotFound => Reason::UserNotFound,
             Self::ProviderNotFound => Reason::ProviderNotFound,
             Self::BanNotFound => Reason::BanNotFound,

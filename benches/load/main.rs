@@ -99,6 +99,7 @@ async fn measure(args: &Args) -> Result<()> {
     let service = service.restart(home.path(), &file, &issuer).await?;
     let mut plan = Plan::default();
     plan.verify(&service, &prepared.tokens).await?;
+    plan.exchange(&service, &prepared.tokens.seen).await?;
     plan.resolve(&service, &prepared.tokens.seen).await?;
     plan.check(&service, &prepared.users, args.sessions).await?;
     plan.refresh(&service, prepared.refreshed, &file, "SQLite")?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use countersign::grpc::proto::resolve_endpoint_request::Target;
 use countersign::grpc::proto::subject::Subject as Kind;
 use countersign::grpc::proto::{
-    BatchVerifyTokensRequest, CheckAccessRequest, ResolveEndpointRequest, SignedIn, Subject,
-    TokenPair, VerifyTokenRequest,
+    BatchVerifyTokensRequest, CheckAccessRequest, ExchangeTokenRequest, ResolveEndpointRequest,
+    SignedIn, Subject, TokenPair, VerifyTokenRequest,
 };
 use prost::bytes::Bytes;
 use prost_types::value::Kind as Json;
@@ -31,6 +31,7 @@ const BATCH: usize = 100;
 const VERIFY: &str = "/countersign.v1.TokenService/VerifyToken";
 const BATCH_VERIFY: &str = "/countersign.v1.TokenService/BatchVerifyTokens";
 const CHECK: &str = "/countersign.v1.ModerationService/CheckAccess";
+const EXCHANGE: &str = "/countersign.v1.TokenService/ExchangeToken";
 const REFRESH: &str = "/countersign.v1.TokenService/RefreshSession";
 const RESOLVE: &str = "/countersign.v1.FederationService/ResolveEndpoint";
 const HEADERS: [(&str, &str); 3] = [
@@ -199,6 +200,21 @@ impl Plan {
     pub async fn resolve(&mut self, service: &Service, access_tokens: &[String]) -> Result<()> {
         let requests = access_tokens.iter().map(|token| frame(&resolve(token)));
         let row = ("ResolveEndpoint, three headers", RESOLVE);
+        self.beside_echo(service, row, requests.collect()).await?;
+        Ok(())
+    }
+
+    /// ExchangeToken: a signature each, and no row in the store.
+    pub async fn exchange(&mut self, service: &Service, access_tokens: &[String]) -> Result<()> {
+        let request = |token: &String| {
+            frame(&ExchangeTokenRequest {
+                access_token: token.clone(),
+                scopes: vec!["federation.resolve".to_owned()],
+                ..ExchangeTokenRequest::default()
+            })
+        };
+        let requests = access_tokens.iter().map(request);
+        let row = ("ExchangeToken", EXCHANGE);
         self.beside_echo(service, row, requests.collect()).await?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Accounts and sign-in.
 
 mod account;
+mod exchange;
 mod federated_login;
 mod login;
 mod password;
@@ -23,6 +24,7 @@ use crate::token::{TokenPair, Tokens};
 use password::Passwords;
 
 pub use account::NewAccount;
+pub use exchange::Exchange;
 pub use federated_login::{BeginLogin, Callback, CallbackOutcome};
 pub use login::Credentials;
 pub use reauthentication::Proof;

@@ -13,6 +13,8 @@ use crate::token::TokenPair;
 /// What a signed-in user presents.
 pub struct Proof {
     pub access_token: String,
+    /// What the token must be good for, if it has scopes: the permission of the called RPC.
+    pub scope: &'static str,
     pub password: Password,
     pub address: IpAddress,
     pub device: Device,
@@ -25,6 +27,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::AccessTokenInvalid`] also if another caller opened the session,
+    /// [`Error::ScopeInsufficient`],
     /// [`Error::CredentialsWrong`] also if the user has no password, [`Error::LimitExceeded`],
     /// [`Error::Banned`], [`Error::Busy`], and the store's errors.
     pub async fn reauthenticate(
@@ -44,7 +47,8 @@ impl Auth {
         // First of all, as at a sign-in.
         let turn = self.0.passwords.enter()?;
         moderation.refuse_banned_stranger(address, now).await?;
-        let state = self.acting_by_token(&proof.access_token, now).await?;
+        let state = self.acting_by_token(&proof.access_token, proof.scope, now);
+        let state = state.await?;
         let session = &state.session;
         if session.caller != caller {
             return Err(Error::AccessTokenInvalid);

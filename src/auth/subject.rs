@@ -9,12 +9,16 @@ use crate::federation::MIN_LIFE;
 use crate::id::{SessionId, UserId};
 use crate::model::account::User;
 use crate::model::session::{NotLive, SessionState};
-use crate::token::{Inactive, Outage, Verdict};
+use crate::token::{Inactive, LiveToken, Outage, Verdict};
 
 /// How a caller names the user that a call is about.
 pub enum Subject {
     /// The user acts for themself.
-    AccessToken(String),
+    AccessToken {
+        token: String,
+        /// What the token must be good for, if it has scopes: the permission of the called RPC.
+        scope: &'static str,
+    },
     Session(SessionId),
     User(UserId),
 }
@@ -49,12 +53,12 @@ impl Auth {
     /// The user of a subject. A user who is named by token or session must be allowed to act now.
     ///
     /// # Errors
-    /// [`Error::AccessTokenInvalid`], [`Error::SessionNotFound`], [`Error::UserNotFound`],
-    /// [`Error::Banned`], and the store's errors.
+    /// [`Error::AccessTokenInvalid`], [`Error::ScopeInsufficient`], [`Error::SessionNotFound`],
+    /// [`Error::UserNotFound`], [`Error::Banned`], and the store's errors.
     pub async fn resolve(&self, subject: &Subject, now: Timestamp) -> Result<ResolvedSubject> {
         match subject {
-            Subject::AccessToken(token) => self
-                .acting_by_token(token, now)
+            Subject::AccessToken { token, scope } => self
+                .acting_by_token(token, scope, now)
                 .await
                 .map(ResolvedSubject::Session),
             Subject::Session(id) => self
@@ -78,7 +82,7 @@ impl Auth {
     /// As [`Auth::resolve`], and [`Error::SessionNotFound`] if the user has no live session.
     pub async fn acting(&self, subject: &Subject, now: Timestamp) -> Result<Arc<SessionState>> {
         match subject {
-            Subject::AccessToken(token) => self.acting_by_token(token, now).await,
+            Subject::AccessToken { token, scope } => self.acting_by_token(token, scope, now).await,
             Subject::Session(id) => self.acting_by_session(id, now).await,
             Subject::User(id) => {
                 self.0.moderation.refuse_banned(Some(id), None, now).await?;
@@ -92,17 +96,12 @@ impl Auth {
     pub(super) async fn acting_by_token(
         &self,
         token: &str,
+        scope: &'static str,
         now: Timestamp,
     ) -> Result<Arc<SessionState>> {
         let tokens = &self.0.tokens;
-        match tokens
-            .verify(token, tokens.audience(), Outage::Fail, now)
-            .await?
-        {
-            Verdict::Active(live) => Ok(live.state),
-            Verdict::Inactive(Inactive::Banned { until }) => Err(Error::Banned { until }),
-            Verdict::Inactive(_) => Err(Error::AccessTokenInvalid),
-        }
+        let verdict = tokens.verify(token, tokens.audience(), Outage::Fail, now);
+        admitted(verdict.await?, scope).map(|live| live.state)
     }
 
     async fn acting_by_session(&self, id: &SessionId, now: Timestamp) -> Result<Arc<SessionState>> {
@@ -111,5 +110,15 @@ impl Auth {
             Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
             Err(NotLive::Revoked | NotLive::Expired) => Err(Error::SessionNotFound),
         }
+    }
+}
+
+/// The live token that a verdict is about, if it is good for what is asked.
+pub(super) fn admitted(verdict: Verdict, scope: &str) -> Result<LiveToken> {
+    match verdict {
+        Verdict::Active(live) if live.claims().is_good_for(scope) => Ok(live),
+        Verdict::Active(_) => Err(Error::ScopeInsufficient(scope.to_owned())),
+        Verdict::Inactive(Inactive::Banned { until }) => Err(Error::Banned { until }),
+        Verdict::Inactive(_) => Err(Error::AccessTokenInvalid),
     }
 }

@@ -19,6 +19,7 @@ pub struct CallerContext {
     name: Arc<str>,
     permissions: Permissions,
     audiences: Vec<String>,
+    scopes: Vec<String>,
     limits: Limits,
     history: Arc<History>,
 }
@@ -50,6 +51,7 @@ impl CallerContext {
             name: OPEN.into(),
             permissions: Permission::ALL.iter().copied().collect(),
             audiences: Vec::new(),
+            scopes: Vec::new(),
             limits: Limits::default(),
             history,
         }
@@ -60,6 +62,7 @@ impl CallerContext {
             name: caller.name.as_str().into(),
             permissions: caller.permissions,
             audiences: caller.audiences.clone(),
+            scopes: caller.scopes.clone(),
             limits: caller.limits,
             history,
         }
@@ -140,11 +143,42 @@ impl CallerContext {
     /// # Errors
     /// [`Error::AudienceNotAllowed`]
     pub fn require_audience(&self, audience: &str) -> Result<()> {
-        let allowed =
-            self.audiences.is_empty() || self.audiences.iter().any(|allowed| allowed == audience);
-        if allowed {
+        if self.audiences.is_empty() || self.lists_audience(audience) {
             return Ok(());
         }
+        Err(self.refuse_audience(audience))
+    }
+
+    /// Whether it may exchange tokens of the audience, and for it: one that it lists, or `own`, the
+    /// service's, if it lists none.
+    #[must_use]
+    pub fn exchanges(&self, audience: &str, own: &str) -> bool {
+        let is_open = *self.name == *OPEN;
+        self.lists_audience(audience) || (self.audiences.is_empty() && (is_open || audience == own))
+    }
+
+    /// Fails if it may not exchange tokens for the audience.
+    ///
+    /// # Errors
+    /// [`Error::AudienceNotAllowed`]
+    pub fn require_exchange(&self, audience: &str, own: &str) -> Result<()> {
+        if self.exchanges(audience, own) {
+            return Ok(());
+        }
+        Err(self.refuse_audience(audience))
+    }
+
+    /// Whether a token that it exchanges may have the scope: a permission, or a name that it lists.
+    #[must_use]
+    pub fn knows_scope(&self, scope: &str) -> bool {
+        Permission::named(scope).is_some() || self.scopes.iter().any(|known| known == scope)
+    }
+
+    fn lists_audience(&self, audience: &str) -> bool {
+        self.audiences.iter().any(|allowed| allowed == audience)
+    }
+
+    fn refuse_audience(&self, audience: &str) -> Error {
         if let Some((_, unlogged)) = self.history.refusals.due(Some(AUDIENCE)) {
             tracing::info!(
                 caller = &*self.name,
@@ -153,6 +187,6 @@ impl CallerContext {
                 "a caller was refused tokens of an audience"
             );
         }
-        Err(Error::AudienceNotAllowed(audience.to_owned()))
+        Error::AudienceNotAllowed(audience.to_owned())
     }
 }

@@ -43,6 +43,7 @@ permissions! {
     TokenRead = "token.read" false,
     TokenReadAny = "token.read.any" true,
     TokenMint = "token.mint" true,
+    TokenExchange = "token.exchange" false,
     TokenKeys = "token.keys" true,
     ModerationReport = "moderation.report" false,
     ModerationCheck = "moderation.check" false,
@@ -55,6 +56,12 @@ permissions! {
 }
 
 impl Permission {
+    /// The permission of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|p| p.name() == name)
+    }
+
     /// What an entry of the callers' file grants: one permission by its name, or a group such as
     /// `token.*`.
     #[must_use]

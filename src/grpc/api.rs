@@ -1,5 +1,6 @@
 //! What all services share: the parts that they call, and how a call begins and ends.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
@@ -7,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::on_drop::OnDrop;
 use super::page::PageTokens;
 use crate::auth::Auth;
-use crate::caller::CallerContext;
+use crate::caller::{CallerContext, Permission};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::federation::Federation;
@@ -16,7 +17,7 @@ use crate::moderation::Moderation;
 use crate::secret::Keyring;
 use crate::tasks::{Tasks, continued};
 use crate::token::Tokens;
-use crate::transport::{caller, status};
+use crate::transport::{caller, permission, status};
 
 /// The parts that commands are given to.
 #[derive(Clone, Debug)]
@@ -41,9 +42,23 @@ pub struct Api {
     pub(super) pages: Arc<PageTokens>,
 }
 
+/// The calling backend, with the permission that the called RPC declares.
+pub(super) struct Calling {
+    context: Arc<CallerContext>,
+    pub(super) permission: Permission,
+}
+
+impl Deref for Calling {
+    type Target = CallerContext;
+
+    fn deref(&self) -> &CallerContext {
+        &self.context
+    }
+}
+
 /// A call as its handler sees it.
 pub(super) struct Incoming<T> {
-    pub(super) caller: Arc<CallerContext>,
+    pub(super) caller: Calling,
     pub(super) message: T,
     pub(super) now: Timestamp,
 }
@@ -72,7 +87,10 @@ impl Api {
     /// Reads the clock, once for the whole call.
     pub(super) fn begin<T>(&self, request: Request<T>) -> Result<Incoming<T>, Status> {
         Ok(Incoming {
-            caller: caller(&request).map_err(status)?,
+            caller: Calling {
+                context: caller(&request).map_err(status)?,
+                permission: permission(&request).map_err(status)?,
+            },
             message: request.into_inner(),
             now: self.clock.now(),
         })

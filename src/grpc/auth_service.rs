@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, Incoming, answer};
+use super::api::{Api, Calling, Incoming, answer};
 use super::convert::{provider, signed_in, time, tokens, user};
 use super::field_errors::{FieldErrors, in_field};
 use super::parse;
@@ -76,7 +76,7 @@ impl AuthService for Api {
         let auth = self.auth.clone();
         self.run_to_end(async move {
             auth.require_password_login()?;
-            let proof = proof(message)?;
+            let proof = proof(message, &caller)?;
             let pair = auth.reauthenticate(proof, caller.name(), now).await?;
             Ok(proto::ReauthenticateResponse {
                 tokens: Some(tokens(pair)),
@@ -257,7 +257,7 @@ fn credentials(message: proto::LoginRequest) -> Result<Credentials> {
     })
 }
 
-fn proof(message: proto::ReauthenticateRequest) -> Result<Proof> {
+fn proof(message: proto::ReauthenticateRequest, caller: &Calling) -> Result<Proof> {
     use proto::subject::Subject;
     let mut errors = FieldErrors::default();
     let access_token = match message.subject.and_then(|subject| subject.subject) {
@@ -280,6 +280,7 @@ fn proof(message: proto::ReauthenticateRequest) -> Result<Proof> {
     errors.build(|| {
         Some(Proof {
             access_token: access_token?,
+            scope: caller.permission.name(),
             password: password?,
             address: address?,
             device,

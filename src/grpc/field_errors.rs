@@ -8,6 +8,7 @@ pub(super) fn in_field(field: &str, error: Error) -> Error {
     let description = match error {
         Error::PasswordGuessable => "is too common, or too close to the account's own names",
         Error::OutputTooLarge => "resolves to more than 4 MiB, outcomes included",
+        Error::ExchangedTooOften => "was exchanged five times already, one after another",
         _ => return error,
     };
     FieldErrors::one(field, description)
@@ -68,7 +69,11 @@ mod tests {
 
     #[test]
     fn only_errors_about_a_field_name_it() {
-        for about in [Error::PasswordGuessable, Error::OutputTooLarge] {
+        for about in [
+            Error::PasswordGuessable,
+            Error::OutputTooLarge,
+            Error::ExchangedTooOften,
+        ] {
             let Error::Invalid(fields) = in_field("server", about) else {
                 panic!("not about a field")
             };

@@ -4,6 +4,7 @@
 mod api;
 mod auth_service;
 mod convert;
+mod exchange;
 mod federation_service;
 mod field_errors;
 mod json;
@@ -16,6 +17,7 @@ mod revocations;
 mod signing_keys;
 mod subject;
 mod token_service;
+mod verdict;
 
 use crate::transport::{MAX_REQUEST, Route};
 use proto::auth_service_server::{AuthService, AuthServiceServer};

@@ -1,6 +1,6 @@
 //! Who a call is about, and whether its caller may use tokens of our own audience.
 
-use super::api::Api;
+use super::api::{Api, Calling};
 use super::field_errors::FieldErrors;
 use super::{parse, proto};
 use crate::auth::Subject;
@@ -12,11 +12,12 @@ impl Api {
     /// The user that a call is about; `None` if an error was added.
     ///
     /// A caller that names the user by id or session needs the permission `any`. A caller that
-    /// presents the user's token must be allowed to use tokens of that audience.
+    /// presents the user's token must be allowed to use tokens of that audience, and a token with
+    /// scopes needs the RPC's permission among them.
     pub(super) fn subject(
         &self,
         subject: Option<proto::Subject>,
-        caller: &CallerContext,
+        caller: &Calling,
         any: Permission,
         errors: &mut FieldErrors,
     ) -> Result<Option<Subject>> {
@@ -28,7 +29,10 @@ impl Api {
             }
             Some(Kind::AccessToken(token)) => {
                 self.require_own_audience(caller)?;
-                Some(Subject::AccessToken(token))
+                Some(Subject::AccessToken {
+                    token,
+                    scope: caller.permission.name(),
+                })
             }
             Some(Kind::SessionId(id)) => {
                 caller.require(any)?;

@@ -5,23 +5,24 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
-use super::api::{Api, Incoming, answer};
-use super::convert::{duration, error_reason, session, time, tokens, user};
-use super::field_errors::FieldErrors;
+use super::api::{Api, Calling, Incoming, answer};
+use super::convert::{error_reason, session, tokens, user};
+use super::exchange::{exchange, exchanged};
+use super::field_errors::{FieldErrors, in_field};
 use super::page::read_size;
 use super::parse;
 use super::proto::token_service_server::TokenService;
-use super::proto::{self, InactiveReason, VerifyTokenResponse, verify_token_result};
+use super::proto::{self, VerifyTokenResponse, verify_token_result};
 use super::revocations::{Events, cursor, events};
+use super::verdict::verified;
 use crate::auth::{Mint, Subject};
-use crate::caller::{CallerContext, Permission};
+use crate::caller::Permission;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
 use crate::metrics::Ended;
-use crate::model::email::Email;
 use crate::model::request_id::RequestId;
-use crate::token::{Inactive, LiveToken, Outage, Verdict};
+use crate::token::{Outage, Verdict};
 
 const MAX_BATCH: usize = 100;
 /// JWTs count in seconds.
@@ -208,6 +209,27 @@ impl TokenService for Api {
         .await
     }
 
+    async fn exchange_token(
+        &self,
+        request: Request<proto::ExchangeTokenRequest>,
+    ) -> Result<Response<proto::ExchangeTokenResponse>, Status> {
+        let Incoming {
+            caller,
+            message,
+            now,
+        } = self.begin(request)?;
+        answer(async {
+            let own = self.tokens.audience();
+            let wanted = exchange(message, &caller, own)?;
+            let accepts = |audience: &str| caller.exchanges(audience, own);
+            let name = caller.name();
+            let done = self.auth.exchange(wanted, &accepts, name, now).await;
+            done.map(exchanged)
+                .map_err(|error| in_field("access_token", error))
+        })
+        .await
+    }
+
     type WatchRevocationsStream = Events;
 
     async fn watch_revocations(
@@ -288,7 +310,7 @@ impl Api {
     fn session_and_owner(
         &self,
         message: proto::RevokeSessionRequest,
-        caller: &CallerContext,
+        caller: &Calling,
     ) -> Result<(SessionId, Option<Subject>)> {
         let mut errors = FieldErrors::default();
         let session = parse::id(&message.session_id, SessionId::parse);
@@ -323,50 +345,4 @@ fn mint(message: proto::MintSessionRequest) -> Result<Mint> {
             request_id: request_id?,
         })
     })
-}
-
-fn inactive(reason: Inactive) -> InactiveReason {
-    match reason {
-        Inactive::Invalid => InactiveReason::Invalid,
-        Inactive::Expired => InactiveReason::Expired,
-        Inactive::SessionRevoked => InactiveReason::SessionRevoked,
-        Inactive::Banned { .. } => InactiveReason::Banned,
-    }
-}
-
-fn verified(verdict: Verdict) -> VerifyTokenResponse {
-    match verdict {
-        Verdict::Active(live) => active(&live),
-        Verdict::Inactive(reason) => VerifyTokenResponse {
-            inactive_reason: inactive(reason).into(),
-            ..Default::default()
-        },
-    }
-}
-
-fn active(live: &LiveToken) -> VerifyTokenResponse {
-    let (token, session, user) = (live.claims(), &live.state.session, &live.state.user);
-    let claims = proto::TokenClaims {
-        user_id: user.id.to_string(),
-        session_id: session.id.to_string(),
-        email: user.email.as_ref().map_or("", Email::as_str).to_owned(),
-        email_verified: user.email_verified,
-        username: user.username.clone(),
-        role: user.role.clone(),
-        provider: session.provider.clone(),
-        audience: token.aud.clone(),
-        auth_time: time(token.auth_time),
-        amr: token.amr.clone(),
-        acr: session.acr.clone(),
-        issue_time: time(token.iat),
-        expire_time: time(token.exp),
-        token_id: token.jti.clone(),
-        name: user.name.clone(),
-    };
-    VerifyTokenResponse {
-        active: true,
-        inactive_reason: InactiveReason::Unspecified.into(),
-        claims: Some(claims),
-        cache_ttl: Some(duration(live.cache_ttl)),
-    }
 }

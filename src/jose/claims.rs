@@ -4,6 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::Timestamp;
 
+/// How many backends a user's authority may be handed on to, one by another.
+pub const MAX_ACTORS: usize = 5;
+
 /// The claims of an access token. A token has each of them once at most, and no other.
 ///
 /// A token with an unknown claim is refused, because the claim may restrict the token (`cnf`).
@@ -62,6 +65,49 @@ pub struct AccessClaims {
         skip_serializing_if = "Option::is_none"
     )]
     pub email: Option<String>,
+    /// What the token may be used for, separated by spaces (RFC 8693 section 4.2). It and `act` are in
+    /// tokens that were exchanged, and in no others.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub scope: Option<String>,
+    /// The backend that exchanged it (RFC 8693 section 4.1).
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub act: Option<Box<Actor>>,
+}
+
+/// A backend to which a user's authority was handed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The caller's name.
+    pub sub: String,
+    /// The backend that had it before.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub act: Option<Box<Self>>,
+}
+
+impl Actor {
+    /// The backends, the latest first.
+    pub fn chain(&self) -> impl Iterator<Item = &str> {
+        let actors = std::iter::successors(Some(self), |actor| actor.act.as_deref());
+        actors.map(|actor| actor.sub.as_str())
+    }
+
+    fn is_valid(&self) -> bool {
+        self.chain().count() <= MAX_ACTORS
+            && self.chain().all(|name| (1..=255).contains(&name.len()))
+    }
 }
 
 impl AccessClaims {
@@ -77,7 +123,33 @@ impl AccessClaims {
         ];
         let texts = texts.into_iter().chain(&self.amr);
         let texts = texts.chain(self.librechats().into_iter().flatten());
-        texts.map(String::len).sum()
+        let texts = texts.chain(&self.scope).map(String::as_str);
+        let actors = self.act.iter().flat_map(|actor| actor.chain());
+        texts.chain(actors).map(str::len).sum()
+    }
+
+    /// What the token may be used for; `None` if for everything.
+    #[must_use]
+    pub fn scopes(&self) -> Option<impl Iterator<Item = &str>> {
+        self.scope.as_ref().map(|scope| scope.split(' '))
+    }
+
+    /// Whether the token may be used for this.
+    #[must_use]
+    pub fn is_good_for(&self, scope: &str) -> bool {
+        self.scopes()
+            .is_none_or(|mut held| held.any(|held| held == scope))
+    }
+
+    /// Whether it was exchanged in order, or not at all.
+    pub(super) fn is_exchange_valid(&self) -> bool {
+        match (self.scopes(), &self.act) {
+            (None, None) => true,
+            (Some(mut scopes), Some(actor)) => {
+                scopes.all(|scope| !scope.is_empty()) && actor.is_valid()
+            }
+            _ => false,
+        }
     }
 
     /// Whether it has LibreChat's claims, all or none of them, as the kind of its key says. `id` is

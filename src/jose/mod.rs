@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use access::{Expected, MAX_LIFETIME, Rejected, verify_access, verify_shared_access};
 pub use caller_keys::CallerKeys;
 pub use caller_token::{CallerToken, CallerTokenFault, MAX_CALLER_TOKEN};
-pub use claims::AccessClaims;
+pub use claims::{AccessClaims, Actor, MAX_ACTORS};
 pub use id_token::{UnverifiedIdToken, parse_id_token};
 pub use json::object;
 pub use jwks::provider_keys;

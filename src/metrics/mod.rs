@@ -44,7 +44,7 @@ pub use providers::{Answered, Asked, Destination, Provider, Providers, Renewed, 
 pub use reload::{File, ReadOutcome, Reloads};
 pub use rpc::{Rpc, StatusCode, TimedCall};
 pub use sessions::{
-    Ended, LastSeen, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified,
+    Ended, Exchange, LastSeen, Opened, Reauthenticated, Refreshed, Sessions, Source, Verified,
 };
 pub use signing_keys::{KeyChange, KeyState, SigningKeys};
 pub use store::{Lane, NoConnection, Pool, Pooled, Store, Turn};

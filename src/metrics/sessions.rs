@@ -66,6 +66,16 @@ label! {
 }
 
 label! {
+    /// The outcome of exchanging an access token for a narrower one.
+    Exchange = "outcome" {
+        Exchanged = "exchanged",
+        Refused = "refused",
+        /// The session could not be read.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Why a session was ended, as it is stored and counted.
     Ended = "reason" {
         Logout = "logout",
@@ -100,6 +110,7 @@ pub struct Sessions {
     pub verified: Cells<(Verified, Source), Counter>,
     pub refreshed: Cells<Refreshed, Counter>,
     pub reauthenticated: Cells<Reauthenticated, Counter>,
+    pub exchanged: Cells<Exchange, Counter>,
     pub ended: Cells<Ended, Counter>,
     pub last_seen: Cells<LastSeen, Counter>,
     /// Watches of revocations that are open.
@@ -128,6 +139,11 @@ impl Sessions {
                 registry,
                 "countersign_session_reauthentications",
                 "Attempts of signed-in users to authenticate again",
+            ),
+            exchanged: register(
+                registry,
+                "countersign_token_exchanges",
+                "Access tokens that were presented to be exchanged for narrower ones",
             ),
             ended: register(
                 registry,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::outage::Outage;
-use super::session_cache::{Sourced, TokenHash, VerifiedToken};
+use super::session_cache::{Sourced, TokenHash, VerifiedToken, with_keys};
 use super::signing_keys::{Key, Refused};
 use super::{Inner, Tokens};
 use crate::clock::Timestamp;
@@ -26,6 +26,9 @@ const CACHE_TTL: Duration = Duration::from_secs(5);
 const NOT_NEEDED: Sourced = (Source::Memory, Ok(None));
 /// The state of a session that the store does not have.
 const NOT_FOUND: Sourced = (Source::Store, Ok(None));
+
+/// Whether a token of an audience is accepted.
+pub type Accepts<'a> = dyn Fn(&str) -> bool + Sync + 'a;
 
 /// The result of verifying a token.
 #[derive(Debug)]
@@ -108,6 +111,11 @@ impl LiveToken {
     pub fn claims(&self) -> &AccessClaims {
         &self.token.claims
     }
+
+    /// Its session's entry in the cache.
+    pub(super) fn session(&self) -> &Arc<Entry<SessionState>> {
+        &self.token.session
+    }
 }
 
 impl std::fmt::Debug for LiveToken {
@@ -127,6 +135,21 @@ impl Tokens {
         &self,
         token: &str,
         audience: &str,
+        outage: Outage,
+        now: Timestamp,
+    ) -> Result<Verdict> {
+        self.verify_for(token, &|named| named == audience, outage, now)
+            .await
+    }
+
+    /// As [`Tokens::verify`], for any audience that is accepted.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`].
+    pub async fn verify_for(
+        &self,
+        token: &str,
+        audience: &Accepts<'_>,
         outage: Outage,
         now: Timestamp,
     ) -> Result<Verdict> {
@@ -155,6 +178,7 @@ impl Tokens {
         audience: &str,
         now: Timestamp,
     ) -> Vec<Result<Verdict>> {
+        let audience: &Accepts<'_> = &|named| named == audience;
         let mut checked = Vec::with_capacity(tokens.len());
         for token in tokens {
             let token = self.0.check(token, audience, now);
@@ -188,7 +212,7 @@ impl Tokens {
         &self,
         checked: &mut [Checked],
         tokens: &[String],
-        audience: &str,
+        audience: &Accepts<'_>,
         now: Timestamp,
     ) {
         let read = self.0.keys.read().await;
@@ -230,7 +254,7 @@ impl Tokens {
 }
 
 impl Inner {
-    fn check(&self, token: &str, audience: &str, now: Timestamp) -> Checked {
+    fn check(&self, token: &str, audience: &Accepts<'_>, now: Timestamp) -> Checked {
         let hash = secret::sha256(token.as_bytes());
         let known = self.sessions.find(&hash);
         // A key that was refused may count again after a restore.
@@ -253,7 +277,7 @@ impl Inner {
         &self,
         checked: Checked,
         (source, state): Sourced,
-        audience: &str,
+        audience: &Accepts<'_>,
         now: Timestamp,
     ) -> Result<Verdict> {
         let verdict = state.map(|state| self.verdict(checked, state, audience, now));
@@ -265,7 +289,7 @@ impl Inner {
         &self,
         checked: Checked,
         state: Option<Arc<SessionState>>,
-        audience: &str,
+        audience: &Accepts<'_>,
         now: Timestamp,
     ) -> Verdict {
         match (checked, state) {
@@ -295,7 +319,7 @@ impl Inner {
     fn check_signature(
         &self,
         token: &str,
-        audience: &str,
+        audience: &Accepts<'_>,
         now: Timestamp,
     ) -> Result<(AccessClaims, Arc<Key>, SessionId), Checked> {
         if token
@@ -312,7 +336,7 @@ impl Inner {
         };
         let verified = self.keys.verify(token, &expected, now);
         let (claims, key) = verified.map_err(|refused| match refused {
-            Refused::Expired(claims) if claims.aud == audience => Checked::Bad(Inactive::Expired),
+            Refused::Expired(claims) if audience(&claims.aud) => Checked::Bad(Inactive::Expired),
             Refused::Expired(_) | Refused::Invalid => Checked::Bad(Inactive::Invalid),
             Refused::UnknownKey => Checked::UnknownKey,
         })?;
@@ -326,10 +350,10 @@ impl Inner {
         &self,
         token: Arc<VerifiedToken>,
         state: Option<Arc<SessionState>>,
-        audience: &str,
+        audience: &Accepts<'_>,
         now: Timestamp,
     ) -> Verdict {
-        if token.claims.aud != audience || token.key.is_refused() {
+        if !audience(&token.claims.aud) || token.key.is_refused() {
             return Verdict::Inactive(Inactive::Invalid);
         }
         let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {
@@ -353,14 +377,6 @@ impl Inner {
             state,
             cache_ttl: CACHE_TTL.min(now.until(expire_time)),
         })
-    }
-}
-
-/// The state of a session, unless it is not known whether the token's key was revoked.
-fn with_keys((source, state): Sourced, keys: Result<()>) -> Sourced {
-    match keys {
-        Ok(()) => (source, state),
-        Err(error) => (source, state.and(Err(error))),
     }
 }
 

@@ -70,7 +70,12 @@ impl Tokens {
 
 impl Inner {
     /// A token's claims, in whole seconds, as they are read from it again.
-    fn claims(&self, session: &Session, expire_time: Timestamp, issued: Timestamp) -> AccessClaims {
+    pub(super) fn claims(
+        &self,
+        session: &Session,
+        expire_time: Timestamp,
+        issued: Timestamp,
+    ) -> AccessClaims {
         AccessClaims {
             iss: self.settings.issuer.clone(),
             sub: session.user_id.to_string(),
@@ -87,6 +92,8 @@ impl Inner {
             username: None,
             provider: None,
             email: None,
+            scope: None,
+            act: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod doubt;
+mod exchange;
 mod idle;
 mod issue;
 mod last_seen;
@@ -37,7 +38,8 @@ use session_cache::SessionCache;
 use signing_keys::SigningKeys;
 use watches::Watches;
 
-pub use access::{Inactive, LiveToken, Verdict};
+pub use access::{Accepts, Inactive, LiveToken, Verdict};
+pub use exchange::{Exchanged, Narrowed};
 pub use opening::OpenSession;
 pub use outage::{Outage, verifies_without_store};
 pub use resealing::reseal_signing_keys;

@@ -39,6 +39,14 @@ pub(super) type TokenHash = [u8; 32];
 /// The state of a session, `None` if there is no such session, and where it came from.
 pub(super) type Sourced = (Source, Result<Option<Arc<SessionState>>>);
 
+/// The state of a session, unless it is not known whether the token's key was revoked.
+pub(super) fn with_keys((source, state): Sourced, keys: Result<()>) -> Sourced {
+    match keys {
+        Ok(()) => (source, state),
+        Err(error) => (source, state.and(Err(error))),
+    }
+}
+
 /// A token whose signature was checked once. It keeps its session's entry alive, and its key.
 pub(super) struct VerifiedToken {
     pub claims: AccessClaims,

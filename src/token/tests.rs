@@ -168,6 +168,8 @@ fn forged() -> String {
         username: None,
         provider: None,
         email: None,
+        scope: None,
+        act: None,
     })
 }
 

@@ -22,7 +22,7 @@ use super::refusals::Refusals;
 use super::request::RequestBody;
 use super::status::{complete, status};
 use crate::caller::{CallPlace, CallerContext, Permission};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::{Rpc, StatusCode, TimedCall};
 use crate::secret::random;
 use crate::trace::CallTrace;
@@ -67,18 +67,6 @@ fn generated_id() -> HeaderValue {
         .ok()
         .and_then(|()| HeaderValue::from_bytes(&digits).ok());
     id.unwrap_or(HeaderValue::from_static("unknown"))
-}
-
-/// The caller of a request that the gate admitted.
-///
-/// # Errors
-/// [`Error::CallerUnknown`] if the request was admitted without a caller.
-pub fn caller<T>(request: &tonic::Request<T>) -> Result<Arc<CallerContext>> {
-    request
-        .extensions()
-        .get::<Arc<CallerContext>>()
-        .cloned()
-        .ok_or(Error::CallerUnknown)
 }
 
 /// What is kept of a call until it is answered.
@@ -176,6 +164,7 @@ impl Call {
             self.trace.sync_scope(|| caller.note_limited(error));
         });
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(permission);
         // Its connection is in use, even if there is no place for the call.
         let call = self.usage.as_ref().map(Usage::begin);
         self.open = Some(Arc::new(Open {

@@ -1,6 +1,7 @@
 //! What every call passes, whatever the service: connections, the layer around a call, routes,
 //! statuses, limits on what calls occupy, and the end of streams when the service stops.
 
+mod admitted;
 mod call;
 mod connection;
 mod drain;
@@ -15,7 +16,7 @@ mod routes;
 mod status;
 mod tls;
 
-pub use call::caller;
+pub use admitted::{caller, permission};
 pub use connection::{Listener, connections, health_connections, serve_connections};
 pub use frame::CallService;
 pub use health::HealthStatuses;

@@ -62,6 +62,7 @@ def backends(w, name):
         for _ in range(5):
             w.verify(tokens["access_token"])
             time.sleep(0.01)
+        w.client.call("TokenService.ExchangeToken", {"access_token": tokens["access_token"], "scopes": ["auth.read"]})
         tokens = w.refresh(tokens["refresh_token"])
 
 

@@ -83,7 +83,7 @@ async fn every_method_needs_a_known_caller_and_a_permission() {
 
 /// The permission of every RPC by its path, as README lists them; a unit test compares that list with
 /// the protos.
-fn documented() -> BTreeMap<String, String> {
+pub(crate) fn documented() -> BTreeMap<String, String> {
     let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
     let rows = readme
         .lines()

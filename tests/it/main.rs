@@ -18,6 +18,8 @@ mod command_line;
 mod destinations;
 mod discovery;
 mod dropped_calls;
+mod exchange;
+mod exchange_scopes;
 mod federated_login;
 mod federated_login_accounts;
 mod federated_login_closed;

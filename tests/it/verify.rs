@@ -52,6 +52,8 @@ async fn for_an_active_token_the_claims_and_a_cache_time_are_given() {
             role: "ADMIN".to_owned(),
             provider: "local".to_owned(),
             audience: "https://id.example.com".to_owned(),
+            scopes: Vec::new(),
+            actor: None,
             auth_time: Some(prost_types::Timestamp {
                 seconds: now.secs(),
                 nanos: 0,

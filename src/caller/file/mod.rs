@@ -4,6 +4,7 @@ mod jwt;
 mod limits;
 mod named;
 mod san;
+mod scopes;
 mod words;
 
 use std::collections::BTreeSet;
@@ -55,6 +56,8 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The only audiences whose tokens it may use; all if empty.
     pub audiences: Vec<String>,
+    /// Scopes that tokens may get which it exchanges, beside the names of permissions.
+    pub scopes: Vec<String>,
     /// How many calls it may make.
     pub limits: Limits,
 }
@@ -76,6 +79,7 @@ struct Entry {
     jwt: Option<jwt::Entry>,
     permissions: Vec<String>,
     audiences: Vec<String>,
+    scopes: Vec<String>,
     limits: Option<limits::Entry>,
     #[serde(flatten)]
     unknown: Unknown,
@@ -261,6 +265,7 @@ fn check_entry(entry: &Entry, around: &Surroundings, files: &NamedFiles) -> (Cal
     {
         faults.push("has an empty audience".to_owned());
     }
+    let scopes = scopes::check(&entry.scopes, &mut faults);
     let token_sha256 = collect(&entry.token_sha256, &mut faults, hash);
     let spiffe_id = collect(entry.spiffe_id.as_slice(), &mut faults, san::spiffe_id).pop();
     let dns_san = collect(entry.dns_san.as_slice(), &mut faults, san::dns_name).pop();
@@ -279,6 +284,7 @@ fn check_entry(entry: &Entry, around: &Surroundings, files: &NamedFiles) -> (Cal
             jwt,
             permissions,
             audiences: entry.audiences.clone(),
+            scopes,
             limits: limits::check(entry.limits.as_ref(), &mut faults),
         },
         faults,

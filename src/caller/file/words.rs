@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The shape of the file.
-pub(super) const SHAPE: &str = "callers: [{ name, token_sha256: [..], spiffe_id, dns_san, jwt: { issuer, audience, subject, jwks_url, jwks_file, ca_file, token_file }, permissions: [..], audiences: [..], limits: { per_second, burst, concurrent } }]";
+pub(super) const SHAPE: &str = "callers: [{ name, token_sha256: [..], spiffe_id, dns_san, jwt: { issuer, audience, subject, jwks_url, jwks_file, ca_file, token_file }, permissions: [..], audiences: [..], scopes: [..], limits: { per_second, burst, concurrent } }]";
 /// Longer words are not shown.
 const MAX_SHOWN: usize = 64;
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 use self::convert::{body_fields, outcomes, text, texts, token_status};
-use super::api::{Api, Incoming, answer};
+use super::api::{Api, Calling, Incoming, answer};
 use super::field_errors::{FieldErrors, in_field};
 use super::json::{json_object, proto_struct};
 use super::parse;
 use super::proto::federation_service_server::FederationService;
 use super::proto::{self, resolve_endpoint_request, resolve_mcp_server_request};
 use crate::auth::Subject;
-use crate::caller::{CallerContext, Permission};
+use crate::caller::Permission;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::federation::ResolveContext;
@@ -240,7 +240,7 @@ impl FederationService for Api {
                         .delete_user_tokens(subject.user_id(), &message.provider)
                         .await?;
                 }
-                Subject::AccessToken(_) | Subject::Session(_) => {
+                Subject::AccessToken { .. } | Subject::Session(_) => {
                     let state = auth.acting(&subject, now).await?;
                     federation
                         .delete_session_tokens(&state.session.id, &message.provider)
@@ -258,7 +258,7 @@ impl Api {
     /// vouches for them.
     async fn resolve<T>(
         &self,
-        caller: &CallerContext,
+        caller: &Calling,
         read: Option<(T, Vec<Entry>)>,
         fields: ResolveFields,
         mut errors: FieldErrors,

@@ -119,6 +119,7 @@ fn is_valid(claims: &AccessClaims, expected: &Expected<'_>, now: Timestamp) -> b
         ]
         .iter()
         .all(|text| (1..=255).contains(&text.len()))
+        && claims.is_exchange_valid()
         && claims.iat <= now.plus(LEEWAY)
         && claims.iat < claims.exp
         && claims.exp <= claims.iat.plus(MAX_LIFETIME)

@@ -112,6 +112,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         Error::CallerNotAllowed(permission) => note(details, "permission", permission),
         Error::AudienceNotAllowed(audience) => note(details, "audience", &shortened(audience)),
         Error::DestinationNotAllowed(entry) => note(details, "entry", &shortened(entry)),
+        Error::ScopeInsufficient(scope) => note(details, "scope", &shortened(scope)),
         Error::IdTokenInvalid(problem) => note(details, "problem", problem),
         Error::ProviderRefused(problem) => note(details, "problem", &shortened(problem)),
         Error::Banned { until } => {
@@ -143,6 +144,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::MethodUnknown
         | Error::CredentialsWrong
         | Error::PasswordGuessable
+        | Error::ExchangedTooOften
         | Error::RequestIdUsed
         | Error::OutputTooLarge
         | Error::AccessTokenInvalid

@@ -34,6 +34,7 @@ fn with_metadata() -> Vec<Error> {
     let mut errors = vec![
         Error::CallerNotAllowed("token.mint"),
         Error::AudienceNotAllowed("tools".to_owned()),
+        Error::ScopeInsufficient("token.read".to_owned()),
         Error::DestinationNotAllowed("server.url".to_owned()),
         Error::CallerTooFast {
             retry_after: Duration::ZERO,

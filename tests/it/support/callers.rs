@@ -32,6 +32,12 @@ impl Backend {
         self
     }
 
+    /// Lets tokens that it exchanges have these scopes.
+    pub fn scopes(mut self, scopes: &[&str]) -> Self {
+        write!(self.grants, ", scopes: [{}]", scopes.join(", ")).expect("written");
+        self
+    }
+
     /// Limits its calls, by a YAML object such as `{ per_second: 2 }`.
     pub fn limits(mut self, limits: &str) -> Self {
         write!(self.grants, ", limits: {limits}").expect("written");

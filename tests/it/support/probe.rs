@@ -101,6 +101,7 @@ service!(TokenService {
     revoke_session: RevokeSessionRequest => RevokeSessionResponse,
     revoke_user_sessions: RevokeUserSessionsRequest => RevokeUserSessionsResponse,
     list_sessions: ListSessionsRequest => ListSessionsResponse,
+    exchange_token: ExchangeTokenRequest => ExchangeTokenResponse,
     list_signing_keys: ListSigningKeysRequest => ListSigningKeysResponse,
     rotate_signing_key: RotateSigningKeyRequest => RotateSigningKeyResponse,
     revoke_signing_key: RevokeSigningKeyRequest => RevokeSigningKeyResponse,

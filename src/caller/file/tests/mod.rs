@@ -225,3 +225,32 @@ fn limits_are_read_and_a_burst_is_a_second_of_calls_unless_it_is_given() {
         assert!(shown.contains(fault), "{text}: {shown}");
     }
 }
+
+#[test]
+fn scopes_of_a_caller_are_names_of_its_own() {
+    let read = |scopes: &str| {
+        let text = format!("callers: [{{ name: a, token_sha256: [{A}], scopes: [{scopes}] }}]");
+        read_text(&text)
+    };
+    let callers = read("tools.search, 'https://tools.example/write:all'").expect("good");
+    assert_eq!(
+        callers[0].scopes,
+        ["tools.search", "https://tools.example/write:all"]
+    );
+    let many = vec!["x"; 101].join(", ");
+    let long = "x".repeat(65);
+    for (scopes, expected) in [
+        ("'two words'", "has a scope that is not 1 to 64 visible"),
+        ("''", "has a scope that is not 1 to 64 visible"),
+        ("'a\"b'", "has a scope that is not 1 to 64 visible"),
+        (&long, "has a scope that is not 1 to 64 visible"),
+        (&many, "has more than 100 scopes"),
+        (
+            "token.read",
+            "has the scope token.read, which is a permission",
+        ),
+    ] {
+        let mistakes = read(scopes).expect_err(scopes);
+        assert!(mistakes.contains(expected), "{mistakes}");
+    }
+}

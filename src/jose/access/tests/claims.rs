@@ -64,7 +64,7 @@ fn every_claim_is_required_once_and_no_other_is_taken() {
         );
     }
     assert_eq!(
-        verify(&key, &with(&key, "scope", Some(json!("read")))),
+        verify(&key, &with(&key, "cnf", Some(json!({})))),
         Err(Rejected::Invalid)
     );
     assert_eq!(

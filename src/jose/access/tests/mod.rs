@@ -1,5 +1,6 @@
 mod algorithms;
 mod claims;
+mod exchanged;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -37,6 +38,8 @@ fn claims() -> AccessClaims {
         username: None,
         provider: None,
         email: None,
+        scope: None,
+        act: None,
     }
 }
 

@@ -1,0 +1,374 @@
+//! ExchangeToken: a narrower token of the same session, to hand on to another backend.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::grpc::proto::*;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::callers::{CALLERS, refused_for, signed_in};
+use crate::support::callers::{Backend, CallersFile};
+use crate::support::calls::fields;
+use crate::support::{World, on_each_engine, reason};
+
+const OWN: &str = "https://chat.example";
+const AGENTS: &str = "https://agents.example";
+const TOOLS: &str = "https://tools.example";
+
+pub(crate) fn wish(access_token: &str, audience: &str, scopes: &[&str]) -> ExchangeTokenRequest {
+    ExchangeTokenRequest {
+        access_token: access_token.to_owned(),
+        audience: audience.to_owned(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        ttl: None,
+    }
+}
+
+/// What the open caller gets.
+pub(crate) async fn exchange(
+    world: &World<'_>,
+    request: ExchangeTokenRequest,
+) -> Result<ExchangeTokenResponse, Status> {
+    let exchanged = world.tokens().exchange_token(request).await?.into_inner();
+    world.secret(&exchanged.access_token);
+    Ok(exchanged)
+}
+
+async fn exchanged_by(
+    world: &World<'_>,
+    caller: &Backend,
+    request: ExchangeTokenRequest,
+) -> Result<String, Status> {
+    let answer = world.tokens().exchange_token(caller.sends(request)).await?;
+    Ok(answer.into_inner().access_token)
+}
+
+/// What a backend learns of a token for an audience of it.
+async fn verified_by(
+    world: &World<'_>,
+    caller: &Backend,
+    token: &str,
+    audience: &str,
+) -> VerifyTokenResponse {
+    let request = VerifyTokenRequest {
+        access_token: token.to_owned(),
+        audience: audience.to_owned(),
+    };
+    let answer = world.tokens().verify_token(caller.sends(request)).await;
+    answer.expect("a verdict").into_inner()
+}
+
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("three parts");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON")
+}
+
+fn callers_of(actor: Option<&Actor>) -> Vec<&str> {
+    let mut callers = Vec::new();
+    let mut next = actor;
+    while let Some(actor) = next {
+        callers.push(actor.caller.as_str());
+        next = actor.actor.as_deref();
+    }
+    callers
+}
+
+#[tokio::test]
+async fn an_exchanged_token_is_of_the_same_session_and_says_what_it_is_good_for() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, tokens) = world.signed_in("ann@example.com").await;
+        let given = payload(&tokens.access_token);
+        let scopes = ["federation.resolve", "auth.read"];
+        let exchanged = exchange(&world, wish(&tokens.access_token, "", &scopes))
+            .await
+            .expect("exchanged");
+        assert_eq!(exchanged.scopes, scopes);
+        assert_eq!(exchanged.token_type, "Bearer");
+        assert_eq!(
+            exchanged.issued_token_type,
+            "urn:ietf:params:oauth:token-type:access_token"
+        );
+        assert_eq!(exchanged.expire_time, tokens.access_expire_time);
+        let made = payload(&exchanged.access_token);
+        for same in ["iss", "sub", "aud", "sid", "iat", "exp", "auth_time", "amr"] {
+            assert_eq!(made[same], given[same], "{same}");
+        }
+        assert_ne!(made["jti"], given["jti"]);
+        assert_eq!(made["scope"], json!("federation.resolve auth.read"));
+        assert_eq!(
+            (&made["act"], &made["client_id"]),
+            (&json!({"sub": "open"}), &json!("open"))
+        );
+
+        let answer = world.verify(&exchanged.access_token).await;
+        let claims = answer.claims.expect("active");
+        assert_eq!(
+            (claims.user_id, claims.session_id),
+            (user.id, tokens.session_id.clone())
+        );
+        assert_eq!(claims.scopes, scopes);
+        assert_eq!(callers_of(claims.actor.as_ref()), ["open"]);
+        let own = world
+            .verify(&tokens.access_token)
+            .await
+            .claims
+            .expect("active");
+        assert_eq!((own.scopes, own.actor), (Vec::new(), None));
+
+        // Another replica, which knows the token by its signature alone.
+        let other = world.another().await.expect("starts");
+        let request = VerifyTokenRequest {
+            access_token: exchanged.access_token.clone(),
+            audience: String::new(),
+        };
+        assert!(
+            other
+                .tokens()
+                .verify_token(request)
+                .await
+                .expect("a verdict")
+                .into_inner()
+                .active
+        );
+        other.stop().await;
+        world.revoke(&tokens.session_id).await;
+        assert!(!world.verify(&exchanged.access_token).await.active);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_exchanged_token_ends_when_it_is_asked_to_and_never_after_the_given_one() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        let lasting = |seconds, nanos| ExchangeTokenRequest {
+            ttl: Some(prost_types::Duration { seconds, nanos }),
+            ..wish(&tokens.access_token, "", &["auth.read"])
+        };
+        let minute = exchange(&world, lasting(60, 0)).await.expect("exchanged");
+        let end = world.clock.now().plus(Duration::from_mins(1)).secs();
+        assert_eq!(minute.expire_time.expect("an end").seconds, end);
+        let day = exchange(&world, lasting(86_400, 0))
+            .await
+            .expect("exchanged");
+        assert_eq!(day.expire_time, tokens.access_expire_time);
+        for (seconds, nanos) in [(0, 0), (0, 999_999_999), (-1, 0)] {
+            let refused = exchange(&world, lasting(seconds, nanos))
+                .await
+                .expect_err("too short");
+            assert_eq!(fields(&refused), ["ttl"]);
+        }
+        world.clock.advance(Duration::from_secs(61));
+        assert!(!world.verify(&minute.access_token).await.active);
+        assert!(world.verify(&day.access_token).await.active);
+        let again = wish(&minute.access_token, "", &["auth.read"]);
+        let refused = exchange(&world, again).await.expect_err("expired");
+        assert_eq!(
+            reason(&refused),
+            (Code::Unauthenticated, "ACCESS_TOKEN_INVALID".to_owned())
+        );
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_chain_of_backends_only_narrows_and_names_each_of_them() {
+    let chat = Backend::new("chat", &["auth.*", "token.*"])
+        .audiences(&[OWN, AGENTS])
+        .scopes(&["agents.run", "tools.search"]);
+    let agent = Backend::new("agent", &["token.*"])
+        .audiences(&[AGENTS, TOOLS])
+        .scopes(&["tools.search", "tools.write"]);
+    let tools = Backend::new("tools", &["token.verify"]).audiences(&[TOOLS]);
+    let file = CallersFile::new(&[&chat, &agent, &tools]);
+    on_each_engine(async |engine| {
+        let world = World::start(
+            engine,
+            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", OWN)],
+        )
+        .await;
+        let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
+        let scopes = ["agents.run", "tools.search", "token.exchange"];
+        let first = exchanged_by(&world, &chat, wish(&tokens.access_token, AGENTS, &scopes))
+            .await
+            .expect("exchanged");
+        let claims = verified_by(&world, &agent, &first, AGENTS)
+            .await
+            .claims
+            .expect("active");
+        assert_eq!(
+            (claims.audience.as_str(), callers_of(claims.actor.as_ref())),
+            (AGENTS, vec!["chat"])
+        );
+
+        let second = exchanged_by(&world, &agent, wish(&first, TOOLS, &["tools.search"]))
+            .await
+            .expect("exchanged");
+        let claims = verified_by(&world, &tools, &second, TOOLS)
+            .await
+            .claims
+            .expect("active");
+        assert_eq!(claims.scopes, ["tools.search"]);
+        assert_eq!(callers_of(claims.actor.as_ref()), ["agent", "chat"]);
+        assert_eq!(
+            payload(&second)["act"],
+            json!({"sub": "agent", "act": {"sub": "chat"}})
+        );
+
+        // Wider, although the agent knows that scope.
+        let wider = exchanged_by(
+            &world,
+            &agent,
+            wish(&first, TOOLS, &["tools.search", "tools.write"]),
+        )
+        .await;
+        assert_eq!(missing(&wider), "tools.write");
+        // Without `token.exchange` it goes no further.
+        let again = exchanged_by(&world, &agent, wish(&second, TOOLS, &["tools.search"])).await;
+        assert_eq!(missing(&again), "token.exchange");
+        world.end().await;
+    })
+    .await;
+}
+
+fn missing<T>(answer: &Result<T, Status>) -> String {
+    let status = answer.as_ref().err().expect("refused");
+    assert_eq!(
+        reason(status),
+        (Code::PermissionDenied, "SCOPE_INSUFFICIENT".to_owned())
+    );
+    status.get_details_error_info().expect("ErrorInfo").metadata["scope"].clone()
+}
+
+#[tokio::test]
+async fn a_token_is_handed_on_five_times_at_most() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        let mut token = tokens.access_token.clone();
+        for _ in 0..5 {
+            let request = wish(&token, "", &["auth.read", "token.exchange"]);
+            token = exchange(&world, request)
+                .await
+                .expect("exchanged")
+                .access_token;
+        }
+        let actor = world.verify(&token).await.claims.expect("active").actor;
+        assert_eq!(callers_of(actor.as_ref()).len(), 5);
+        let refused = exchange(&world, wish(&token, "", &["auth.read"]))
+            .await
+            .expect_err("too often");
+        assert_eq!(fields(&refused), ["access_token"]);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_exchanges_only_tokens_of_its_audiences_and_for_them() {
+    let chat = Backend::new("chat", &["auth.*", "token.*"]).audiences(&[OWN, AGENTS]);
+    let plain = Backend::new("plain", &["token.*"]);
+    let tools = Backend::new("tools", &["token.*"]).audiences(&[TOOLS]);
+    let poor = Backend::new("poor", &["token.verify"]);
+    let file = CallersFile::new(&[&chat, &plain, &tools, &poor]);
+    on_each_engine(async |engine| {
+        let world = World::start(
+            engine,
+            &[(CALLERS, file.path()), ("COUNTERSIGN_AUDIENCE", OWN)],
+        )
+        .await;
+        let (_, tokens) = signed_in(&world, &chat, "ann@example.com").await;
+        let own = &tokens.access_token;
+        let to = async |caller: &Backend, token: &str, audience: &str| {
+            let request = wish(token, audience, &["auth.read", "token.exchange"]);
+            exchanged_by(&world, caller, request).await
+        };
+        assert_eq!(
+            refused_for(&to(&poor, own, OWN).await, "permission").as_deref(),
+            Some("token.exchange")
+        );
+        // Without `audiences` there is the service's own alone.
+        to(&plain, own, "").await.expect("exchanged");
+        to(&plain, own, OWN).await.expect("exchanged");
+        for (caller, audience) in [
+            (&plain, AGENTS),
+            (&chat, TOOLS),
+            (&chat, "https://agents.example/"),
+            (&chat, "https://AGENTS.example"),
+            (&chat, "https://agents.example#x"),
+            (&tools, OWN),
+        ] {
+            let refused = to(caller, own, audience).await;
+            assert_eq!(refused_for(&refused, "audience").as_deref(), Some(audience));
+        }
+        let of_agents = to(&chat, own, AGENTS).await.expect("exchanged");
+        for (caller, token, audience) in [
+            (&plain, of_agents.as_str(), OWN),
+            (&tools, own.as_str(), TOOLS),
+            (&tools, &of_agents, TOOLS),
+            (&chat, tokens.refresh_token.as_str(), OWN),
+            (&chat, "", OWN),
+        ] {
+            let refused = to(caller, token, audience).await.expect_err("refused");
+            assert_eq!(
+                reason(&refused),
+                (Code::Unauthenticated, "ACCESS_TOKEN_INVALID".to_owned())
+            );
+        }
+        // A token for another audience is not active for this one, and no subject.
+        assert!(!verified_by(&world, &chat, &of_agents, OWN).await.active);
+        assert!(verified_by(&world, &chat, &of_agents, AGENTS).await.active);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_wish_is_told_all_at_once() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (_, tokens) = world.signed_in("ann@example.com").await;
+        let wrong = ExchangeTokenRequest {
+            ttl: Some(prost_types::Duration::default()),
+            ..wish(
+                &tokens.access_token,
+                "two words",
+                &["auth.read", "tools.search", "auth.read", "auth.*"],
+            )
+        };
+        let refused = exchange(&world, wrong).await.expect_err("wrong");
+        assert_eq!(
+            fields(&refused),
+            ["audience", "scopes[1]", "scopes[2]", "scopes[3]", "ttl"]
+        );
+        for scopes in [&[][..], &["auth.read"; 21]] {
+            let request = wish(&tokens.access_token, "", scopes);
+            let refused = exchange(&world, request)
+                .await
+                .expect_err("too few or too many");
+            assert_eq!(fields(&refused), ["scopes"]);
+        }
+        exchange(&world, wish("x", "", &["auth.read"]))
+            .await
+            .expect_err("no token");
+        exchange(&world, wish(&tokens.access_token, AGENTS, &["auth.read"]))
+            .await
+            .expect("the open caller may name any audience");
+        let outcomes = ["exchanged", "refused", "failed"].map(|outcome| {
+            world.count(
+                "countersign_token_exchanges_total",
+                &format!("outcome=\"{outcome}\""),
+            )
+        });
+        assert_eq!(outcomes, [1, 1, 0]);
+        world.end().await;
+    })
+    .await;
+}
