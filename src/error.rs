@@ -98,6 +98,7 @@ reasons! {
     ValueUnsafe = "VALUE_UNSAFE" FailedPrecondition,
     StoreRolledBack = "STORE_ROLLED_BACK" FailedPrecondition,
     CursorExpired = "CURSOR_EXPIRED" OutOfRange,
+    SigningKeysUnused = "SIGNING_KEYS_UNUSED" FailedPrecondition,
     LimitExceeded = "LIMIT_EXCEEDED" ResourceExhausted,
     Busy = "BUSY" ResourceExhausted,
     MessageTooLarge = "MESSAGE_TOO_LARGE" ResourceExhausted,
@@ -211,6 +212,8 @@ pub enum Error {
     SessionNotFound,
     #[error("no such signing key")]
     SigningKeyNotFound,
+    #[error("there are no signing keys: access tokens are signed with JWT_SECRET")]
+    SigningKeysUnused,
     #[error("internal error")]
     Internal(#[source] Cause),
 }
@@ -364,6 +367,7 @@ impl Error {
             Self::BanNotFound => Reason::BanNotFound,
             Self::SessionNotFound => Reason::SessionNotFound,
             Self::SigningKeyNotFound => Reason::SigningKeyNotFound,
+            Self::SigningKeysUnused => Reason::SigningKeysUnused,
             Self::Internal(_) => Reason::Internal,
         }
     }

@@ -79,6 +79,9 @@ extraEnv: two have the same name
 config.OPENID_TOKEN_ENDPOINT_AUTH_METHOD {{ ternary "is none, and OPENID_CLIENT_SECRET is set" "needs OPENID_CLIENT_SECRET" (eq . "none") }}
 {{- end }}
 {{- end }}
+{{- if and (eq (default "" $set.COUNTERSIGN_TOKEN_ALG) "HS256") (not (has "JWT_SECRET" $names)) }}
+config.COUNTERSIGN_TOKEN_ALG is HS256, which needs JWT_SECRET
+{{- end }}
 {{- range $name := list "DOMAIN_SERVER" "DOMAIN_CLIENT" -}}
 {{- if and (eq (default "" $set.NODE_ENV) "production") (include "countersign.isPlainHttp" (get $set $name)) }}
 config.{{ $name }} is plain http, and config.NODE_ENV is production
@@ -119,6 +122,11 @@ encryptionKeys.value is not of the form id:base64,id:base64, with 32 bytes each
 {{- with dig "CREDS_KEY" "value" "" .Values.secretConfig | trim -}}
 {{- if not (regexMatch "^[0-9A-Fa-f]{64}$" .) }}
 secretConfig.CREDS_KEY.value does not have 64 hexadecimal digits
+{{- end }}
+{{- end }}
+{{- with dig "JWT_SECRET" "value" "" .Values.secretConfig -}}
+{{- if and (eq (toString $.Values.config.COUNTERSIGN_TOKEN_ALG) "HS256") (lt (len .) 32) }}
+secretConfig.JWT_SECRET.value is shorter than 32 bytes
 {{- end }}
 {{- end }}
 {{- with .Values.database.url -}}

@@ -278,9 +278,11 @@ impl App {
         self.tasks
             .keep(Feed::TASK, move || feed.clone().run(tasks.clone()));
         let (tokens, tasks) = (self.api.tokens().clone(), self.tasks.clone());
-        self.tasks.keep(Tokens::KEYS_TASK, move || {
-            tokens.clone().keep_keys(tasks.clone())
-        });
+        if tokens.has_keys() {
+            self.tasks.keep(Tokens::KEYS_TASK, move || {
+                tokens.clone().keep_keys(tasks.clone())
+            });
+        }
         let (store, health, tasks) = (self.store.clone(), self.health.clone(), self.tasks.clone());
         self.tasks.keep(StoreWatch::NAME, move || {
             StoreWatch::new(store.clone(), health.clone(), tasks.clone()).run()
@@ -359,6 +361,7 @@ mod tests {
             ("COUNTERSIGN_SESSIONS_PER_USER", "canary"),
             ("COUNTERSIGN_KEY_ROTATION", "canary"),
             ("COUNTERSIGN_SESSION_IDLE", "canary"),
+            ("COUNTERSIGN_TOKEN_ALG", "canary"),
             ("MIN_PASSWORD_LENGTH", "canary"),
             ("DATABASE_URL", "postgres://u:canary@a,b/c?sslmode=canary"),
             ("COUNTERSIGN_ENCRYPTION_KEYS", "canary"),
@@ -386,7 +389,7 @@ mod tests {
             ("COUNTERSIGN_LOG_FILTER_FILE", "/canary"),
         ]);
         let mistakes = Settings::load(&env, Clock::system().now()).expect_err("many");
-        assert_eq!(mistakes.mistakes.len(), 29, "{mistakes}");
+        assert_eq!(mistakes.mistakes.len(), 30, "{mistakes}");
         assert!(
             !format!("{mistakes}{mistakes:?}").contains("canary"),
             "{mistakes}"

@@ -3,9 +3,9 @@
 use super::{App, StartError, close};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::token::Signing;
 use crate::error::{Error, Result};
 use crate::health::Health;
-use crate::jose::Algorithm;
 use crate::metrics::Metrics;
 use crate::model::signing_key::SigningKeyInfo;
 use crate::store::{Migrated, OpenStoreError, Opened, Store};
@@ -66,8 +66,11 @@ async fn with_keys<T>(
     config: Config,
     work: impl AsyncFnOnce(StoredKeys) -> Result<T>,
 ) -> Result<T, StartError> {
+    let Signing::Keys(algorithm) = config.token.signing else {
+        return Err(Error::SigningKeysUnused.into());
+    };
     let Opened { store, keyring, .. } = open_alone(config).await?;
-    let keys = StoredKeys::new(store.clone(), keyring, Clock::system(), Algorithm::EdDsa);
+    let keys = StoredKeys::new(store.clone(), keyring, Clock::system(), algorithm);
     let done = work(keys).await;
     close(&store).await;
     Ok(done?)

@@ -14,8 +14,7 @@ const CREDS_KEY: &str = "CREDS_KEY";
 const CREDS_ID: &str = "creds";
 /// Secrets of LibreChat that are of no use here. They are read because a published or repeated one
 /// is a danger to the installation.
-pub(super) const OTHERS: [&str; 5] = [
-    "JWT_SECRET",
+pub(super) const OTHERS: [&str; 4] = [
     "JWT_REFRESH_SECRET",
     "CREDS_IV",
     "OPENID_SESSION_SECRET",
@@ -152,10 +151,6 @@ mod tests {
     fn published_sample_secrets_are_refused() {
         for (name, value) in [
             (
-                "JWT_SECRET",
-                "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef",
-            ),
-            (
                 "JWT_REFRESH_SECRET",
                 "eaa5191f2914e30b9387fd84e254e4ba6fc51b4654968a9b0803b456a54b8418",
             ),
@@ -164,7 +159,6 @@ mod tests {
                 "f34be427ebb29de8d88c107a71546019685ed8b241d8f2ed00c3df97ad2566f0",
             ),
             ("CREDS_IV", "e2341419ec3dd3d19b13a1a87fafcbfb"),
-            ("JWT_SECRET", "secret"),
             ("JWT_REFRESH_SECRET", "refresh_secret"),
         ] {
             assert_eq!(
@@ -174,6 +168,6 @@ mod tests {
                 ))
             );
         }
-        assert!(ids(&[("JWT_SECRET", "a value of one's own")]).is_ok());
+        assert!(ids(&[("JWT_REFRESH_SECRET", "a value of one's own")]).is_ok());
     }
 }

@@ -80,7 +80,6 @@ pub(super) const ROWS: &[Row] = &[
     ),
     without_effect(
         &[
-            "JWT_SECRET",
             "JWT_REFRESH_SECRET",
             "CREDS_IV",
             "OPENID_*SESSION_SECRET",

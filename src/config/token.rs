@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::urls;
+use crate::model::algorithm::Algorithm;
+use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Sessions and tokens.
 #[derive(Clone, Debug)]
@@ -23,6 +25,17 @@ pub struct Token {
     pub sessions_per_user: u32,
     /// COUNTERSIGN_KEY_ROTATION: for how long a signing key signs, default 30 days.
     pub key_rotation: Duration,
+    /// COUNTERSIGN_TOKEN_ALG: what access tokens are signed with, default EdDSA.
+    pub signing: Signing,
+}
+
+/// What access tokens are signed with.
+#[derive(Clone, Debug)]
+pub enum Signing {
+    /// Keys of the service's own, new ones of this algorithm.
+    Keys(Algorithm),
+    /// JWT_SECRET, with HS256.
+    Secret(SecretString),
 }
 
 const ACCESS: &str = "SESSION_EXPIRY";
@@ -32,6 +45,10 @@ const SESSIONS_PER_USER: &str = "COUNTERSIGN_SESSIONS_PER_USER";
 /// A sign-in sorts the user's live sessions, so they must not be any number.
 const MOST_SESSIONS: u32 = 1000;
 const ROTATION: &str = "COUNTERSIGN_KEY_ROTATION";
+const ALG: &str = "COUNTERSIGN_TOKEN_ALG";
+const SECRET: &str = "JWT_SECRET";
+/// HS256 needs a key of as many bytes as its hash has (RFC 7518 section 3.2).
+const SHORTEST_SECRET: usize = 32;
 /// JWTs state times in whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 const SHORTEST_ROTATION: Duration = Duration::from_hours(48);
@@ -90,8 +107,46 @@ impl Token {
             session_idle,
             sessions_per_user,
             key_rotation,
+            signing: signing(r),
         }
     }
+}
+
+fn signing(r: &mut Reader<'_>) -> Signing {
+    let secret = r.secret(SECRET);
+    let stated = r.parse(ALG, |text| match text {
+        "HS256" => Ok(None),
+        text => match Algorithm::parse(text) {
+            Some(algorithm) => Ok(Some(algorithm)),
+            None => Err("must be EdDSA, ES256 or HS256"),
+        },
+    });
+    if let Some(None) = stated {
+        return shared(r, secret);
+    }
+    if secret.is_some() {
+        r.warn(format!(
+            "{SECRET} has no effect: access tokens are signed with keys of the service's own, unless {ALG} is HS256"
+        ));
+    }
+    Signing::Keys(stated.flatten().unwrap_or(Algorithm::EdDsa))
+}
+
+/// Tokens that are signed with a secret that others know.
+fn shared(r: &mut Reader<'_>, secret: Option<SecretString>) -> Signing {
+    r.warn(format!(
+        "{ALG} is HS256: whoever knows {SECRET} can make access tokens, for every session whose id they know. VerifyToken accepts tokens of live sessions only"
+    ));
+    match secret {
+        Some(secret) if secret.expose_secret().len() >= SHORTEST_SECRET => {
+            return Signing::Secret(secret);
+        }
+        Some(_) => r.mistake(SECRET, "is shorter than 32 bytes, which HS256 needs"),
+        // It is refused already.
+        None if r.is_set(SECRET) => {}
+        None => r.mistake(ALG, format!("is HS256, which needs {SECRET}")),
+    }
+    Signing::Keys(Algorithm::EdDsa)
 }
 
 fn audience(text: &str) -> Result<String, &'static str> {

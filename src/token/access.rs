@@ -7,7 +7,8 @@ use tokio::task::yield_now;
 
 use super::outage::Outage;
 use super::session_cache::{Sourced, TokenHash, VerifiedToken, with_keys};
-use super::signing_keys::{Key, Refused};
+use super::signer::{SignedWith, is_refused};
+use super::signing_keys::Refused;
 use super::{Inner, Tokens};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ enum Checked {
 struct Signed {
     hash: TokenHash,
     claims: AccessClaims,
-    key: Arc<Key>,
+    key: SignedWith,
     session: Arc<Entry<SessionState>>,
 }
 
@@ -155,7 +156,7 @@ impl Tokens {
     ) -> Result<Verdict> {
         let mut checked = self.0.check(token, audience, now);
         if matches!(checked, Checked::UnknownKey) {
-            checked = match Box::pin(self.0.keys.read()).await {
+            checked = match Box::pin(self.0.signer.read()).await {
                 Ok(()) => self.0.check(token, audience, now),
                 Err(error) => Checked::Failed(error),
             };
@@ -163,7 +164,7 @@ impl Tokens {
         let state = match checked.session() {
             Some(session) => {
                 let state = self.0.sessions.state(session, outage, now).await;
-                with_keys(state, self.0.keys.catch_up(outage).await)
+                with_keys(state, self.0.signer.catch_up(outage).await)
             }
             None => checked.without_session(),
         };
@@ -193,7 +194,7 @@ impl Tokens {
         }
         let sessions = checked.iter().filter_map(Checked::session);
         let states = self.0.sessions.states(sessions, now).await;
-        let keys = self.0.keys.catch_up(Outage::Remember).await;
+        let keys = self.0.signer.catch_up(Outage::Remember).await;
         let conclude = |token: Checked| {
             let state = match token.session() {
                 Some(session) => {
@@ -215,7 +216,7 @@ impl Tokens {
         audience: &Accepts<'_>,
         now: Timestamp,
     ) {
-        let read = self.0.keys.read().await;
+        let read = self.0.signer.read().await;
         for (checked, token) in checked.iter_mut().zip(tokens) {
             if matches!(checked, Checked::UnknownKey) {
                 *checked = match &read {
@@ -258,7 +259,7 @@ impl Inner {
         let hash = secret::sha256(token.as_bytes());
         let known = self.sessions.find(&hash);
         // A key that was refused may count again after a restore.
-        if let Some(token) = known.filter(|token| !token.key.is_refused()) {
+        if let Some(token) = known.filter(|token| !is_refused(&token.key)) {
             return Checked::Known(token);
         }
         match self.check_signature(token, audience, now) {
@@ -308,7 +309,7 @@ impl Inner {
             }
             // A token of an unknown session is not cached. The store was set back to an earlier
             // state, or the session's row was deleted.
-            (Checked::Signed(signed), None) => Verdict::Inactive(if signed.key.is_refused() {
+            (Checked::Signed(signed), None) => Verdict::Inactive(if is_refused(&signed.key) {
                 Inactive::Invalid
             } else {
                 Inactive::SessionRevoked
@@ -321,7 +322,7 @@ impl Inner {
         token: &str,
         audience: &Accepts<'_>,
         now: Timestamp,
-    ) -> Result<(AccessClaims, Arc<Key>, SessionId), Checked> {
+    ) -> Result<(AccessClaims, SignedWith, SessionId), Checked> {
         if token
             .get(..7)
             .is_some_and(|start| start.eq_ignore_ascii_case("Bearer "))
@@ -334,7 +335,7 @@ impl Inner {
             issuer: &self.settings.issuer,
             audience: None,
         };
-        let verified = self.keys.verify(token, &expected, now);
+        let verified = self.signer.verify(token, &expected, now);
         let (claims, key) = verified.map_err(|refused| match refused {
             Refused::Expired(claims) if audience(&claims.aud) => Checked::Bad(Inactive::Expired),
             Refused::Expired(_) | Refused::Invalid => Checked::Bad(Inactive::Invalid),
@@ -353,7 +354,7 @@ impl Inner {
         audience: &Accepts<'_>,
         now: Timestamp,
     ) -> Verdict {
-        if !audience(&token.claims.aud) || token.key.is_refused() {
+        if !audience(&token.claims.aud) || is_refused(&token.key) {
             return Verdict::Inactive(Inactive::Invalid);
         }
         let Some(state) = state.filter(|state| state.user.id.as_str() == token.claims.sub) else {

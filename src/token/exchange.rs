@@ -51,10 +51,9 @@ impl Tokens {
             })),
             // The session may be ended right now, and all that was issued after that counts as a token
             // of a later session. So the token says that it was issued when the other one was.
-            ..self.0.claims(session, expire_time, before.iat)
+            ..self.0.claims(&live.state, expire_time, before.iat)
         };
-        let key = self.0.keys.active();
-        let access_token = key.sign(&claims);
+        let (access_token, key) = self.0.signer.sign(&claims);
         let hash = secret::sha256(access_token.as_bytes());
         let entry = Arc::clone(live.session());
         self.0

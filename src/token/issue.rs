@@ -7,7 +7,8 @@ use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
 use crate::feed::cache::Moment;
 use crate::jose::{AccessClaims, MAX_LIFETIME};
-use crate::model::session::{Session, SessionState};
+use crate::model::email::Email;
+use crate::model::session::SessionState;
 use crate::secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,10 +49,10 @@ impl Tokens {
             .min(session.expire_time)
             .min(issued.plus(MAX_LIFETIME))
             .whole_secs();
-        let claims = self.0.claims(session, access_expire_time, issued);
-        let key = self.0.keys.active();
+        let claims = self.0.claims(&state, access_expire_time, issued);
+        let (access_token, key) = self.0.signer.sign(&claims);
         let pair = TokenPair {
-            access_token: key.sign(&claims),
+            access_token,
             refresh_token: self
                 .0
                 .refresh
@@ -72,10 +73,12 @@ impl Inner {
     /// A token's claims, in whole seconds, as they are read from it again.
     pub(super) fn claims(
         &self,
-        session: &Session,
+        state: &SessionState,
         expire_time: Timestamp,
         issued: Timestamp,
     ) -> AccessClaims {
+        let (session, user) = (&state.session, &state.user);
+        let librechats = |text: &str| self.signer.is_librechats().then(|| text.to_owned());
         AccessClaims {
             iss: self.settings.issuer.clone(),
             sub: session.user_id.to_string(),
@@ -88,10 +91,10 @@ impl Inner {
             auth_time: session.auth_time.whole_secs(),
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             client_id: session.caller.clone(),
-            id: None,
-            username: None,
-            provider: None,
-            email: None,
+            id: librechats(user.id.as_str()),
+            username: librechats(&user.username),
+            provider: librechats(&user.provider),
+            email: librechats(user.email.as_ref().map_or("", Email::as_str)),
             scope: None,
             act: None,
         }

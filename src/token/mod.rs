@@ -14,17 +14,18 @@ mod resealing;
 mod revocations;
 mod session;
 mod session_cache;
+mod signer;
 mod signing_keys;
 mod watches;
 
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::token::Token as Settings;
-use crate::error::Result;
+use crate::config::token::{Signing, Token as Settings};
+use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::id::SessionId;
-use crate::jose::Algorithm;
+use crate::jose::SharedKey;
 use crate::metrics::{self, Metrics};
 use crate::model::session::SessionLimit;
 use crate::model::signing_key::SigningKeyInfo;
@@ -35,6 +36,7 @@ use doubt::Doubts;
 use last_seen::LastSeen;
 use refresh::RefreshTokens;
 use session_cache::SessionCache;
+use signer::Signer;
 use signing_keys::SigningKeys;
 use watches::Watches;
 
@@ -56,7 +58,7 @@ struct Inner {
     feed: Feed,
     clock: Clock,
     settings: Settings,
-    keys: SigningKeys,
+    signer: Signer,
     refresh: RefreshTokens,
     doubts: Doubts,
     sessions: SessionCache,
@@ -94,10 +96,20 @@ impl Tokens {
         memory: u64,
         metrics: &Metrics,
     ) -> Result<Self> {
-        let (sealing, time) = (keyring.clone(), clock.clone());
-        let stored = StoredKeys::new(store.clone(), sealing, time, Algorithm::EdDsa);
-        let counted = Arc::clone(&metrics.signing_keys);
-        let keys = SigningKeys::start(stored, feed.clone(), settings.key_rotation, counted).await?;
+        let signer = match &settings.signing {
+            Signing::Keys(algorithm) => {
+                let (keyring, clock) = (keyring.clone(), clock.clone());
+                let stored = StoredKeys::new(store.clone(), keyring, clock, *algorithm);
+                let (feed, metrics) = (feed.clone(), Arc::clone(&metrics.signing_keys));
+                let keys = SigningKeys::start(stored, feed, settings.key_rotation, metrics);
+                Signer::Keys(keys.await?)
+            }
+            Signing::Secret(secret) => {
+                let key = SharedKey::new(secret);
+                let too_short = || Error::internal("JWT_SECRET is too short");
+                Signer::by_secret(key.ok_or_else(too_short)?)?
+            }
+        };
         let refresh = RefreshTokens::new(keyring);
         let doubts = Doubts::new(clock.clone());
         let last_seen = LastSeen::new(
@@ -119,7 +131,7 @@ impl Tokens {
             feed,
             clock,
             settings,
-            keys,
+            signer,
             refresh,
             doubts,
             sessions,
@@ -137,41 +149,48 @@ impl Tokens {
     /// The name of the background task that keeps the signing keys in order.
     pub const KEYS_TASK: &str = SigningKeys::TASK;
 
-    /// Rotates the signing keys when they are due, and follows what others do to them. It never
-    /// returns.
+    /// Rotates the signing keys when they are due, and follows what others do to them. It returns only
+    /// if there are none.
     pub async fn keep_keys(self, tasks: Tasks) {
-        self.0.keys.clone().run(tasks).await;
+        if let Ok(keys) = self.0.signer.keys() {
+            keys.clone().run(tasks).await;
+        }
+    }
+
+    /// Whether tokens are signed with keys of our own.
+    pub fn has_keys(&self) -> bool {
+        self.0.signer.keys().is_ok()
     }
 
     /// The signing keys, the newest first, and the public ones of those whose tokens are accepted.
     ///
     /// # Errors
-    /// The store's errors.
+    /// [`Error::SigningKeysUnused`] if tokens are signed with a secret, and the store's errors.
     pub async fn list_keys(&self) -> Result<(Vec<SigningKeyInfo>, Arc<Jwks>)> {
-        self.0.keys.list().await
+        self.0.signer.keys()?.list().await
     }
 
     /// Lets another key sign from now on, and returns it. Tokens of the former one are accepted until
     /// they expire.
     ///
     /// # Errors
-    /// The store's errors.
+    /// [`Error::SigningKeysUnused`] if tokens are signed with a secret, and the store's errors.
     pub async fn rotate_key(&self, caller: &str) -> Result<SigningKeyInfo> {
-        self.0.keys.rotate(caller).await
+        self.0.signer.keys()?.rotate(caller).await
     }
 
     /// Refuses all tokens of a key from now on, and returns the key that signs. It is no error if the
     /// key was revoked before.
     ///
     /// # Errors
-    /// [`crate::error::Error::SigningKeyNotFound`], and the store's errors.
+    /// [`Error::SigningKeyNotFound`], [`Error::SigningKeysUnused`], and the store's errors.
     pub async fn revoke_key(&self, kid: &str, caller: &str) -> Result<SigningKeyInfo> {
-        self.0.keys.revoke(kid, caller).await
+        self.0.signer.keys()?.revoke(kid, caller).await
     }
 
     /// The public keys of all tokens that are accepted, as they are known here.
     pub fn jwks(&self) -> Arc<Jwks> {
-        self.0.keys.jwks()
+        self.0.signer.jwks()
     }
 
     /// The issuer of the tokens that are issued here.

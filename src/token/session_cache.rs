@@ -10,7 +10,7 @@ use moka::sync::Cache as Bounded;
 
 use super::last_seen::{LastSeen, Seen};
 use super::outage::{Outage, in_time, is_outage};
-use super::signing_keys::Key;
+use super::signer::SignedWith;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
@@ -51,7 +51,7 @@ pub(super) fn with_keys((source, state): Sourced, keys: Result<()>) -> Sourced {
 pub(super) struct VerifiedToken {
     pub claims: AccessClaims,
     pub session: Arc<Entry<SessionState>>,
-    pub key: Arc<Key>,
+    pub key: SignedWith,
     /// The bytes that it occupies with its session.
     weight: u32,
 }
@@ -114,7 +114,7 @@ impl SessionCache {
         hash: TokenHash,
         claims: AccessClaims,
         session: Arc<Entry<SessionState>>,
-        key: Arc<Key>,
+        key: SignedWith,
         state: &SessionState,
     ) -> Arc<VerifiedToken> {
         let weight = OVERHEAD + TIMES_TEXT * (claims.text_bytes() + state.text_bytes());

@@ -32,6 +32,7 @@ async fn measured(store: &Store, memory: u64) -> (Tokens, Metrics) {
         session_idle: None,
         sessions_per_user: 100,
         key_rotation: 3000 * TTL,
+        signing: Signing::Keys(crate::jose::Algorithm::EdDsa),
     };
     let keyring = Keyring::new(key, Vec::new());
     let clock = Clock::manual(NOW);

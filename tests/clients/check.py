@@ -8,11 +8,14 @@ import base64
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import jwt
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -101,10 +104,10 @@ def check(name, said):
     print(f"ok   {name}")
 
 
-def verify_alone(binary):
+def verify_alone(binary, algorithm):
     """A token before and after a rotation, by libraries that know the address of the ops listener and the issuer."""
     issuer, ops = "http://localhost:3080", f"127.0.0.1:{free_port()}"
-    service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops)
+    service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops, COUNTERSIGN_TOKEN_ALG=algorithm)
     try:
         service.start()
         client = {"ip_address": "203.0.113.7"}
@@ -115,12 +118,32 @@ def verify_alone(binary):
             return service.client.call("TokenService.MintSession", {"user_id": user})["tokens"]["access_token"]
 
         old = token()
-        active = service.client.call("TokenService.RotateSigningKey", {})["active_key"]["algorithm"]
+        service.client.call("TokenService.RotateSigningKey", {})
         for access_token in (old, token()):
             for command, cwd in (([sys.executable, HERE / "verify.py"], WORK), (["go", "run", "./verify"], WORK / "go")):
                 lines = run(*command, f"http://{ops}", issuer, access_token, cwd=cwd).splitlines()
-                assert lines[0] == f"user: {user} by {active}" and lines[1].startswith("refused: "), lines
-        print(f"ok   verify.py and verify/main.go with {active}")
+                assert lines[0] == f"user: {user} by {algorithm}" and lines[1].startswith("refused: "), lines
+        print(f"ok   verify.py and verify/main.go with {algorithm}")
+    finally:
+        service.kill()
+        service.remove()
+
+
+def verify_with_secret(binary):
+    """A token that is signed with LibreChat's secret, as a backend of LibreChat reads it."""
+    secret = secrets.token_hex(32)
+    service = Service(binary, COUNTERSIGN_TOKEN_ALG="HS256", JWT_SECRET=secret)
+    try:
+        service.start()
+        client = {"ip_address": "203.0.113.7"}
+        account = {"email": "ann@example.com", "password": "kestrel lantern orbit", "name": "Ann", "client": client}
+        user = service.client.call("AuthService.Register", account)["user"]
+        minted = service.client.call("TokenService.MintSession", {"user_id": user["id"]})["tokens"]["access_token"]
+        issuer = "http://localhost:3080"
+        claims = jwt.decode(minted, secret, algorithms=["HS256"], audience=issuer, issuer=issuer)
+        told = [claims[name] for name in ("id", "sub", "username", "provider", "email")]
+        assert told == [user["id"], user["id"], user["username"], "local", "ann@example.com"], claims
+        print("ok   PyJWT with LibreChat's secret")
     finally:
         service.kill()
         service.remove()
@@ -141,8 +164,10 @@ def main():
         finally:
             service.kill()
             service.remove()
-    verify_alone(sys.argv[1])
-    print("7 passed, 0 failed")
+    for algorithm in ("EdDSA", "ES256"):
+        verify_alone(sys.argv[1], algorithm)
+    verify_with_secret(sys.argv[1])
+    print("9 passed, 0 failed")
 
 
 if __name__ == "__main__":

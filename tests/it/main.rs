@@ -88,6 +88,7 @@ mod tls;
 mod tls_callers;
 mod tls_ends;
 mod tls_files;
+mod token_algorithms;
 mod trace_collectors;
 mod trace_context;
 mod traces;

@@ -1,6 +1,8 @@
 //! Secrets.
 
 use super::*;
+use crate::config::token::Signing;
+use crate::model::algorithm::Algorithm;
 
 #[test]
 fn a_secret_may_come_from_a_file_and_only_from_one_place() {
@@ -67,4 +69,44 @@ fn no_two_secrets_are_equal() {
         refused(&[("CREDS_KEY", key.as_str()), ("JWT_SECRET_FILE", path)]),
         ["JWT_SECRET"]
     );
+}
+
+#[test]
+fn tokens_are_signed_with_a_secret_only_if_it_is_there_and_long_enough() {
+    let secret = "a".repeat(32);
+    let config = good(&[("COUNTERSIGN_TOKEN_ALG", "HS256"), ("JWT_SECRET", &secret)]);
+    assert!(matches!(config.token.signing, Signing::Secret(_)));
+    let about = |warnings: &[String], start: &str| {
+        warnings.iter().any(|warning| warning.starts_with(start))
+    };
+    assert!(about(&config.warnings, "COUNTERSIGN_TOKEN_ALG is HS256"));
+    for (pairs, name) in [
+        (&[][..], "COUNTERSIGN_TOKEN_ALG"),
+        (&[("JWT_SECRET", &secret[1..])], "JWT_SECRET"),
+        (&[("JWT_SECRET", "secret")], "JWT_SECRET"),
+    ] {
+        let pairs = [&[("COUNTERSIGN_TOKEN_ALG", "HS256")], pairs].concat();
+        assert_eq!(refused(&pairs), [name], "{pairs:?}");
+    }
+    for (stated, expected) in [("EdDSA", Algorithm::EdDsa), ("ES256", Algorithm::Es256)] {
+        let config = good(&[("COUNTERSIGN_TOKEN_ALG", stated), ("JWT_SECRET", &secret)]);
+        let Signing::Keys(algorithm) = config.token.signing.clone() else {
+            panic!("{stated}")
+        };
+        assert_eq!(algorithm, expected);
+        assert!(about(&config.warnings, "JWT_SECRET has no effect"));
+    }
+    // Whether it is used or not.
+    for published in [
+        "secret",
+        "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef",
+    ] {
+        assert_eq!(refused(&[("JWT_SECRET", published)]), ["JWT_SECRET"]);
+    }
+    for bad in ["RS256", "none", "hs256", "eddsa"] {
+        assert_eq!(
+            refused(&[("COUNTERSIGN_TOKEN_ALG", bad)]),
+            ["COUNTERSIGN_TOKEN_ALG"]
+        );
+    }
 }

@@ -140,6 +140,15 @@ impl Ring {
 }
 
 impl Jwks {
+    /// The set of no keys, of tokens that are signed with a secret.
+    pub(in crate::token) fn empty(algorithm: &'static str) -> Result<Self> {
+        let algorithms = vec![algorithm];
+        Ok(Self {
+            algorithms,
+            ..Self::new(&[])?
+        })
+    }
+
     fn new(keys: &[PublicJwk]) -> Result<Self> {
         #[derive(Serialize)]
         struct Set<'a> {

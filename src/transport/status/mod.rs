@@ -165,6 +165,7 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::BanNotFound
         | Error::SessionNotFound
         | Error::SigningKeyNotFound
+        | Error::SigningKeysUnused
         | Error::Internal(_) => {}
     }
 }

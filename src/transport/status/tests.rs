@@ -49,9 +49,10 @@ fn with_metadata() -> Vec<Error> {
         },
         Error::Invalid(vec![field; 1000]),
     ];
-    let placeholders = Reason::ALL.iter().filter(|reason| {
-        reason.kind() == Kind::FailedPrecondition && **reason != Reason::StoreRolledBack
-    });
+    let others = [Reason::StoreRolledBack, Reason::SigningKeysUnused];
+    let placeholders = Reason::ALL
+        .iter()
+        .filter(|reason| reason.kind() == Kind::FailedPrecondition && !others.contains(*reason));
     errors.extend(placeholders.map(|reason| unresolved_for(*reason, 1000)));
     errors
 }
