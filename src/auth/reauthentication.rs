@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::ip_address::IpAddress;
 use crate::model::password::Password;
-use crate::model::session::{Authentication, Device};
+use crate::model::session::Authentication;
 use crate::moderation::Limiter;
 use crate::token::TokenPair;
 
@@ -17,12 +17,10 @@ pub struct Proof {
     pub scope: &'static str,
     pub password: Password,
     pub address: IpAddress,
-    pub device: Device,
 }
 
 impl Auth {
-    /// Moves the session of an access token to its next generation, with now as the time of its
-    /// authentication. The limits are those of a sign-in, because a stolen access token must not let
+    /// New tokens of the session of an access token, with now as the time of the authentication. The limits are those of a sign-in, because a stolen access token must not let
     /// anybody guess the password.
     ///
     /// # Errors
@@ -60,8 +58,7 @@ impl Auth {
             return Err(Error::CredentialsWrong);
         }
         let by = Authentication::by("pwd");
-        let pair = self.0.tokens.reauthenticate(&session.id, by, &proof.device);
-        let pair = pair.await?;
+        let pair = self.0.tokens.reauthenticate(&session.id, by).await?;
         tracing::info!(user = %session.user_id, session = %session.id, "a user authenticated again with a password");
         Ok(pair)
     }

@@ -276,14 +276,13 @@ fn proof(message: proto::ReauthenticateRequest, caller: &Calling) -> Result<Proo
         None => String::new(),
     };
     let password = errors.check("password", Password::parse(password));
-    let (address, device) = parse::client(message.client, &mut errors);
+    let (address, _) = parse::client(message.client, &mut errors);
     errors.build(|| {
         Some(Proof {
             access_token: access_token?,
             scope: caller.permission.name(),
             password: password?,
             address: address?,
-            device,
         })
     })
 }

@@ -11,7 +11,7 @@ use super::{
     sessions, signing_keys, users, violations,
 };
 
-const LISTS: [&[&str]; 20] = [
+const LISTS: [&[&str]; 19] = [
     bans::STATEMENTS,
     expired::STATEMENTS,
     feed::STATEMENTS,
@@ -28,7 +28,6 @@ const LISTS: [&[&str]; 20] = [
     sessions::idle::STATEMENTS,
     sessions::lock::STATEMENTS,
     sessions::opening::STATEMENTS,
-    sessions::reauthentication::STATEMENTS,
     signing_keys::STATEMENTS,
     users::STATEMENTS,
     violations::STATEMENTS,

@@ -28,9 +28,7 @@ pub(super) struct Doubts {
 /// A rotation that may be under way. If it is dropped before the store has answered, it is in doubt.
 pub(super) struct Rotation<'a> {
     doubts: &'a Doubts,
-    session: &'a SessionId,
-    /// The generation that it leaves.
-    generation: i64,
+    token: &'a Presented,
     is_sent: AtomicBool,
 }
 
@@ -52,12 +50,11 @@ impl Doubts {
             })
     }
 
-    /// Watches over one rotation of a session at this generation.
-    pub(super) fn watch<'a>(&'a self, session: &'a SessionId, generation: i64) -> Rotation<'a> {
+    /// Watches over one rotation of the token.
+    pub(super) fn watch<'a>(&'a self, token: &'a Presented) -> Rotation<'a> {
         Rotation {
             doubts: self,
-            session,
-            generation,
+            token,
             is_sent: AtomicBool::new(false),
         }
     }
@@ -78,8 +75,8 @@ impl Rotation<'_> {
 impl Drop for Rotation<'_> {
     fn drop(&mut self) {
         if self.is_sent.load(Ordering::Relaxed) {
-            let tried = (self.generation, self.doubts.clock.elapsed());
-            self.doubts.tried.insert(self.session.clone(), tried);
+            let tried = (self.token.generation, self.doubts.clock.elapsed());
+            self.doubts.tried.insert(self.token.session.clone(), tried);
         }
     }
 }
@@ -89,10 +86,6 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    fn watch<'a>(doubts: &'a Doubts, token: &'a Presented) -> Rotation<'a> {
-        doubts.watch(&token.session, token.generation)
-    }
-
     #[test]
     fn only_a_rotation_without_an_answer_is_in_doubt_and_not_for_long() {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
@@ -100,12 +93,12 @@ mod tests {
         let [answered, lost, later] = [(1, 7), (2, 7), (2, 8)].map(|(session, generation)| {
             Presented::of(SessionId::from_bytes([session; 16]), generation)
         });
-        let rotation = watch(&doubts, &answered);
+        let rotation = doubts.watch(&answered);
         rotation.send();
         rotation.settle();
         drop(rotation);
-        drop(watch(&doubts, &answered));
-        watch(&doubts, &lost).send();
+        drop(doubts.watch(&answered));
+        doubts.watch(&lost).send();
         let in_doubt = |token| doubts.contain(token);
         assert_eq!(
             [&answered, &lost, &later].map(in_doubt),

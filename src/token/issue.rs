@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::feed::cache::Moment;
 use crate::jose::{AccessClaims, MAX_LIFETIME};
 use crate::model::email::Email;
-use crate::model::session::SessionState;
+use crate::model::session::{Authentication, Session, SessionState};
 use crate::secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ impl Tokens {
     /// use checks no signature and does not read the store.
     pub fn issue(&self, state: SessionState, began: Moment, now: Timestamp) -> TokenPair {
         let issued = now.max(state.session.create_time);
-        self.issue_at(state, began, issued, issued)
+        self.issue_at(state, began, At::new(issued))
     }
 
     /// As [`Tokens::issue`], for an answer that is given once more. Nothing locks the session, which
@@ -31,25 +31,40 @@ impl Tokens {
         began: Moment,
         now: Timestamp,
     ) -> TokenPair {
-        let session = &state.session;
-        let issued = session.refresh_time.min(now).max(session.create_time);
-        self.issue_at(state, began, issued, now.max(issued))
+        let at = At::again(&state.session, now);
+        self.issue_at(state, began, at)
     }
 
-    fn issue_at(
+    /// As [`Tokens::issue_again`], for a user who has just authenticated again.
+    pub(super) fn issue_proven(
         &self,
         state: SessionState,
         began: Moment,
-        issued: Timestamp,
+        by: Authentication,
         now: Timestamp,
     ) -> TokenPair {
+        let mut at = At::again(&state.session, now);
+        at.proven = Some(by);
+        self.issue_at(state, began, at)
+    }
+
+    fn issue_at(&self, state: SessionState, began: Moment, at: At) -> TokenPair {
         let session = &state.session;
+        let At {
+            issued,
+            now,
+            proven,
+        } = at;
         let access_expire_time = now
             .plus(shortened(self.0.settings.access_ttl, secret::random()))
             .min(session.expire_time)
             .min(issued.plus(MAX_LIFETIME))
             .whole_secs();
-        let claims = self.0.claims(&state, access_expire_time, issued);
+        let mut claims = self.0.claims(&state, access_expire_time, issued);
+        if let Some(by) = proven {
+            claims.auth_time = now.whole_secs();
+            claims.amr = amr(&by.amr);
+        }
         let (access_token, key) = self.0.signer.sign(&claims);
         let pair = TokenPair {
             access_token,
@@ -67,6 +82,38 @@ impl Tokens {
         self.0.sessions.insert(hash, claims, entry, key, &state);
         pair
     }
+}
+
+/// When a token is issued, and what it says of that.
+struct At {
+    /// What its `iat` says.
+    issued: Timestamp,
+    now: Timestamp,
+    /// How its user has authenticated since the session was opened.
+    proven: Option<Authentication>,
+}
+
+impl At {
+    fn new(issued: Timestamp) -> Self {
+        Self {
+            issued,
+            now: issued,
+            proven: None,
+        }
+    }
+
+    fn again(session: &Session, now: Timestamp) -> Self {
+        let issued = session.refresh_time.min(now).max(session.create_time);
+        Self {
+            issued,
+            now: now.max(issued),
+            proven: None,
+        }
+    }
+}
+
+fn amr(methods: &str) -> Vec<String> {
+    methods.split(' ').map(str::to_owned).collect()
 }
 
 impl Inner {
@@ -89,7 +136,7 @@ impl Inner {
             iat: issued.whole_secs().min(expire_time.minus(SECOND)),
             exp: expire_time,
             auth_time: session.auth_time.whole_secs(),
-            amr: session.amr.split(' ').map(str::to_owned).collect(),
+            amr: amr(&session.amr),
             client_id: session.caller.clone(),
             id: librechats(user.id.as_str()),
             username: librechats(&user.username),

@@ -14,9 +14,9 @@ use crate::model::page::{Page, PageRequest};
 use crate::model::session::{Device, LiveAt, NotLive, Refresh, Refreshed, Session, SessionState};
 use crate::store::Expired;
 
-/// How often a refresh reads the session again after another one moved it. Each round is lost only to
-/// yet another one, so few rounds are enough.
-pub(super) const ROUNDS: usize = 4;
+/// How often a refresh reads the session again after another refresh moved it. Each round is lost
+/// only to yet another refresh, so few rounds are enough.
+const ROUNDS: usize = 4;
 /// How long an expired session is kept, so that its refresh tokens are still told apart from forged
 /// ones.
 const RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -80,10 +80,7 @@ impl Tokens {
             // The store may have been slow, so the call's time is too old to decide by: another call
             // may have rotated the token since.
             let clock = &self.0.clock;
-            let rotation = self
-                .0
-                .doubts
-                .watch(&presented.session, presented.generation);
+            let rotation = self.0.doubts.watch(&presented);
             let decide =
                 |state: &SessionState| match self.step(&presented, state, caller, clock.now()) {
                     Ok(Step::Rotate) => {
@@ -281,7 +278,7 @@ fn check_live(state: &SessionState, at: LiveAt, seen: Timestamp) -> Result<()> {
 }
 
 /// The device as the caller describes it now; what the caller left out is taken from `known`.
-pub(super) fn keep_known(new: &Device, known: Device) -> Device {
+fn keep_known(new: &Device, known: Device) -> Device {
     let text = |new: &String, known: String| {
         if new.is_empty() { known } else { new.clone() }
     };

@@ -18,12 +18,14 @@ statements! {
     REVOKE = "UPDATE sessions SET revoke_time = $2, revoke_reason = $3 WHERE id = $1 AND revoke_time IS NULL";
     REVOKE_OWN = "UPDATE sessions SET revoke_time = $3, revoke_reason = $4 WHERE id = $1 AND user_id = $2 AND revoke_time IS NULL";
     REVOKE_ALL = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $2 WHERE user_id = $3 AND id <> $4 AND ", NOT_ENDED);
-    /// Ends what is beyond the newest $6 of a user's live sessions without $5. Those that expire last
-    /// are looked at, because an index has them, however many have ended.
+    /// Ends the oldest of those that are beyond the newest $6 of a user's live sessions without $5. Those
+    /// that expire last are looked at, because an index has them, however many have ended.
     REVOKE_OLDEST = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $3 WHERE revoke_time IS NULL AND id IN
         (SELECT id FROM
-            (SELECT id, create_time FROM sessions WHERE user_id = $4 AND id <> $5 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS found
-            ORDER BY create_time DESC, id DESC LIMIT 100 OFFSET $6)
+            (SELECT id, create_time FROM
+                (SELECT id, create_time FROM sessions WHERE user_id = $4 AND id <> $5 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS live
+                ORDER BY create_time DESC, id DESC LIMIT 2000 OFFSET $6) AS surplus
+            ORDER BY create_time, id LIMIT 100)
         RETURNING id");
     /// When the last of the sessions that were ended at $2 was refreshed or opened.
     LAST_USE = "SELECT MAX(refresh_time) FROM sessions WHERE user_id = $1 AND revoke_time = $2";

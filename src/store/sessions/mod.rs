@@ -4,7 +4,6 @@ pub(super) mod ending;
 pub(super) mod idle;
 pub(super) mod lock;
 pub(super) mod opening;
-pub(super) mod reauthentication;
 
 use const_format::concatcp;
 use sqlx::postgres::PgRow;
