@@ -49,6 +49,9 @@ impl Tokens {
                 sub: actor.to_owned(),
                 act: before.act.clone(),
             })),
+            // What the user has proven since is not this token's to tell.
+            auth_time: before.auth_time,
+            amr: before.amr.clone(),
             // The session may be ended right now, and all that was issued after that counts as a token
             // of a later session. So the token says that it was issued when the other one was.
             ..self.0.claims(&live.state, expire_time, before.iat)

@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 
 use crate::callers::{CALLERS, refused_for, signed_in};
 use crate::support::callers::{Backend, CallersFile};
-use crate::support::calls::fields;
+use crate::support::calls::{PASSWORD, fields};
 use crate::support::{World, on_each_engine, reason};
 
 const OWN: &str = "https://chat.example";
@@ -137,6 +137,33 @@ async fn an_exchanged_token_is_of_the_same_session_and_says_what_it_is_good_for(
         other.stop().await;
         world.revoke(&tokens.session_id).await;
         assert!(!world.verify(&exchanged.access_token).await.active);
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_exchanged_token_is_as_fresh_as_the_given_one() {
+    on_each_engine(async |engine| {
+        let world = World::start(engine, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        let old = world.mint(&user.id).await;
+        world.clock.advance(Duration::from_mins(10));
+        let proof = crate::reauthenticate::proof(&old.access_token, PASSWORD);
+        let proven = world.auth().reauthenticate(proof).await.expect("proven");
+        let proven = proven.into_inner().tokens.expect("tokens");
+        world.keep_secret(&proven);
+        let mut times = Vec::new();
+        for token in [&old.access_token, &proven.access_token] {
+            let given = payload(token);
+            let exchanged = exchange(&world, wish(token, "", &["auth.read"])).await;
+            let made = payload(&exchanged.expect("exchanged").access_token);
+            for same in ["auth_time", "amr", "iat"] {
+                assert_eq!(made[same], given[same], "{same}");
+            }
+            times.push(made["auth_time"].as_i64().expect("seconds"));
+        }
+        assert_eq!(times[1] - times[0], 600);
         world.end().await;
     })
     .await;
