@@ -399,3 +399,41 @@ async fn what_is_wrong_with_a_wish_is_told_all_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_exchange_works_whatever_signs_tokens() {
+    let algorithms = [
+        ("EdDSA", ""),
+        ("ES256", ""),
+        ("HS256", "0f1e2d3c4b5a69788796a5b4c3d2e1f0"),
+    ];
+    on_each_engine(async |engine| {
+        for (algorithm, secret) in algorithms {
+            let settings = [("COUNTERSIGN_TOKEN_ALG", algorithm), ("JWT_SECRET", secret)];
+            let world = World::start(engine, &settings).await;
+            let email = format!("{}@example.com", algorithm.to_lowercase());
+            let (_, tokens) = world.signed_in(&email).await;
+            let scopes = ["auth.read", "token.exchange"];
+            let request = wish(&tokens.access_token, "", &scopes);
+            let first = exchange(&world, request).await.expect("exchanged");
+            let request = wish(&first.access_token, "", &["auth.read"]);
+            let second = exchange(&world, request).await.expect("exchanged");
+            // This one knows neither of them.
+            let other = world.another().await.expect("starts");
+            for (token, actors) in [(first.access_token, 1), (second.access_token, 2)] {
+                let request = VerifyTokenRequest {
+                    access_token: token,
+                    audience: String::new(),
+                };
+                let answer = other.tokens().verify_token(request).await;
+                let claims = answer.expect("a verdict").into_inner().claims;
+                let claims = claims.expect(algorithm);
+                assert_eq!(callers_of(claims.actor.as_ref()).len(), actors);
+                assert_eq!(claims.scopes, scopes[..3 - actors]);
+            }
+            other.stop().await;
+            world.end().await;
+        }
+    })
+    .await;
+}
