@@ -126,10 +126,12 @@ def certificates(service):
 
 
 def entries(service):
-    """The entries of callers with a JWT and with limits: they load. The Kubernetes cluster is the authority of README's certificates."""
+    """The entries of callers with a JWT, with limits and with scopes: they load. The Kubernetes cluster is the authority of README's certificates."""
     shown = blocks(section("### Callers with JWTs", "### Generated clients"))
     shown = [content for language, content in shown if language == "yaml" and content.startswith("- name:")]
-    assert len(shown) == 2, shown
+    handing = blocks(section("### Hand a user's authority on", "### Act as the user"))
+    shown += [content for language, content in handing if language == "yaml"]
+    assert len(shown) == 3, shown
     for content in shown:
         entry = content.replace("/etc/countersign/kubernetes", str(service.directory))
         (service.directory / "callers.yaml").write_text(f"callers:\n{entry}")
