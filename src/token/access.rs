@@ -156,7 +156,7 @@ impl Tokens {
     ) -> Result<Verdict> {
         let mut checked = self.0.check(token, audience, now);
         if matches!(checked, Checked::UnknownKey) {
-            checked = match Box::pin(self.0.signer.read()).await {
+            checked = match Box::pin(self.0.signer.read_in_time()).await {
                 Ok(()) => self.0.check(token, audience, now),
                 Err(error) => Checked::Failed(error),
             };
@@ -216,7 +216,7 @@ impl Tokens {
         audience: &Accepts<'_>,
         now: Timestamp,
     ) {
-        let read = self.0.signer.read().await;
+        let read = self.0.signer.read_in_time().await;
         for (checked, token) in checked.iter_mut().zip(tokens) {
             if matches!(checked, Checked::UnknownKey) {
                 *checked = match &read {

@@ -87,10 +87,10 @@ impl Signer {
         }
     }
 
-    /// As [`SigningKeys::read`].
-    pub(super) async fn read(&self) -> Result<()> {
+    /// As [`SigningKeys::read_in_time`].
+    pub(super) async fn read_in_time(&self) -> Result<()> {
         match self {
-            Self::Keys(keys) => keys.read().await,
+            Self::Keys(keys) => keys.read_in_time().await,
             Self::Secret(..) => Ok(()),
         }
     }

@@ -177,6 +177,15 @@ impl SigningKeys {
         self.board().await.result
     }
 
+    /// As [`SigningKeys::read`], for a token of an unknown key: other tokens, which may be verified from
+    /// memory, do not wait long for it.
+    ///
+    /// # Errors
+    /// As there, and if the store does not answer in time.
+    pub(super) async fn read_in_time(&self) -> Result<()> {
+        in_time(self.0.feed.is_silent(), self.read()).await
+    }
+
     /// Retires the active key at once, and returns the one that signs instead.
     ///
     /// # Errors

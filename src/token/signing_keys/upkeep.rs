@@ -45,7 +45,11 @@ impl SigningKeys {
                         tracing::warn!(error, "the signing keys cannot be kept in order");
                     }
                     failures += 1;
-                    sleep(pause).await;
+                    // What is told meanwhile may be that the active key is revoked.
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.0.memory.changed() => {}
+                    }
                     pause = (pause * 2).min(PERIOD);
                     ticks.reset_immediately();
                 }
@@ -53,9 +57,15 @@ impl SigningKeys {
         }
     }
 
+    /// Does what is due, and reads the keys, also if something due cannot be done.
+    async fn keep_up(&self) -> Result<()> {
+        let done = self.do_due().await;
+        self.read().await.and(done)
+    }
+
     /// Does what is due. Several processes may do so at once: one of them succeeds, and the others
     /// find it done.
-    async fn keep_up(&self) -> Result<()> {
+    async fn do_due(&self) -> Result<()> {
         let stored = &self.0.stored;
         for _ in 0..STEPS {
             let keys = stored.list().await?;
@@ -73,6 +83,6 @@ impl SigningKeys {
             };
             self.0.metrics.changes.of(change).inc_by(u64::from(done));
         }
-        self.read().await
+        Ok(())
     }
 }
