@@ -36,7 +36,7 @@ impl App {
         bumped.map_err(|error| Error::from(error).into())
     }
 
-    /// The signing keys in the store, the newest first.
+    /// The signing keys in the store: the next one, the active one, then those that signed before.
     ///
     /// # Errors
     /// [`StartError`]; if the keys do not fit the store, nothing was changed.

@@ -162,7 +162,7 @@ impl Tokens {
         self.0.signer.keys().is_ok()
     }
 
-    /// The signing keys, the newest first, and the public ones of those whose tokens are accepted.
+    /// The signing keys, the next and the active one first, and the public ones of those whose tokens are accepted.
     ///
     /// # Errors
     /// [`Error::SigningKeysUnused`] if tokens are signed with a secret, and the store's errors.

@@ -34,7 +34,9 @@ impl Parts {
             .collect::<Vec<_>>()
             .try_into()
             .expect("three parts");
-        let public = engine.bytes("SELECT public_key FROM signing_keys").await;
+        let public = engine
+            .bytes("SELECT public_key FROM signing_keys WHERE state = 'active'")
+            .await;
         let key = VerifyKey::from_bytes(jose::Algorithm::EdDsa, &public).expect("a key");
         Self {
             header: header.to_owned(),

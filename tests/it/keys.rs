@@ -132,7 +132,9 @@ async fn a_signing_key_that_was_tampered_with_is_refused_at_the_start() {
         world.stop().await;
         for column in ["private_key", "public_key"] {
             let good = engine
-                .bytes(&format!("SELECT {column} FROM signing_keys"))
+                .bytes(&format!(
+                    "SELECT {column} FROM signing_keys WHERE state = 'active'"
+                ))
                 .await;
             let middle = good.len() / 2;
             let mut flipped = good.clone();
@@ -141,7 +143,7 @@ async fn a_signing_key_that_was_tampered_with_is_refused_at_the_start() {
                 set_bytes(engine, column, &bad).await;
                 let error = world.refused_start().await;
                 assert!(error.contains("key"), "{column}: {error}");
-                assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 1);
+                assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 2);
             }
             set_bytes(engine, column, &good).await;
         }
@@ -161,7 +163,7 @@ async fn a_public_key_inserted_into_the_database_does_not_become_a_signing_key()
         let (kid, public) = (foreign.kid(), literal(engine, foreign.verify_key().public()));
         let added = format!(
             "INSERT INTO signing_keys (id, algorithm, public_key, private_key, state, create_time)
-            SELECT '{kid}', algorithm, {public}, private_key, 'retired', create_time FROM signing_keys"
+            SELECT '{kid}', algorithm, {public}, private_key, 'retired', create_time FROM signing_keys WHERE state = 'active'"
         );
         engine.execute(&added).await;
         let error = world.refused_start().await;
@@ -185,6 +187,8 @@ fn literal(engine: &Engine, bytes: &[u8]) -> String {
 async fn set_bytes(engine: &Engine, column: &str, bytes: &[u8]) {
     let literal = literal(engine, bytes);
     engine
-        .execute(&format!("UPDATE signing_keys SET {column} = {literal}"))
+        .execute(&format!(
+            "UPDATE signing_keys SET {column} = {literal} WHERE state = 'active'"
+        ))
         .await;
 }

@@ -68,14 +68,14 @@ async fn a_restart_keeps_sessions_bans_and_keys() {
             .expect("the next pair");
         assert!(world.verdict(&next.access_token).await.0);
         world.login("ann@example.com").await;
-        assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 1);
+        assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 2);
         world.end().await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn replicas_that_start_at_once_on_an_empty_database_share_one_signing_key() {
+async fn replicas_that_start_at_once_on_an_empty_database_share_their_signing_keys() {
     for _ in 0..5 {
         on_each_engine(async |engine| {
             let mut world = World::absent(engine);
@@ -85,7 +85,7 @@ async fn replicas_that_start_at_once_on_an_empty_database_share_one_signing_key(
                 .into_iter()
                 .map(|started| started.expect("starts"))
                 .collect();
-            assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 1);
+            assert_eq!(engine.number("SELECT COUNT(*) FROM signing_keys").await, 2);
             assert_eq!(
                 engine
                     .number("SELECT COUNT(*) FROM markers WHERE name = 'epoch'")

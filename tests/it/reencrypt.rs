@@ -120,7 +120,7 @@ async fn everything_is_sealed_anew_beside_a_service_and_the_old_key_can_go() {
 
         let printed = reencrypt(engine, &both());
         assert!(printed.succeeded, "{}", printed.error);
-        let said = "sealed anew with the key \"new\": 1 signing keys, 1 sign-ins in progress, 1 provider tokens\n\
+        let said = "sealed anew with the key \"new\": 2 signing keys, 1 sign-ins in progress, 1 provider tokens\n\
             keep the other keys until 20";
         assert!(printed.out.contains(said), "{}", printed.out);
         all_are_under(engine, "new").await;

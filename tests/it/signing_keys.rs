@@ -17,7 +17,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// The keys, the newest first, as a replica tells them.
+/// The keys as a replica tells them: the next one, the active one, and then the others.
 pub(crate) async fn keys_at(replica: &Replica) -> Vec<SigningKey> {
     let mut tokens = replica.tokens();
     let listed = tokens.list_signing_keys(ListSigningKeysRequest {});
@@ -77,48 +77,50 @@ fn time(of: Timestamp) -> prost_types::Timestamp {
 }
 
 #[tokio::test]
-async fn a_key_is_published_for_a_day_signs_for_a_month_and_is_kept_until_its_tokens_have_expired()
-{
+async fn a_key_is_published_signs_for_a_month_and_is_kept_until_its_tokens_have_expired() {
     use SigningKeyState::{Active, Next, Retired};
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
         let (user, first) = world.signed_in("ann@example.com").await;
         let made = Some(time(world.clock.now()));
-        world.clock.advance((29 * DAY).saturating_sub(MOMENT));
-        assert_eq!(states(&kept(&world).await), [Active]);
-        world.clock.advance(MOMENT);
-        let published = kept(&world).await;
+        let published = keys_at(world.replica()).await;
         assert_eq!(states(&published), [Next, Active]);
         assert_eq!(published[1].kid, kid(&first.access_token));
         assert_eq!(
             (published[1].create_time, published[1].activate_time),
             (made, made)
         );
-        assert_eq!(published[0].activate_time, None);
+        assert_eq!(
+            (published[0].create_time, published[0].activate_time),
+            (made, None)
+        );
 
-        world.clock.advance(DAY.saturating_sub(MOMENT));
-        assert_eq!(states(&kept(&world).await), [Next, Active]);
+        world.clock.advance((30 * DAY).saturating_sub(MOMENT));
+        assert_eq!(kept(&world).await, published);
         let old = world.mint(&user.id).await;
         assert_eq!(kid(&old.access_token), published[1].kid);
         world.clock.advance(MOMENT);
         let rotated = kept(&world).await;
-        assert_eq!(states(&rotated), [Active, Retired]);
-        assert_eq!(rotated[0].kid, published[0].kid);
+        assert_eq!(states(&rotated), [Next, Active, Retired]);
+        assert_eq!(rotated[1].kid, published[0].kid);
         let retired = world.clock.now();
         let now = Some(time(retired));
         assert_eq!(
-            (rotated[0].activate_time, rotated[1].retire_time),
-            (now, now)
+            [
+                rotated[0].create_time,
+                rotated[1].activate_time,
+                rotated[2].retire_time
+            ],
+            [now; 3]
         );
-        outlives_its_key(&world, &user.id, &old, &rotated[0].kid).await;
+        outlives_its_key(&world, &user.id, &old, &rotated[1].kid).await;
 
         let deleted = retired.plus(DAY + 60 * MINUTE);
         let left = world.clock.now().until(deleted);
         world.clock.advance(left.saturating_sub(MOMENT));
-        assert_eq!(states(&kept(&world).await), [Active, Retired]);
+        assert_eq!(kept(&world).await, rotated);
         world.clock.advance(MOMENT);
-        assert_eq!(states(&kept(&world).await), [Active]);
-        assert_eq!(keys_at(world.replica()).await[0].kid, rotated[0].kid);
+        assert_eq!(kept(&world).await, rotated[..2]);
         world.end().await;
     })
     .await;
@@ -156,36 +158,18 @@ async fn outlives_its_key(world: &World<'_>, user: &str, old: &TokenPair, active
 }
 
 #[tokio::test]
-async fn after_a_long_pause_the_next_key_is_published_for_a_day_nevertheless() {
-    use SigningKeyState::{Active, Next, Retired};
-    on_each_engine(async |engine| {
-        let world = World::start(
-            engine,
-            &[("COUNTERSIGN_KEY_ROTATION", "1000 * 60 * 60 * 48")],
-        )
-        .await;
-        world.clock.advance(90 * DAY);
-        assert_eq!(states(&kept(&world).await), [Next, Active]);
-        world.clock.advance(DAY.saturating_sub(MOMENT));
-        assert_eq!(states(&kept(&world).await), [Next, Active]);
-        world.clock.advance(MOMENT);
-        assert_eq!(states(&kept(&world).await), [Active, Retired]);
-        world.end().await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_clock_that_is_set_back_rotates_no_key_and_brings_none_back() {
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
-        world.clock.advance(29 * DAY);
-        kept(&world).await;
-        world.clock.advance(DAY);
+        world.clock.advance(30 * DAY);
         let rotated = kept(&world).await;
         assert_eq!(
             states(&rotated),
-            [SigningKeyState::Active, SigningKeyState::Retired]
+            [
+                SigningKeyState::Next,
+                SigningKeyState::Active,
+                SigningKeyState::Retired
+            ]
         );
         let now = world.clock.now();
         for back in [DAY, 31 * DAY, 300 * DAY] {
@@ -203,12 +187,10 @@ async fn replicas_that_do_what_is_due_at_the_same_time_do_it_once() {
     use SigningKeyState::{Active, Next, Retired};
     on_each_engine(async |engine| {
         let world = World::start(engine, &[]).await;
-        for (passed, expected) in [(29 * DAY, [Next, Active]), (DAY, [Active, Retired])] {
-            world.clock.advance(passed);
-            let all = (0..4).map(|_| Box::pin(kept(&world)));
-            for keys in futures_util::future::join_all(all).await {
-                assert_eq!(states(&keys), expected);
-            }
+        world.clock.advance(30 * DAY);
+        let all = (0..4).map(|_| Box::pin(kept(&world)));
+        for keys in futures_util::future::join_all(all).await {
+            assert_eq!(states(&keys), [Next, Active, Retired]);
         }
         world.end().await;
     })
@@ -255,7 +237,7 @@ async fn a_rotation_at_another_replica_makes_no_token_inactive() {
         };
         let (kids, ()) = futures_util::future::join(all, rotate).await;
         assert!(kids.into_iter().max() > Some(1), "tokens of several keys");
-        assert_eq!(keys_at(&other).await.len(), 11);
+        assert_eq!(keys_at(&other).await.len(), 12);
         other.stop().await;
         world.end().await;
     })

@@ -13,7 +13,7 @@ pub enum KeyCommand {
     /// Seal everything in the store anew with the first of COUNTERSIGN_ENCRYPTION_KEYS, and say until
     /// when the others are needed. Services may go on; it can be interrupted and begun again.
     Reencrypt,
-    /// Show all signing keys, the newest first.
+    /// Show all signing keys: the next one, the active one, then those that signed before.
     List,
     /// Let another key sign from now on: the next one if it is published already, or else a new one.
     /// Tokens of the former key stay active until they expire.

@@ -19,7 +19,8 @@ record!(SealedSigningKey, "signing_keys", key id, {
 });
 
 statements! {
-    LIST = concatcp!("SELECT ", SealedSigningKey::COLUMNS, " FROM signing_keys ORDER BY create_time DESC, id");
+    LIST = concatcp!("SELECT ", SealedSigningKey::COLUMNS, " FROM signing_keys
+        ORDER BY CASE state WHEN 'next' THEN 0 WHEN 'active' THEN 1 WHEN 'retired' THEN 2 ELSE 3 END, create_time DESC, id");
     INSERT = concatcp!("INSERT INTO signing_keys (", SealedSigningKey::COLUMNS, ") VALUES (", SealedSigningKey::PLACEHOLDERS, ") ON CONFLICT DO NOTHING");
     RETIRE = "UPDATE signing_keys SET state = 'retired', retire_time = $2 WHERE id = $1 AND state = 'active'";
     ACTIVATE = "UPDATE signing_keys SET state = 'active', activate_time = $2 WHERE id = $1 AND state = 'next'";
@@ -51,7 +52,7 @@ pub enum KeyRevocation {
 }
 
 impl Store {
-    /// All signing keys, the newest first.
+    /// All signing keys: the next one, the active one, then those that signed before, the newest first.
     pub async fn list_signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
         Ok(reading!(self, LIST, |db, sql| query_as(sql)
             .fetch_all(db)

@@ -78,6 +78,7 @@ impl SigningKeys {
     ) -> Result<Self> {
         stored.ensure_active().await?;
         stored.change_algorithm().await?;
+        stored.ensure_next().await?;
         let began = stored.clock().elapsed();
         let ring = Ring::new(&stored.sealed().await?, None, |key| stored.open(key))?;
         show(&metrics, &ring, rotation);

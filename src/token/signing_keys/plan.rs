@@ -6,8 +6,8 @@ use crate::clock::Timestamp;
 use crate::jose::MAX_LIFETIME;
 use crate::model::signing_key::{SigningKeyInfo, SigningKeyState};
 
-/// How long the next key is published before it signs, so that those who verify tokens themselves know
-/// it by then.
+/// How long the next key is published before it signs by itself, so that those who verify tokens
+/// themselves know it by then.
 const PUBLISHED: Duration = Duration::from_hours(24);
 /// How long a retired key is kept: longer than any token that it signed, by as much as the clocks of
 /// processes may differ.
@@ -40,10 +40,8 @@ fn rotate(keys: &[SigningKeyInfo], rotation: Duration, now: Timestamp) -> Option
     let active = find(SigningKeyState::Active)?;
     let since = active.activate_time.unwrap_or(active.create_time);
     match find(SigningKeyState::Next) {
-        None => {
-            let is_due = now >= since.plus(rotation.saturating_sub(PUBLISHED));
-            is_due.then_some(Due::Publish)
-        }
+        // At once, so that there is one when the active key is rotated or revoked by hand.
+        None => Some(Due::Publish),
         Some(next) => {
             let is_due = now >= since.plus(rotation) && now >= next.create_time.plus(PUBLISHED);
             is_due.then(|| Due::Promote {
@@ -97,12 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn the_next_key_is_published_a_day_before_the_active_one_has_signed_long_enough() {
+    fn if_there_is_no_next_key_one_is_published() {
         let keys = [key(SigningKeyState::Active, NOW)];
-        let due = NOW.plus(29 * DAY);
-        assert_eq!(plan(&keys, MONTH, due.minus(MOMENT)), None);
-        assert_eq!(plan(&keys, MONTH, due), Some(Due::Publish));
-        assert_eq!(plan(&keys, MONTH, due.plus(10 * MONTH)), Some(Due::Publish));
+        assert_eq!(plan(&keys, MONTH, NOW), Some(Due::Publish));
     }
 
     #[test]
@@ -123,8 +118,10 @@ mod tests {
             (SigningKeyState::Retired, MAX_LIFETIME + DAY / 24),
             (SigningKeyState::Revoked, MONTH),
         ] {
-            let active = key(SigningKeyState::Active, NOW.plus(MONTH));
-            let keys = [active, key(state, NOW)];
+            let later = NOW.plus(MONTH);
+            let [next, active] =
+                [SigningKeyState::Next, SigningKeyState::Active].map(|state| key(state, later));
+            let keys = [next, active, key(state, NOW)];
             let due = NOW.plus(kept);
             assert_eq!(plan(&keys, MONTH, due.minus(MOMENT)), None);
             let (retired, revoked) = (due.minus(RETIRED), due.minus(REVOKED));
@@ -145,7 +142,6 @@ mod tests {
         ];
         for back in [MOMENT, DAY, 100 * MONTH] {
             assert_eq!(plan(&keys, MONTH, NOW.minus(back)), None);
-            assert_eq!(plan(&keys[1..], MONTH, NOW.minus(back)), None);
         }
     }
 }

@@ -23,6 +23,8 @@ pub(in crate::token) struct Key {
 #[derive(Debug)]
 pub(super) struct Ring {
     active: Arc<Key>,
+    /// It signs once the active one is refused: whoever revoked that made it the active one.
+    next: Option<Arc<Key>>,
     /// The keys whose tokens are accepted.
     accepted: HashMap<String, Arc<Key>>,
     /// Those whose tokens are not.
@@ -77,13 +79,14 @@ impl Key {
 }
 
 impl Ring {
-    /// From the stored keys, the newest first; those that are known are not opened again.
+    /// From the stored keys; those that are known are not opened again.
     pub(super) fn new(
         stored: &[SealedSigningKey],
         known: Option<&Self>,
         open: impl Fn(&SealedSigningKey) -> Result<SigningKey>,
     ) -> Result<Self> {
-        let (mut active, mut accepted, mut revoked) = (None, HashMap::new(), HashSet::new());
+        let (mut active, mut next) = (None, None);
+        let (mut accepted, mut revoked) = (HashMap::new(), HashSet::new());
         let mut jwks = Vec::new();
         for stored in stored {
             if stored.state == SigningKeyState::Revoked {
@@ -97,13 +100,16 @@ impl Ring {
                 None => Key::new(open(stored)?),
             };
             jwks.push(key.verify_key().jwk());
-            if stored.state == SigningKeyState::Active {
-                active = Some(Arc::clone(&key));
+            match stored.state {
+                SigningKeyState::Active => active = Some(Arc::clone(&key)),
+                SigningKeyState::Next => next = Some(Arc::clone(&key)),
+                SigningKeyState::Retired | SigningKeyState::Revoked => {}
             }
             accepted.insert(stored.id.clone(), key);
         }
         Ok(Self {
             active: active.ok_or_else(|| Error::internal("no signing key is active"))?,
+            next,
             accepted,
             revoked,
             infos: stored.iter().map(SealedSigningKey::info).collect(),
@@ -111,8 +117,11 @@ impl Ring {
         })
     }
 
+    /// The key that signs.
     pub(super) fn active(&self) -> &Arc<Key> {
-        &self.active
+        let next = self.next.as_ref().filter(|next| !next.is_refused());
+        next.filter(|_| self.active.is_refused())
+            .unwrap_or(&self.active)
     }
 
     pub(super) fn find(&self, kid: &str) -> Found<'_> {

@@ -42,7 +42,7 @@ impl StoredKeys {
         Ok(self.store.list_signing_keys().await?)
     }
 
-    /// All keys, the newest first.
+    /// All keys: the next one, the active one, then those that signed before, the newest first.
     ///
     /// # Errors
     /// The store's errors.
@@ -84,14 +84,25 @@ impl StoredKeys {
         Ok(())
     }
 
+    /// Publishes a next key if there is none, so that verifiers know it when it signs.
+    pub(super) async fn ensure_next(&self) -> Result<()> {
+        let keys = self.list().await?;
+        if !keys.iter().any(|key| key.state == SigningKeyState::Next) {
+            self.publish_next().await?;
+        }
+        Ok(())
+    }
+
     /// Retires the active key at once and returns the one that signs instead: the next key, or a new
-    /// one if there is none. If another process did so right now, that was enough.
+    /// one if there is none. If another process did so right now, that was enough. Another next key is
+    /// published.
     ///
     /// # Errors
     /// The store's errors.
     pub async fn rotate(&self, by: &str) -> Result<SigningKeyInfo> {
         let active = self.ensure_active().await?;
         self.replace(&active, by).await?;
+        self.ensure_next().await?;
         self.active().await
     }
 
@@ -127,7 +138,8 @@ impl StoredKeys {
         Ok(promoted)
     }
 
-    /// Revokes a key; if it signed, another one signs from now on. Returns the active key.
+    /// Revokes a key; if it signed, another one signs from now on. Returns the active key. If the next
+    /// key was used up, another one is published.
     ///
     /// # Errors
     /// [`Error::SigningKeyNotFound`], and the store's errors.
@@ -146,6 +158,7 @@ impl StoredKeys {
                 );
             }
         }
+        self.ensure_next().await?;
         self.active().await
     }
 
