@@ -23,8 +23,8 @@ statements! {
     REVOKE_OLDEST = concatcp!("UPDATE sessions SET revoke_time = $1, revoke_reason = $3 WHERE revoke_time IS NULL AND id IN
         (SELECT id FROM
             (SELECT id, create_time FROM
-                (SELECT id, create_time FROM sessions WHERE user_id = $4 AND id <> $5 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS live
-                ORDER BY create_time DESC, id DESC LIMIT 2000 OFFSET $6) AS surplus
+                (SELECT id, create_time FROM sessions WHERE user_id = $4 AND id <> $5 AND ", LIVE, " ORDER BY expire_time DESC LIMIT 2000) AS found
+                ORDER BY create_time DESC, id DESC LIMIT 2000 OFFSET $6) AS found
             ORDER BY create_time, id LIMIT 100)
         RETURNING id");
     /// When the last of the sessions that were ended at $2 was refreshed or opened.
