@@ -105,7 +105,7 @@ def check(name, said):
 
 
 def verify_alone(binary, algorithm):
-    """A token before and after a rotation, by libraries that know the address of the ops listener and the issuer."""
+    """Tokens before and after a rotation, and one that was exchanged, by libraries that know the ops listener and the issuer."""
     issuer, ops = "http://localhost:3080", f"127.0.0.1:{free_port()}"
     service = Service(binary, COUNTERSIGN_OPS_LISTEN=ops, COUNTERSIGN_TOKEN_ALG=algorithm)
     try:
@@ -119,10 +119,14 @@ def verify_alone(binary, algorithm):
 
         old = token()
         service.client.call("TokenService.RotateSigningKey", {})
+        handed = {"access_token": old, "scopes": ["federation.resolve"]}
+        exchanged = service.client.call("TokenService.ExchangeToken", handed)["access_token"]
         for access_token in (old, token()):
             for command, cwd in (([sys.executable, HERE / "verify.py"], WORK), (["go", "run", "./verify"], WORK / "go")):
-                lines = run(*command, f"http://{ops}", issuer, access_token, cwd=cwd).splitlines()
-                assert lines[0] == f"user: {user} by {algorithm}" and lines[1].startswith("refused: "), lines
+                lines = run(*command, f"http://{ops}", issuer, access_token, exchanged, cwd=cwd).splitlines()
+                verified, forged, narrow = lines
+                assert verified == f"user: {user} by {algorithm}" and "signature" in forged.lower(), lines
+                assert narrow == "refused: good for its scopes alone", lines
         print(f"ok   verify.py and verify/main.go with {algorithm}")
     finally:
         service.kill()

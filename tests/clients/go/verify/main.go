@@ -1,4 +1,4 @@
-// A backend in Go that verifies access tokens itself, by the public keys: `go run ./verify OPS_URL ISSUER TOKEN`.
+// A backend in Go that verifies access tokens itself, by the public keys: `go run ./verify OPS_URL ISSUER TOKEN EXCHANGED`.
 package main
 
 import (
@@ -20,7 +20,7 @@ type metadata struct {
 }
 
 func main() {
-	ops, issuer, token := os.Args[1], os.Args[2], os.Args[3]
+	ops, issuer, token, exchanged := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
 	answer, err := http.Get(ops + "/.well-known/openid-configuration")
 	check(err)
 	defer answer.Body.Close()
@@ -32,11 +32,16 @@ func main() {
 	keys, err := keyfunc.NewDefault([]string{found.JwksURI})
 	check(err)
 	verify := func(token string) (*jwt.Token, error) {
-		parsed, err := jwt.Parse(token, keys.Keyfunc, jwt.WithValidMethods(found.Algorithms),
+		claims := jwt.MapClaims{}
+		parsed, err := jwt.ParseWithClaims(token, claims, keys.Keyfunc, jwt.WithValidMethods(found.Algorithms),
 			jwt.WithIssuer(issuer), jwt.WithAudience(issuer), jwt.WithExpirationRequired())
 		// An ID token, a logout token and the like have another type.
 		if err == nil && parsed.Header["typ"] != "at+jwt" {
 			return nil, errors.New("no access token")
+		}
+		// A token that was exchanged is good for its scopes alone, and this backend knows none.
+		if _, narrow := claims["scope"]; err == nil && narrow {
+			return nil, errors.New("good for its scopes alone")
 		}
 		return parsed, err
 	}
@@ -53,8 +58,10 @@ func main() {
 	} else {
 		changed[place] = 'A'
 	}
-	if _, err = verify(string(changed)); errors.Is(err, jwt.ErrTokenSignatureInvalid) {
-		fmt.Println("refused:", err)
+	for _, refused := range []string{string(changed), exchanged} {
+		if _, err = verify(refused); err != nil {
+			fmt.Println("refused:", err)
+		}
 	}
 }
 
