@@ -144,6 +144,7 @@ def on_postgresql(binary):
             existing.secret("countersign-keys", keys=existing.encryption_key()),
             existing.secret("openid", **{"client-secret": secrets.token_hex(16)}),
             existing.secret("database-ca", **{"ca.crt": authority.ca_crt}),
+            existing.config_map("kube-root-ca.crt", **{"ca.crt": authority.ca_crt}),
             existing.config_map("countersign-callers", **{"callers.yaml": callers}),
             authority.certificate(f"{RELEASE}-tls"),
         ]

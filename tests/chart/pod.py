@@ -69,6 +69,10 @@ class Host:
             files = {}
             for source in volume["projected"]["sources"]:
                 ((kind, what),) = source.items()
+                if kind == "serviceAccountToken":
+                    # The kubelet makes it.
+                    files |= {what["path"]: b"a-token-of-the-cluster"}
+                    continue
                 files |= self.source(kind[0].upper() + kind[1:], what["name"], what.get("items"))
             return files
         if "secret" in volume:
