@@ -202,6 +202,41 @@ mod tests {
         assert!(!key.accepts(input, &encode([0; 64])));
     }
 
+    /// Wycheproof's verdict on a signature against ours; messages that are no text cannot be the input
+    /// of a JWT's signature.
+    fn agrees(key: Option<&VerifyKey>, message: &[u8], signature: &[u8], is_bad: bool) -> bool {
+        let Ok(message) = std::str::from_utf8(message) else {
+            return true;
+        };
+        let accepted = key.is_some_and(|key| key.accepts(message, &encode(signature)));
+        accepted != is_bad
+    }
+
+    #[test]
+    fn signatures_of_wycheproof_are_accepted_and_refused_as_it_says() {
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519);
+        let mut seen = 0;
+        for group in set.expect("vectors").test_groups {
+            let key = VerifyKey::from_bytes(Algorithm::EdDsa, &group.key.pk);
+            for test in group.tests {
+                let agrees = agrees(key.as_ref(), &test.msg, &test.sig, test.result.must_fail());
+                assert!(agrees, "Ed25519, {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+        let name = wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256P1363;
+        let set = wycheproof::ecdsa::TestSet::load(name);
+        for group in set.expect("vectors").test_groups {
+            let key = VerifyKey::from_bytes(Algorithm::Es256, &group.key.key);
+            for test in group.tests {
+                let agrees = agrees(key.as_ref(), &test.msg, &test.sig, test.result.must_fail());
+                assert!(agrees, "P-256, {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+        assert!(seen > 300, "{seen}");
+    }
+
     #[test]
     fn what_is_no_public_key_of_the_algorithm_is_refused() {
         let mut off_the_curve = p256();
