@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::calls::{answers, by_user};
 use crate::support::provider::Provider;
-use crate::support::{World, on_each_engine};
+use crate::support::{World, client, on_each_engine, reason};
 
 const MAX_TOKEN: usize = 8 * 1024;
 pub(crate) const INVALID: (bool, InactiveReason) = (false, InactiveReason::Invalid);
@@ -87,6 +87,86 @@ async fn no_other_credential_is_accepted_as_an_access_token() {
             world.verdict(&tokens.access_token).await,
             (true, InactiveReason::Unspecified)
         );
+        world.end().await;
+    })
+    .await;
+}
+
+/// Why a text is refused as a page token.
+async fn as_page_token(world: &World<'_>, user: &User, text: &str) -> String {
+    let request = ListSessionsRequest {
+        subject: by_user(&user.id),
+        page_token: text.to_owned(),
+        ..Default::default()
+    };
+    let refused = world.tokens().list_sessions(request).await;
+    reason(&refused.expect_err("no page token")).1
+}
+
+/// Why a text is refused as the state of a sign-in.
+async fn as_state(world: &World<'_>, binding_token: &str, text: &str) -> String {
+    let request = CompleteFederatedLoginRequest {
+        provider: "openid".to_owned(),
+        state: text.to_owned(),
+        code: "a-code".to_owned(),
+        binding_token: binding_token.to_owned(),
+        client: client(),
+        ..Default::default()
+    };
+    let refused = world.auth().complete_federated_login(request).await;
+    reason(&refused.expect_err("no state")).1
+}
+
+#[tokio::test]
+async fn no_other_credential_is_accepted_as_a_refresh_token_a_cursor_a_page_token_or_a_state() {
+    let provider = Provider::start(json!({})).await;
+    on_each_engine(async |engine| {
+        let world = World::trusting(engine, &provider.issuer, &[]).await;
+        let (user, _) = world.signed_in("ann@example.com").await;
+        let (_, tokens) = world.arrive("bob").await;
+        let begun = world.begin_federated_login().await;
+        let page_token = page_token(&world, &user).await;
+        let mut others = provider_tokens(&world, &tokens.access_token).await;
+        others.extend([
+            tokens.access_token.clone(),
+            begun.binding_token.clone(),
+            tokens.session_id.clone(),
+            "csc_not-a-token-of-a-caller".to_owned(),
+        ]);
+        let with = |more: &[&String]| {
+            let more = more.iter().map(|text| (*text).clone());
+            more.chain(others.clone()).collect::<Vec<_>>()
+        };
+        for text in with(&[&begun.state, &page_token]) {
+            let refused = world.refresh(&text).await.expect_err("no refresh token");
+            assert_eq!(reason(&refused).1, "REFRESH_TOKEN_INVALID", "{text:.40}");
+        }
+        for text in with(&[&begun.state, &page_token, &tokens.refresh_token]) {
+            let mut watch = world.tokens();
+            let watch = watch.watch_revocations(WatchRevocationsRequest {
+                cursor: text.clone(),
+            });
+            let refused = match watch.await {
+                Ok(mut events) => events.get_mut().message().await.map(drop),
+                Err(status) => Err(status),
+            };
+            let refused = reason(&refused.expect_err("no cursor")).1;
+            assert!(
+                ["FIELDS_INVALID", "CURSOR_EXPIRED"].contains(&refused.as_str()),
+                "{refused}"
+            );
+        }
+        for text in with(&[&begun.state, &tokens.refresh_token]) {
+            let refused = as_page_token(&world, &user, &text).await;
+            assert_eq!(refused, "FIELDS_INVALID", "{text:.40}");
+        }
+        for text in with(&[&page_token, &tokens.refresh_token]) {
+            let refused = as_state(&world, &begun.binding_token, &text).await;
+            assert!(
+                ["STATE_INVALID", "FIELDS_INVALID"].contains(&refused.as_str()),
+                "{refused}"
+            );
+        }
         world.end().await;
     })
     .await;
