@@ -45,6 +45,7 @@ fn start(env: &Env) -> Result<(), Failure> {
         trace::switch_context_off();
     }
     raise_open_files();
+    refuse_core_files();
     // If a dependency ever links a second crypto provider, rustls cannot choose one by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -72,6 +73,17 @@ fn raise_open_files() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// Lets no core file be written, which would have keys and tokens in it.
+fn refuse_core_files() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core files cannot be switched off");
     }
 }
 

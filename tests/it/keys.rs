@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use countersign::jose::{Algorithm, SigningKey};
 
 use crate::recovery::{directory, files};
+use crate::support::process::Process;
 use crate::support::{Engine, World, on_each_engine};
 
 const KEYS: &str = "COUNTERSIGN_ENCRYPTION_KEYS";
@@ -29,6 +31,19 @@ async fn on_sqlite_the_key_file_is_beside_the_database_and_only_its_owner_can_re
     assert_eq!(key.trim().len(), 64);
     world.secret(key.trim());
     world.end().await;
+}
+
+#[tokio::test]
+async fn no_core_file_with_the_keys_can_be_written() {
+    let mut id = 0;
+    let process = Process::with_log_at(Stdio::null(), |child| id = child.id()).await;
+    let limits = fs::read_to_string(format!("/proc/{id}/limits")).expect("limits");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let numbers: Vec<_> = line.expect("a line").split_whitespace().skip(4).collect();
+    assert_eq!(numbers[..2], ["0", "0"]);
+    drop(process);
 }
 
 #[tokio::test]
