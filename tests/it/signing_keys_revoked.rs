@@ -274,8 +274,14 @@ async fn a_running_service_follows_the_command_line() {
         );
         world.clock.advance(STALE);
         assert_eq!(world.verdict(&tokens.access_token).await, INVALID);
-        let unknown = command(engine, &["revoke", "nothing"]);
-        assert!(!unknown.succeeded && unknown.error.contains("no such signing key"));
+        for unknown in ["nothing", "-_nothing", "--nothing"] {
+            let unknown = command(engine, &["revoke", unknown]);
+            assert!(
+                !unknown.succeeded && unknown.error.contains("no such signing key"),
+                "{}",
+                unknown.error
+            );
+        }
         world.end().await;
     })
     .await;

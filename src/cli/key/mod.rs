@@ -15,12 +15,14 @@ pub enum KeyCommand {
     Reencrypt,
     /// Show all signing keys: the next one, the active one, then those that signed before.
     List,
-    /// Let another key sign from now on: the next one if it is published already, or else a new one.
-    /// Tokens of the former key stay active until they expire.
+    /// Let the next key sign from now on, and publish another next one. Tokens of the former key stay
+    /// active until they expire.
     Rotate,
     /// Refuse all tokens of a signing key from now on. If it is the active one, another key signs.
     Revoke {
         /// The key's id, as `countersign key list` shows it.
+        // Every 64th begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }
