@@ -78,7 +78,6 @@ pub struct App {
     ops: Option<Ops>,
     health_listener: Option<TcpListener>,
     api: Api,
-    tokens: Tokens,
     gate: Gate,
     tls: Option<Tls>,
     reload: Reload,
@@ -139,7 +138,7 @@ impl App {
         let budget = Budget::announced(settings.memory);
         let feed_metrics = Arc::clone(&metrics.feed);
         let feed = Feed::start(opened.store.clone(), clock.clone(), feed_metrics).await?;
-        let (api, tokens) = join(
+        let api = join(
             config,
             budget,
             &opened,
@@ -154,7 +153,6 @@ impl App {
         }
         Ok(Self {
             api,
-            tokens,
             feed,
             store: opened.store,
             clock,
@@ -224,7 +222,7 @@ impl App {
         self.tasks.stop();
         let finish = async {
             self.tasks.finished().await;
-            self.tokens.write_last_seen().await;
+            self.api.tokens().write_last_seen().await;
         };
         if timeout(FINISHING, finish).await.is_err() {
             let seconds = FINISHING.as_secs();
@@ -263,11 +261,11 @@ impl App {
     /// Each task clones what it needs, because it is made anew if it panics.
     fn begin_background_tasks(&self) {
         let (store, clock, tasks) = (self.store.clone(), self.clock.clone(), self.tasks.clone());
-        let tokens = self.tokens.clone();
+        let tokens = self.api.tokens().clone();
         self.tasks.keep(cleaner::TASK, move || {
             cleaner::clean(store.clone(), tokens.clone(), clock.clone(), tasks.clone())
         });
-        let (tokens, tasks) = (self.tokens.clone(), self.tasks.clone());
+        let (tokens, tasks) = (self.api.tokens().clone(), self.tasks.clone());
         self.tasks.keep(Tokens::LAST_SEEN, move || {
             tokens.clone().keep_writing_last_seen(tasks.clone())
         });
@@ -299,7 +297,7 @@ async fn join(
     clock: &Clock,
     tasks: &Tasks,
     metrics: &Metrics,
-) -> Result<(Api, Tokens)> {
+) -> Result<Api> {
     let tokens = Tokens::start(
         store.clone(),
         feed,
@@ -343,11 +341,11 @@ async fn join(
         clock: clock.clone(),
         tasks: tasks.clone(),
         auth,
-        tokens: tokens.clone(),
+        tokens,
         moderation,
         federation,
     };
-    Ok((Api::new(parts, keyring), tokens))
+    Ok(Api::new(parts, keyring))
 }
 
 #[cfg(test)]
