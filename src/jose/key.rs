@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::claims::AccessClaims;
 use super::verify_key::VerifyKey;
-use super::{Algorithm, encode};
+use super::{Algorithm, encode, signed};
 
 /// A key that signs access tokens. It is kept parsed, because parsing it takes as long as signing.
 pub struct SigningKey {
@@ -82,9 +82,7 @@ impl SigningKey {
     }
 
     pub(super) fn sign_payload(&self, payload: &[u8]) -> String {
-        let input = self.prefix.clone() + &encode(payload);
-        let signature = self.sign_input(&input);
-        input + "." + &signature
+        signed(&self.prefix, payload, |input| self.sign_input(input))
     }
 
     pub(super) fn sign_input(&self, input: &str) -> String {

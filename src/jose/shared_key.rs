@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 
 use super::claims::AccessClaims;
-use super::{decode, encode};
+use super::{decode, encode, signed};
 use crate::secret::{ExposeSecret, SecretString};
 
 /// A key of HS256 must have at least as many bytes as its hash (RFC 7518 section 3.2).
@@ -40,9 +40,7 @@ impl SharedKey {
     }
 
     pub(super) fn sign_payload(&self, payload: &[u8]) -> String {
-        let input = self.prefix.clone() + &encode(payload);
-        let signature = self.sign_input(&input);
-        input + "." + &signature
+        signed(&self.prefix, payload, |input| self.sign_input(input))
     }
 
     pub(super) fn sign_input(&self, input: &str) -> String {
