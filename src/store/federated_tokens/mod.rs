@@ -248,17 +248,25 @@ impl Store {
         after: Option<&TokensKey>,
         limit: i64,
     ) -> Result<Vec<TokensOrError>, StoreError> {
+        self.list_after(LIST_WITHOUT_SEAL, after, limit).await
+    }
+
+    /// At most `limit` of the rows after `after` that a statement lists.
+    async fn list_after(
+        &self,
+        statement: Statement,
+        after: Option<&TokensKey>,
+        limit: i64,
+    ) -> Result<Vec<TokensOrError>, StoreError> {
         let (session, identity) = after.map_or(("", ""), |key| {
             (key.session_id.as_str(), key.identity_id.as_str())
         });
-        let rows = reading!(self, LIST_WITHOUT_SEAL, |db, sql| query_as::<_, TokensRow>(
-            sql
-        )
-        .bind(session)
-        .bind(identity)
-        .bind(limit)
-        .fetch_all(db)
-        .await)?;
+        let rows = reading!(self, statement, |db, sql| query_as::<_, TokensRow>(sql)
+            .bind(session)
+            .bind(identity)
+            .bind(limit)
+            .fetch_all(db)
+            .await)?;
         Ok(each_read(rows))
     }
 

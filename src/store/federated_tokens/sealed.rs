@@ -1,12 +1,12 @@
 //! All rows, to seal their values anew.
 
 use const_format::concatcp;
-use sqlx::{query, query_as};
+use sqlx::query;
 
-use super::{SELECT, TokensOrError, TokensRow, each_read};
+use super::{SELECT, TokensOrError};
 use crate::model::provider_tokens::{SealedTokens, TokensKey};
 use crate::store::Store;
-use crate::store::backend::{in_tx, reading, statements, transaction};
+use crate::store::backend::{in_tx, statements, transaction};
 use crate::store::error::StoreError;
 use crate::store::record::{Bind as _, Record as _};
 
@@ -31,16 +31,7 @@ impl Store {
         after: Option<&TokensKey>,
         limit: i64,
     ) -> Result<Vec<TokensOrError>, StoreError> {
-        let (session, identity) = after.map_or(("", ""), |key| {
-            (key.session_id.as_str(), key.identity_id.as_str())
-        });
-        let rows = reading!(self, LIST_AFTER, |db, sql| query_as::<_, TokensRow>(sql)
-            .bind(session)
-            .bind(identity)
-            .bind(limit)
-            .fetch_all(db)
-            .await)?;
-        Ok(each_read(rows))
+        self.list_after(LIST_AFTER, after, limit).await
     }
 
     /// Replaces the rows that nobody changed since they were read, in one transaction; returns how
