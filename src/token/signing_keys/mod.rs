@@ -76,11 +76,8 @@ impl SigningKeys {
         rotation: Duration,
         metrics: Arc<metrics::SigningKeys>,
     ) -> Result<Self> {
-        stored.ensure_active().await?;
-        stored.change_algorithm().await?;
-        stored.ensure_next().await?;
         let began = stored.clock().elapsed();
-        let ring = Ring::new(&stored.sealed().await?, None, |key| stored.open(key))?;
+        let ring = Ring::new(&stored.prepared().await?, None, |key| stored.open(key))?;
         show(&metrics, &ring, rotation);
         let memory = Arc::new(Memory::new(ring, began));
         // What was committed since is not announced yet: nobody has read the feed further.

@@ -42,6 +42,24 @@ impl StoredKeys {
         Ok(self.store.list_signing_keys().await?)
     }
 
+    /// The keys of a store that is to be served from: there is an active one of the algorithm of new
+    /// ones, and a next one of it.
+    pub(super) async fn prepared(&self) -> Result<Vec<SealedSigningKey>> {
+        let sealed = self.sealed().await?;
+        let is_there = |state| {
+            let fits =
+                |key: &SealedSigningKey| key.state == state && key.algorithm == self.algorithm;
+            sealed.iter().any(fits)
+        };
+        if is_there(SigningKeyState::Active) && is_there(SigningKeyState::Next) {
+            return Ok(sealed);
+        }
+        self.ensure_active().await?;
+        self.change_algorithm().await?;
+        self.ensure_next().await?;
+        self.sealed().await
+    }
+
     /// All keys: the next one, the active one, then those that signed before, the newest first.
     ///
     /// # Errors
@@ -56,7 +74,7 @@ impl StoredKeys {
     ///
     /// # Errors
     /// The store's errors.
-    pub async fn ensure_active(&self) -> Result<SigningKeyInfo> {
+    async fn ensure_active(&self) -> Result<SigningKeyInfo> {
         if let Some(active) = self.find_active().await? {
             return Ok(active);
         }
@@ -66,7 +84,7 @@ impl StoredKeys {
     }
 
     /// If the active key has another algorithm than new ones, puts one of that algorithm in its place.
-    pub(super) async fn change_algorithm(&self) -> Result<()> {
+    async fn change_algorithm(&self) -> Result<()> {
         let keys = self.list().await?;
         let is_other = |key: &&SigningKeyInfo| key.algorithm != self.algorithm;
         let mut next = keys.iter().filter(|key| key.state == SigningKeyState::Next);
@@ -85,7 +103,7 @@ impl StoredKeys {
     }
 
     /// Publishes a next key if there is none, so that verifiers know it when it signs.
-    pub(super) async fn ensure_next(&self) -> Result<()> {
+    async fn ensure_next(&self) -> Result<()> {
         let keys = self.list().await?;
         if !keys.iter().any(|key| key.state == SigningKeyState::Next) {
             self.publish_next().await?;
