@@ -20,13 +20,13 @@ pub struct Proof {
 }
 
 impl Auth {
-    /// New tokens of the session of an access token, with now as the time of the authentication. The limits are those of a sign-in, because a stolen access token must not let
-    /// anybody guess the password.
+    /// New tokens of the session of an access token, with now as the time of the authentication. The
+    /// limits are those of a sign-in, because a stolen access token must not let anybody guess the
+    /// password.
     ///
     /// # Errors
     /// [`Error::AccessTokenInvalid`] also if another caller opened the session,
-    /// [`Error::ScopeInsufficient`],
-    /// [`Error::CredentialsWrong`] also if the user has no password, [`Error::LimitExceeded`],
+    /// [`Error::ScopeInsufficient`], [`Error::CredentialsWrong`] also if the user has no password, [`Error::LimitExceeded`],
     /// [`Error::Banned`], [`Error::Busy`], and the store's errors.
     pub async fn reauthenticate(
         &self,

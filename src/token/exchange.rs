@@ -8,7 +8,6 @@ use super::access::LiveToken;
 use crate::clock::Timestamp;
 use crate::jose::{AccessClaims, Actor};
 use crate::metrics::Exchange;
-use crate::secret;
 
 /// What a token is to be good for. The caller has checked that the other token is good for it too.
 #[derive(Debug)]
@@ -56,14 +55,9 @@ impl Tokens {
             // of a later session. So the token says that it was issued when the other one was.
             ..self.0.claims(&live.state, expire_time, before.iat)
         };
-        let (access_token, key) = self.0.signer.sign(&claims);
-        let hash = secret::sha256(access_token.as_bytes());
         let entry = Arc::clone(live.session());
-        self.0
-            .sessions
-            .insert(hash, claims, entry, key, &live.state);
         Exchanged {
-            access_token,
+            access_token: self.0.sign(claims, entry, &live.state),
             expire_time,
             scopes: narrowed.scopes,
         }

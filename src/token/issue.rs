@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Inner, TokenPair, Tokens};
 use crate::clock::Timestamp;
-use crate::feed::cache::Moment;
+use crate::feed::cache::{Entry, Moment};
 use crate::jose::{AccessClaims, MAX_LIFETIME};
 use crate::model::email::Email;
 use crate::model::session::{Authentication, Session, SessionState};
@@ -65,9 +65,11 @@ impl Tokens {
             claims.auth_time = now.whole_secs();
             claims.amr = amr(&by.amr);
         }
-        let (access_token, key) = self.0.signer.sign(&claims);
-        let pair = TokenPair {
-            access_token,
+        let state = Arc::new(state);
+        let entry = self.0.sessions.keep(Arc::clone(&state), began);
+        let session = &state.session;
+        TokenPair {
+            access_token: self.0.sign(claims, entry, &state),
             refresh_token: self
                 .0
                 .refresh
@@ -75,12 +77,7 @@ impl Tokens {
             access_expire_time,
             refresh_expire_time: session.expire_time,
             session_id: session.id.clone(),
-        };
-        let hash = secret::sha256(pair.access_token.as_bytes());
-        let state = Arc::new(state);
-        let entry = self.0.sessions.keep(Arc::clone(&state), began);
-        self.0.sessions.insert(hash, claims, entry, key, &state);
-        pair
+        }
     }
 }
 
@@ -117,6 +114,19 @@ fn amr(methods: &str) -> Vec<String> {
 }
 
 impl Inner {
+    /// Signs a token of the session with this entry and state, and remembers it as verified.
+    pub(super) fn sign(
+        &self,
+        claims: AccessClaims,
+        session: Arc<Entry<SessionState>>,
+        state: &SessionState,
+    ) -> String {
+        let (token, key) = self.signer.sign(&claims);
+        let hash = secret::sha256(token.as_bytes());
+        self.sessions.insert(hash, claims, session, key, state);
+        token
+    }
+
     /// A token's claims, in whole seconds, as they are read from it again.
     pub(super) fn claims(
         &self,

@@ -27,7 +27,7 @@ use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::jose::SharedKey;
 use crate::metrics::{self, Metrics};
-use crate::model::session::SessionLimit;
+use crate::model::session::{NotLive, SessionLimit, SessionState};
 use crate::model::signing_key::SigningKeyInfo;
 use crate::secret::Keyring;
 use crate::store::Store;
@@ -162,7 +162,8 @@ impl Tokens {
         self.0.signer.keys().is_ok()
     }
 
-    /// The signing keys, the next and the active one first, and the public ones of those whose tokens are accepted.
+    /// The signing keys, the next and the active one first, and the public ones of those whose tokens
+    /// are accepted.
     ///
     /// # Errors
     /// [`Error::SigningKeysUnused`] if tokens are signed with a secret, and the store's errors.
@@ -210,6 +211,14 @@ impl Tokens {
             most: self.0.settings.sessions_per_user,
             used_since: self.0.last_seen.live_at(now).used_since,
         }
+    }
+}
+
+impl Inner {
+    /// Whether a session that was just read is live, with what this process knows of its last use.
+    fn check_live(&self, state: &SessionState, now: Timestamp) -> Result<(), NotLive> {
+        let seen = self.sessions.seen(&state.session.id);
+        state.check_live(self.last_seen.live_at(now), seen)
     }
 }
 

@@ -130,8 +130,7 @@ impl Tokens {
         if !is_like(opened, session) || now >= opened.create_time.plus(REPEATED) {
             return Err(Error::RequestIdUsed);
         }
-        let seen = self.0.sessions.seen(&id);
-        match state.check_live(self.0.last_seen.live_at(now), seen) {
+        match self.0.check_live(&state, now) {
             Ok(()) => Ok(self.issue_again(state, began, now)),
             Err(NotLive::Banned(ban)) => Err(Error::Banned { until: ban.until }),
             Err(NotLive::Revoked | NotLive::Expired) => Err(Error::RequestIdUsed),

@@ -21,11 +21,12 @@ impl Tokens {
         let now = inner.clock.now();
         let state = inner.store.find_session(id, now).await?;
         let state = state.ok_or(Error::AccessTokenInvalid)?;
-        let (at, seen) = (inner.last_seen.live_at(now), inner.sessions.seen(id));
-        state.check_live(at, seen).map_err(|reason| match reason {
-            NotLive::Banned(ban) => Error::Banned { until: ban.until },
-            NotLive::Revoked | NotLive::Expired => Error::AccessTokenInvalid,
-        })?;
+        inner
+            .check_live(&state, now)
+            .map_err(|reason| match reason {
+                NotLive::Banned(ban) => Error::Banned { until: ban.until },
+                NotLive::Revoked | NotLive::Expired => Error::AccessTokenInvalid,
+            })?;
         Ok(self.issue_proven(state, began, by, now))
     }
 

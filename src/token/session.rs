@@ -11,7 +11,7 @@ use crate::id::{SessionId, UserId};
 use crate::metrics::{self, Ended};
 use crate::model::account::User;
 use crate::model::page::{Page, PageRequest};
-use crate::model::session::{Device, LiveAt, NotLive, Refresh, Refreshed, Session, SessionState};
+use crate::model::session::{Device, NotLive, Refresh, Refreshed, Session, SessionState};
 use crate::store::Expired;
 
 /// How often a refresh reads the session again after another refresh moved it. Each round is lost
@@ -216,8 +216,7 @@ impl Tokens {
         if !self.0.refresh.is_genuine(presented, &session.salt) || session.caller != caller {
             return Err(Error::RefreshTokenInvalid);
         }
-        let seen = self.0.sessions.seen(&session.id);
-        check_live(state, self.0.last_seen.live_at(now), seen)?;
+        self.0.check_live(state, now).map_err(not_live)?;
         let step = decide(
             presented.generation,
             session.generation,
@@ -268,13 +267,13 @@ fn refusal(error: &Error) -> metrics::Refreshed {
     }
 }
 
-/// Checks that the session is live, for a caller who presented its refresh token.
-fn check_live(state: &SessionState, at: LiveAt, seen: Timestamp) -> Result<()> {
-    state.check_live(at, seen).map_err(|reason| match reason {
+/// What a caller is told who presented the refresh token of such a session.
+fn not_live(reason: NotLive) -> Error {
+    match reason {
         NotLive::Banned(ban) => Error::Banned { until: ban.until },
         NotLive::Revoked => Error::SessionRevoked,
         NotLive::Expired => Error::RefreshTokenExpired,
-    })
+    }
 }
 
 /// The device as the caller describes it now; what the caller left out is taken from `known`.
