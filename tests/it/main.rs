@@ -20,6 +20,7 @@ mod destinations;
 mod discovery;
 mod dropped_calls;
 mod exchange;
+mod exchange_callers;
 mod exchange_scopes;
 mod federated_login;
 mod federated_login_accounts;
